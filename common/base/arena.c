@@ -1,0 +1,187 @@
+#include "common/base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#endif
+#endif
+#ifndef ASAN_POISON_MEMORY_REGION
+#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ARENA_GAP 0
+#else
+#define ARENA_GAP 16
+#endif
+
+enum { CHUNK_MIN = 4096, CHUNK_MAX = 1 << 20, ALIGN = 16 };
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t size, at; /* of data */
+    _Alignas(ALIGN) char data[];
+};
+
+void arena_init(struct arena *a, size_t budget)
+{
+    *a = (struct arena){.budget = budget};
+}
+
+static void chunk_free(struct arena *a, struct arena_chunk *c)
+{
+    ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
+    a->used -= sizeof *c + c->size;
+    free(c);
+}
+
+void arena_fini(struct arena *a)
+{
+    while (a->head) {
+        struct arena_chunk *c = a->head;
+
+        a->head = c->next;
+        chunk_free(a, c);
+    }
+}
+
+void arena_reset(struct arena *a)
+{
+    while (a->head && a->head->next) {
+        struct arena_chunk *c = a->head;
+
+        a->head = c->next;
+        chunk_free(a, c);
+    }
+    a->used = a->head ? sizeof *a->head + a->head->size : 0;
+    if (a->head) {
+        a->head->at = 0;
+        ASAN_POISON_MEMORY_REGION(a->head->data, a->head->size);
+    }
+}
+
+bool arena_charge(struct arena *a, size_t n)
+{
+    if (n > a->budget || a->used > a->budget - n)
+        return false;
+    a->used += n;
+    a->peak = MAX(a->peak, a->used);
+    return true;
+}
+
+void arena_uncharge(struct arena *a, size_t n)
+{
+    ASSERT(n <= a->used);
+    a->used -= n;
+}
+
+static struct arena_chunk *chunk_new(struct arena *a, size_t need)
+{
+    size_t size = a->head ? MIN(a->head->size * 2, (size_t)CHUNK_MAX) : CHUNK_MIN - sizeof *a->head;
+    struct arena_chunk *c;
+
+    if (size < need)
+        size = need;
+    if (!arena_charge(a, sizeof *c + size)) {
+        /* The geometric step may be what is over budget, not the need itself. */
+        size = need;
+        if (!arena_charge(a, sizeof *c + size))
+            return NULL;
+    }
+    c = malloc(sizeof *c + size);
+    if (!c) {
+        arena_uncharge(a, sizeof *c + size);
+        return NULL;
+    }
+    c->size = size;
+    c->at = 0;
+    ASAN_POISON_MEMORY_REGION(c->data, c->size);
+    /* A chunk for one large object goes behind the current one, which still has room. */
+    if (a->head && need >= CHUNK_MAX / 2) {
+        c->next = a->head->next;
+        a->head->next = c;
+    } else {
+        c->next = a->head;
+        a->head = c;
+    }
+    return c;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    struct arena_chunk *c = a->head;
+    size_t need;
+    void *p;
+
+    if (n > SIZE_MAX / 4)
+        return NULL;
+    need = ((n + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + ARENA_GAP;
+    if (!c || c->size - c->at < need)
+        c = chunk_new(a, need);
+    if (!c)
+        return NULL;
+    p = c->data + c->at;
+    c->at += need;
+    ASAN_UNPOISON_MEMORY_REGION(p, n);
+    return p;
+}
+
+void *arena_zalloc(struct arena *a, size_t n)
+{
+    void *p = arena_alloc(a, n);
+
+    return p ? memset(p, 0, n) : NULL;
+}
+
+void *arena_dup(struct arena *a, const void *src, size_t n)
+{
+    void *p = arena_alloc(a, n);
+
+    return p && n ? memcpy(p, src, n) : p;
+}
+
+void *arena_array(struct arena *a, size_t count, size_t size)
+{
+    size_t n;
+
+    return size_mul_overflows(count, size, &n) ? NULL : arena_alloc(a, n);
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+    return (struct str){arena_dup(a, s.p, s.n), s.n};
+}
+
+char *arena_strz(struct arena *a, struct str s)
+{
+    char *z = arena_alloc(a, s.n + 1);
+
+    if (!z)
+        return NULL;
+    if (s.n)
+        memcpy(z, s.p, s.n);
+    z[s.n] = '\0';
+    return z;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list ap;
+    char *z;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    z = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    if (!z)
+        return NULL;
+    va_start(ap, fmt);
+    vsnprintf(z, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    return z;
+}

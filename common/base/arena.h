@@ -1,0 +1,31 @@
+/* arena.h - memory of one request: many allocations, one free, a budget that cannot be passed.
+ * Chunks grow geometrically up to 1 MiB; larger requests get a chunk of their own. Under ASan the gaps are
+ * poisoned. Not for threads: one owner at a time. arena_alloc returns NULL over budget: the caller answers
+ * RC_NOMEM. Zero bytes give a valid pointer. */
+#pragma once
+#include "common/base/str.h"
+
+struct arena_chunk;
+struct arena {
+    struct arena_chunk *head;
+    size_t used;   /* bytes handed to the arena by malloc, against budget */
+    size_t budget;
+    size_t peak;
+};
+
+void arena_init(struct arena *a, size_t budget);
+void arena_fini(struct arena *a);
+/* Frees all but one chunk and starts again. */
+void arena_reset(struct arena *a);
+
+void *arena_alloc(struct arena *a, size_t n); /* 16-byte aligned, not zeroed; NULL over budget */
+void *arena_zalloc(struct arena *a, size_t n);
+void *arena_dup(struct arena *a, const void *p, size_t n);
+/* count * size with overflow check. */
+void *arena_array(struct arena *a, size_t count, size_t size);
+struct str arena_str(struct arena *a, struct str s); /* .p NULL over budget (and s.n > 0) */
+char *arena_strz(struct arena *a, struct str s);
+char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+/* Takes n bytes from the budget without allocating (memory held elsewhere for this request); false when over. */
+bool arena_charge(struct arena *a, size_t n);
+void arena_uncharge(struct arena *a, size_t n);

@@ -1,0 +1,52 @@
+#include "tests/test.h"
+
+#include <ftw.h>
+#include <unistd.h>
+
+enum { TESTS_MAX = 512 };
+static struct CMUnitTest registered[TESTS_MAX];
+static size_t registered_count;
+static char tmpdir[64];
+
+void test_register(const char *name, void (*fn)(void **state))
+{
+    if (registered_count == TESTS_MAX)
+        abort();
+    registered[registered_count++] = (struct CMUnitTest){name, fn, NULL, NULL, NULL};
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static void remove_tmpdir(void)
+{
+    nftw(tmpdir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *test_tmpdir(void)
+{
+    if (!tmpdir[0]) {
+        snprintf(tmpdir, sizeof tmpdir, "/tmp/torc-test-XXXXXX");
+        if (!mkdtemp(tmpdir))
+            abort();
+        atexit(remove_tmpdir);
+    }
+    return tmpdir;
+}
+
+uint64_t test_seed(void)
+{
+    const char *s = getenv("TEST_SEED");
+
+    return s ? strtoull(s, NULL, 10) : 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return _cmocka_run_group_tests(argv[0], registered, registered_count, NULL, NULL);
+}
