@@ -49,18 +49,14 @@ void buf_printf(struct buf *b, const char *fmt, ...)
         return;
     }
     if ((size_t)n >= b->cap - b->n) {
-        /* vsnprintf wants room for its NUL, which may lie past max: it is asked for only while printing. */
-        size_t max = b->max;
+        char *text = xmalloc((size_t)n + 1);
 
-        b->max = max < SIZE_MAX ? max + 1 : max;
-        if (!buf_reserve(b, (size_t)n + 1)) {
-            b->max = max;
-            return;
-        }
-        b->max = max;
         va_start(ap, fmt);
-        vsnprintf(b->p + b->n, b->cap - b->n, fmt, ap);
+        vsnprintf(text, (size_t)n + 1, fmt, ap);
         va_end(ap);
+        buf_add(b, text, (size_t)n);
+        free(text);
+        return;
     }
     b->n += (size_t)n;
 }
