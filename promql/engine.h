@@ -1,0 +1,58 @@
+/* engine.h - evaluates a parsed query over a series source.
+ * Series-at-a-time: per selector, each series is decoded once into columns and evaluated for all steps as arrays; aggregations fold series into
+ * groups, so that memory follows the groups. All memory of a query comes from one arena with a byte budget: over budget is
+ * that query's error (RC_EXECUTION, "query processing would load too many ...").
+ * Threads: an engine is immutable and shared; a run belongs to one thread. */
+#pragma once
+#include "promql/ast.h"
+#include "promql/source.h"
+
+#include <stdatomic.h>
+
+enum { ANNOTATIONS_MAX = 10 };
+
+struct query_opt {
+    int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
+    int64_t lookback_ms;               /* default 5 min when 0 */
+    int64_t subquery_step_ms;          /* default step of subqueries, 1 min when 0 */
+    size_t samples_max;                /* samples held at a time; 0 = 50,000,000 */
+    size_t series_max;                 /* per query; 0: none */
+    bool stats_per_step;
+    bool delayed_name_removal, type_and_unit_labels; /* feature switches; engine defaults: true, false */
+    const atomic_bool *cancel;         /* polled often; NULL: none */
+    int64_t deadline_mono_ns;          /* 0: none */
+    struct arena *arena;               /* results live here; owned by the caller */
+};
+
+struct result_sample {
+    int64_t t;
+    double v;
+    const struct histogram *h; /* float histogram, or NULL when v counts */
+};
+struct result_series {
+    struct labels labels;
+    size_t n;
+    struct result_sample *s;
+};
+struct query_stats {
+    uint64_t samples_total, samples_read, peak_samples; /* totalQueryableSamples, samplesRead, peakSamples */
+    uint64_t *per_step, *per_step_read;                 /* step_count entries when asked for */
+    size_t step_count;
+    double seconds_prepare, seconds_eval, seconds_sort;
+    uint64_t series;
+};
+struct query_result {
+    enum value_type type;      /* instant: scalar, string, vector or matrix; range: always matrix */
+    struct result_series *series; /* vector: one sample each; matrix; scalar: one series without labels, one sample */
+    size_t series_count;
+    struct str string;
+    bool ordered;              /* sort*() or topk/bottomk gave a defined order (instant) */
+    const char **warnings, **infos; /* full texts, unique, at most ANNOTATIONS_MAX each, with the "omitted" text as http-api.md says */
+    size_t warning_count, info_count;
+    struct query_stats stats;
+};
+
+/* ast is resolved in place (promql_resolve). Errors: RC_INVALID (400 bad_data), RC_EXECUTION (422), RC_TIMEOUT, RC_CANCELED, RC_NOMEM and RC_LIMIT
+ * (422), and those of the source. */
+int query_run(struct promql_ast *ast, struct series_source *src, const struct query_opt *opt, struct query_result *ret,
+              struct err *err);
