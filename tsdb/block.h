@@ -1,0 +1,59 @@
+/* block.h - an immutable block: samples of a time range as RocksDB table files plus meta.json, in a bucket under blocks/<ULID>/.
+ * Key families, each its own sorted table file (layout in block_format.h): symbols; series (tenant, ordinal -> labels, chunk list with digests); postings (tenant, name,
+ * value -> compressed ordinals); chunks (tenant, ordinal, window -> bytes). Keys begin with the tenant. Ordinals follow label order per tenant.
+ * A block without meta.json does not exist; a block that no index names does not exist for readers. */
+#pragma once
+#include "tsdb/bucket.h"
+#include "tsdb/store.h"
+
+enum { ULID_TEXT = 26 };
+struct ulid {
+    char text[ULID_TEXT + 1];
+};
+void ulid_new(struct ulid *ret, int64_t now_ms); /* sortable by time, random tail */
+bool ulid_valid(struct str s);
+
+struct block_meta {
+    uint32_t version;
+    struct ulid id;
+    int64_t mint_ms, maxt_ms;    /* of the samples in it, both included */
+    int64_t range_start_ms, range_end_ms; /* the time range it was cut for, [start, end) */
+    uint32_t level;              /* 0: from an ingester, all tenants; >= 1: one tenant, merged */
+    char tenant[160];            /* level >= 1; "" for level 0 */
+    char ingester[128];          /* level 0: who wrote it */
+    struct ulid *sources;        /* level >= 1: every level-0 block that went in, directly or not */
+    size_t source_count;
+    uint64_t series, samples, chunks, bytes, tenants;
+};
+int block_meta_encode(const struct block_meta *m, struct buf *out, struct err *err); /* JSON */
+int block_meta_decode(struct str json, struct block_meta *ret, struct err *err);
+void block_meta_fini(struct block_meta *m);
+
+/* --- writing: one pass, series in (tenant, labels) order --- */
+struct block_writer;
+/* scratch: a local directory for the table files until they are shipped. meta: id, range, level, tenant, ingester, sources are the caller's; counts are filled in. */
+int block_writer_new(const char *scratch, const struct block_meta *meta, struct block_writer **ret, struct err *err);
+int block_writer_add(struct block_writer *w, struct str tenant, const struct stored_series *s, struct err *err);
+/* Finishes the tables (RC_NOT_FOUND when nothing was added), uploads them, meta.json last. ret_meta is filled (block_meta_fini). */
+int block_writer_ship(struct block_writer *w, struct bucket *b, struct block_meta *ret_meta, struct err *err);
+void block_writer_free(struct block_writer *w); /* removes what is left in scratch */
+
+/* --- reading: lazy, ranges from the bucket, bounded memory; any thread --- */
+struct block_reader;
+int block_open(struct bucket *b, const struct ulid *id, struct block_reader **ret, struct err *err);
+struct block_reader *block_ref(struct block_reader *r);
+void block_unref(struct block_reader *r);
+const struct block_meta *block_meta(const struct block_reader *r);
+int block_select(struct block_reader *r, const struct store_select *q, stored_series_fn *fn, void *arg, struct arena *a, struct err *err);
+int block_label_values(struct block_reader *r, const struct store_select *q, struct str name, int (*fn)(void *arg, struct str value), void *arg, struct err *err);
+/* Tenants in it. */
+int block_each_tenant(struct block_reader *r, int (*fn)(void *arg, struct str tenant), void *arg, struct err *err);
+/* Every checksum, every posting, every digest. */
+int block_verify(struct block_reader *r, struct err *err);
+
+/* Streams all series of one tenant in label order, with data, for compaction. */
+struct block_iter;
+int block_iter_new(struct block_reader *r, struct str tenant, struct block_iter **ret, struct err *err);
+/* 1: *ret is the next series (valid until the next call); 0: done; negative: error. */
+int block_iter_next(struct block_iter *it, const struct stored_series **ret, struct err *err);
+void block_iter_free(struct block_iter *it);

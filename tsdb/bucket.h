@@ -1,0 +1,37 @@
+/* bucket.h - an object store: immutable objects under slash-separated names. Filesystem now; the interface is the one S3 uses.
+ * Names: [A-Za-z0-9!._*'()/-], no empty part, no "." or ".."; refused otherwise. All calls may be made from any thread. */
+#pragma once
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/base/vec.h"
+
+struct bucket;
+struct bucket_object {
+    char *name; /* full name */
+    uint64_t size;
+};
+typedef VEC(struct bucket_object) bucket_list;
+void bucket_list_free(bucket_list *l);
+
+struct bucket_ops {
+    int (*put_file)(struct bucket *b, const char *name, const char *local_path, struct err *err);  /* durable when it returns */
+    int (*put)(struct bucket *b, const char *name, struct str bytes, struct err *err);
+    int (*create)(struct bucket *b, const char *name, struct str bytes, struct err *err);          /* only if absent, else RC_EXISTS */
+    int (*get)(struct bucket *b, const char *name, struct buf *out, struct err *err);              /* RC_NOT_FOUND; RC_LIMIT past out->max */
+    int (*get_range)(struct bucket *b, const char *name, uint64_t offset, size_t n, void *out, struct err *err);
+    int (*size)(struct bucket *b, const char *name, uint64_t *ret, struct err *err);
+    int (*list)(struct bucket *b, const char *prefix, bucket_list *ret, struct err *err);          /* recursive, sorted by name */
+    int (*remove)(struct bucket *b, const char *name, struct err *err);                            /* absent is success */
+    void (*free)(struct bucket *b);
+};
+struct bucket {
+    const struct bucket_ops *ops;
+};
+int bucket_fs_new(const char *dir, struct bucket **ret, struct err *err);
+static inline void bucket_free(struct bucket *b)
+{
+    if (b)
+        b->ops->free(b);
+}
+/* "filesystem:///path" or a plain path; "s3://..." is refused with a clear error until it is built in. */
+int bucket_open(const char *url, struct bucket **ret, struct err *err);

@@ -1,0 +1,95 @@
+/* head.h - recent samples of all tenants in memory: one shard.
+ * An ingester has several heads (shards); a series lives in one, by its fingerprint. One thread appends to a head (its owner); any
+ * number of threads may select at the same time: a select takes the head's lock for a slice of series at a time, never for a whole query.
+ *
+ * Series: labels as symbol pairs, an open chunk, sealed chunks per window, a sorted out-of-order buffer. Each window keeps its digest
+ * incrementally (open and out-of-order samples included). Windows live in *instances*: head_seal() closes all windows below a time into an
+ * immutable flush set (to be written into a block); samples for such a window that come later open a new instance. A flush set is dropped by
+ * head_drop() when readers no longer need it. Equal resends are recognised across instances.
+ *
+ * Memory target: 400 B per active series with 20 samples, 9 labels (head_memory() says how it splits). */
+#pragma once
+#include "common/sys/clock.h"
+#include "tsdb/store.h"
+
+enum { HEAD_SELECT_SLICE = 256, HEAD_SYMBOL_BYTES_MAX = 1 << 20 };
+
+struct head;
+struct head_series;
+
+struct head *head_new(void);
+void head_free(struct head *h);
+
+/* --- append: owner thread, between head_lock and head_unlock (once per batch, not per sample) --- */
+void head_lock(struct head *h);
+void head_unlock(struct head *h);
+/* NULL when unknown. */
+struct head_series *head_find(struct head *h, struct str tenant, fingerprint fp);
+/* Labels are interned (copied). The caller has checked limits. RC_EXISTS never: same fp returns the existing one; RC_INVALID when its labels differ
+ * (two label sets with one fingerprint: refused, never merged). */
+int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls, struct head_series **ret, struct err *err);
+bool head_labels_equal(const struct head *h, const struct head_series *s, const struct labels *ls);
+
+enum append_verdict {
+    APPEND_ACCEPTED,
+    APPEND_DUPLICATE,   /* the same sample is there already: success, nothing changes, not logged */
+    APPEND_NEW_VALUE,   /* other value (or type) for a timestamp that is there */
+    APPEND_TOO_OLD,     /* older than the out-of-order window allows */
+};
+struct append_rules {
+    int64_t ooo_window_ms; /* accepted when t >= newest t of the series - this; 0: in order only */
+};
+/* Judges and, when accepted, applies. */
+enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
+                                const struct append_rules *rules);
+enum append_verdict head_append_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist,
+                                          int64_t st, const struct append_rules *rules);
+/* For conflict messages: the value stored at t, when APPEND_NEW_VALUE was answered (false when it is a histogram). */
+bool head_value_at(struct head *h, const struct head_series *s, int64_t t, double *ret);
+/* Replay: applies without judging (equal samples are still stored once). */
+void head_replay(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st);
+void head_replay_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist, int64_t st);
+
+/* Exemplars: a bounded ring per tenant (max 0: off), deduplicated. Metadata: see head_metadata_*. */
+void head_exemplar_add(struct head *h, struct str tenant, fingerprint fp, int64_t t, double v, const struct labels *ls, size_t tenant_max);
+
+/* --- counts, for limits and pages; lock taken inside --- */
+struct head_tenant_stats {
+    uint64_t series, active_series /* sample within the last 2 h of wall time given */, samples;
+};
+bool head_tenant_stats(struct head *h, struct str tenant, int64_t now_ms, struct head_tenant_stats *ret);
+uint64_t head_metric_series(struct head *h, struct str tenant, struct str metric_name);
+/* Calls fn for every tenant. */
+void head_each_tenant(struct head *h, void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st), void *arg);
+
+/* --- select; lock taken inside in slices --- */
+/* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and label data or when fn returns > 0 (go on later).
+ * gen: index generation the reader has: windows in flush sets published at or before gen are left out; RC_STALE when a set that was already dropped was
+ * published after gen. */
+int head_select(struct head *h, const struct store_select *q, uint64_t gen, size_t bytes_max, uint64_t *cursor,
+                stored_series_fn *fn, void *arg, struct err *err);
+/* Fetches just these (fp, window start) pairs with data. */
+int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts, size_t n, uint64_t gen,
+               stored_series_fn *fn, void *arg, struct err *err);
+/* Sorted unique label names, or values of name when name.n > 0, over series that match. fn gets each; the caller merges shards. */
+int head_label_values(struct head *h, const struct store_select *q, struct str name, int (*fn)(void *arg, struct str value), void *arg, struct err *err);
+
+/* --- flush --- */
+/* Seals every window with start < below_ms that is not in a flush set yet into set id (owner thread, lock held by caller); returns the number of windows. */
+uint64_t head_seal(struct head *h, int64_t below_ms, uint64_t set_id);
+/* Series of a flush set in (tenant, labels) order, with data; any thread; takes the lock in slices. */
+int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg, struct err *err);
+/* The set's block is named by index generation gen from now on. */
+void head_published(struct head *h, uint64_t set_id, uint64_t gen);
+/* Frees the set's windows and remembers gen for RC_STALE; series without any window left and idle since idle_before_ms are removed with
+ * their postings and symbols. */
+void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms);
+/* Live series with labels, for WAL checkpoints. */
+int head_each_series(struct head *h, int (*fn)(void *arg, struct str tenant, fingerprint fp, const struct labels *ls), void *arg);
+int64_t head_min_ms(struct head *h); /* oldest sample not in a published set; INT64_MAX when none */
+int64_t head_max_ms(struct head *h);
+
+struct head_memory {
+    size_t series, labels, symbols, postings, open_chunks, sealed_chunks, ooo, exemplars, other;
+};
+void head_memory(struct head *h, struct head_memory *ret);
