@@ -1,0 +1,197 @@
+#include "distributor/write_request.h"
+#include "distributor/pb_scan.h"
+
+enum {
+    REQUEST_TIMESERIES = 1, REQUEST_METADATA = 3,
+    SERIES_LABELS = 1, SERIES_SAMPLES = 2, SERIES_EXEMPLARS = 3, SERIES_HISTOGRAMS = 4,
+};
+
+/* Counts the parts of a series and finds its label span. */
+static int series_scan(struct str message, struct wr_series *ret, struct err *err)
+{
+    struct wr_series s = {.message = message};
+    struct rd r = rd_of(message);
+    struct pb_field f;
+    bool apart = false;
+    int rc;
+
+    while ((rc = pb_next(&r, &f, err)) > 0) {
+        if (f.wire != PB_BYTES)
+            continue;
+        switch (f.number) {
+        case SERIES_LABELS:
+            if (s.label_count == 0)
+                s.labels = f.raw;
+            else if (s.labels.p + s.labels.n == f.raw.p)
+                s.labels.n += f.raw.n;
+            else
+                apart = true;
+            s.label_count++;
+            break;
+        case SERIES_SAMPLES:
+            s.sample_count++;
+            break;
+        case SERIES_EXEMPLARS:
+            s.exemplar_count++;
+            break;
+        case SERIES_HISTOGRAMS:
+            s.histogram_count++;
+            break;
+        default:
+            break;
+        }
+    }
+    if (rc < 0)
+        return rc;
+    if (apart)
+        s.labels = (struct str){0};
+    else if (s.label_count == 0)
+        s.labels = STR("");
+    *ret = s;
+    return 0;
+}
+
+int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata, struct err *err)
+{
+    struct pb_field f;
+    int rc;
+
+    while ((rc = pb_next(r, &f, err)) > 0) {
+        if (pb_is(&f, REQUEST_TIMESERIES, PB_BYTES)) {
+            rc = series_scan(f.bytes, ret_series, err);
+            return rc < 0 ? rc : 1;
+        }
+        if (pb_is(&f, REQUEST_METADATA, PB_BYTES)) {
+            *ret_metadata = f.bytes;
+            return 2;
+        }
+    }
+    return rc;
+}
+
+/* Next BYTES field with this number. */
+static int next_of(struct rd *r, uint32_t number, struct str *ret, struct err *err)
+{
+    struct pb_field f;
+    int rc;
+
+    while ((rc = pb_next(r, &f, err)) > 0) {
+        if (pb_is(&f, number, PB_BYTES)) {
+            *ret = f.bytes;
+            return 1;
+        }
+    }
+    return rc;
+}
+
+int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err)
+{
+    struct str message;
+    struct pb_field f;
+    struct rd in;
+    int rc = next_of(r, SERIES_SAMPLES, &message, err);
+
+    if (rc <= 0)
+        return rc;
+    *ret_t = 0;
+    *ret_vbits = 0;
+    in = rd_of(message);
+    while ((rc = pb_next(&in, &f, err)) > 0) {
+        if (pb_is(&f, 1, PB_FIXED64))
+            *ret_vbits = f.value;
+        else if (pb_is(&f, 2, PB_VARINT))
+            *ret_t = (int64_t)f.value;
+    }
+    return rc < 0 ? rc : 1;
+}
+
+static int label_decode(struct str message, struct label *ret, struct err *err)
+{
+    struct rd in = rd_of(message);
+    struct pb_field f;
+    int rc;
+
+    *ret = (struct label){STR(""), STR("")};
+    while ((rc = pb_next(&in, &f, err)) > 0) {
+        if (pb_is(&f, 1, PB_BYTES))
+            ret->name = f.bytes;
+        else if (pb_is(&f, 2, PB_BYTES))
+            ret->value = f.bytes;
+    }
+    return rc;
+}
+
+int wr_label_next(struct rd *r, struct label *ret, struct err *err)
+{
+    struct str message;
+    int rc = next_of(r, SERIES_LABELS, &message, err);
+
+    if (rc <= 0)
+        return rc;
+    rc = label_decode(message, ret, err);
+    return rc < 0 ? rc : 1;
+}
+
+int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err)
+{
+    struct label *list = NULL;
+    size_t n = 0, cap = 0;
+    struct str message;
+    struct pb_field f;
+    struct rd in;
+    int rc = next_of(r, SERIES_EXEMPLARS, &message, err);
+
+    if (rc <= 0)
+        return rc;
+    *ret_t = 0;
+    *ret_v = 0;
+    in = rd_of(message);
+    while ((rc = pb_next(&in, &f, err)) > 0) {
+        if (pb_is(&f, 2, PB_FIXED64))
+            *ret_v = bits_double(f.value);
+        else if (pb_is(&f, 3, PB_VARINT))
+            *ret_t = (int64_t)f.value;
+        else if (pb_is(&f, 1, PB_BYTES)) {
+            if (n == cap) {
+                struct label *more = arena_array(a, cap ? cap * 2 : 4, sizeof *more);
+
+                if (!more)
+                    return err_set(err, RC_NOMEM, "exemplar labels: memory budget is spent");
+                if (n)
+                    memcpy(more, list, n * sizeof *more);
+                cap = cap ? cap * 2 : 4;
+                list = more;
+            }
+            rc = label_decode(f.bytes, &list[n++], err);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    if (rc < 0)
+        return rc;
+    *ret = (struct labels){list, n};
+    return 1;
+}
+
+int wr_metadata_decode(struct str message, struct wr_metadata *ret, struct err *err)
+{
+    struct wr_metadata m = {.metric = STR(""), .help = STR(""), .unit = STR("")};
+    struct rd in = rd_of(message);
+    struct pb_field f;
+    int rc;
+
+    while ((rc = pb_next(&in, &f, err)) > 0) {
+        if (pb_is(&f, 1, PB_VARINT))
+            m.type = f.value <= 7 ? (uint8_t)f.value : 0;
+        else if (pb_is(&f, 2, PB_BYTES))
+            m.metric = f.bytes;
+        else if (pb_is(&f, 4, PB_BYTES))
+            m.help = f.bytes;
+        else if (pb_is(&f, 5, PB_BYTES))
+            m.unit = f.bytes;
+    }
+    if (rc < 0)
+        return rc;
+    *ret = m;
+    return 0;
+}

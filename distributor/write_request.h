@@ -1,0 +1,34 @@
+/* write_request.h - a zero-copy walk over a Remote Write 1.0 WriteRequest (schema in prometheus/remote.proto terms: field 1 timeseries, 3 metadata).
+ * Nothing is allocated for samples: a series gives the span of its label bytes as they stand (hashed for the known-series cache) and cursors over
+ * its samples, histograms and exemplars. Follows protobuf rules: unknown fields are skipped, packed and unpacked repeats are read, the last of a
+ * repeated scalar counts; groups, field number 0 and lengths past the parent are refused (RC_INVALID: a client's bytes).
+ * Differential-fuzzed against protobuf-c (tests/fuzz/write_request_fuzz.c). */
+#pragma once
+#include "common/base/arena.h"
+#include "common/base/bytes.h"
+#include "common/base/err.h"
+#include "common/model/histogram.h"
+#include "common/model/labels.h"
+
+enum { WRITE_SPANS_MAX = 65536 };
+
+struct wr_series {
+    struct str message;   /* the TimeSeries message */
+    struct str labels;    /* span of its label fields, tags included; p NULL when they are not next to each other */
+    uint32_t label_count;
+    uint32_t sample_count, histogram_count, exemplar_count;
+};
+/* Walks the request: 1 series (*ret_series), 2 metadata (*ret_metadata is the message), 0 end, negative error. */
+int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata, struct err *err);
+
+/* Cursors inside a series; each: 1 with a value, 0 at the end, negative on malformed bytes. Start with rd_of(series->message). */
+int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err);
+int wr_label_next(struct rd *r, struct label *ret, struct err *err);
+int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err);
+int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err);
+
+struct wr_metadata {
+    uint8_t type;
+    struct str metric, help, unit;
+};
+int wr_metadata_decode(struct str message, struct wr_metadata *ret, struct err *err);
