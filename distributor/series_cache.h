@@ -1,0 +1,23 @@
+/* series_cache.h - the known-series cache of one tenant: hash of the raw label bytes -> identity, so that a series seen before costs one lookup
+ * instead of parsing, sorting, validating and SHA-256.
+ * Key: XXH3-128 of the label bytes as they stand, under a secret of this process. Striped open addressing, 48 bytes an entry; bounded: a stripe that
+ * reached its share forgets its older half (two generations). Rejections are never cached. An entry of another limits generation is a miss.
+ * Any thread. */
+#pragma once
+#include "common/model/labels.h"
+
+struct series_cache;
+struct series_entry {
+    fingerprint fp;
+    uint32_t acked;     /* bit i: owner i of the replica set has acknowledged the labels, at this ack_epoch */
+    uint32_t ack_epoch; /* of the ring and of all head ids; another epoch: nothing is acknowledged */
+    uint32_t limits_gen;
+};
+struct series_cache *series_cache_new(size_t bytes_max);
+void series_cache_free(struct series_cache *c);
+bool series_cache_get(struct series_cache *c, struct u128 hash, uint32_t limits_gen, struct series_entry *ret);
+void series_cache_put(struct series_cache *c, struct u128 hash, const struct series_entry *e);
+/* Adds ack bits if the entry is still there; bits of an older epoch are replaced. */
+void series_cache_ack(struct series_cache *c, struct u128 hash, uint32_t bits, uint32_t ack_epoch);
+size_t series_cache_bytes(const struct series_cache *c);
+size_t series_cache_count(const struct series_cache *c);
