@@ -1,0 +1,63 @@
+/* ingester.h - keeps recent samples: heads, log, flush to blocks, answers pushes and selects over RPC.
+ * Life: ingester_new (opens the data directory, takes its lock) -> ingester_start (replays in the background; not ready until done, pushes and selects answer
+ * RC_UNAVAILABLE) -> serving -> ingester_stop (drains the shards; the log keeps everything, nothing is flushed) -> ingester_free.
+ * Data directory: LOCK, head.id (identity of the head: new only when it starts empty), wal/NNNN per shard, scratch/.
+ * Flush: a 2 h range is cut into a block once the newest sample is past its end by the out-of-order window (flush_delay_ms), or on request;
+ * files first, meta.json, index last; then the set is marked published with the index generation, kept for retain_ms (readers with an older index
+ * still need it), dropped, and the log is cut behind a checkpoint. */
+#pragma once
+#include "common/config/limits.h"
+#include "common/obs/log.h"
+#include "common/obs/metrics.h"
+#include "common/rpc/rpc.h"
+#include "common/sys/clock.h"
+#include "ring/ring.h"
+#include "tsdb/bucket.h"
+#include "tsdb/wal.h"
+
+enum { INGESTER_TENANTS_MAX = 200000 };
+
+struct ingester_cfg {
+    const char *data_dir;
+    const char *instance_id;
+    uint32_t shards;             /* 0: one per core, at most 8 */
+    enum wal_sync wal_sync;
+    int64_t wal_sync_interval_ms; /* 100 */
+    int64_t flush_check_ms;      /* 15 s */
+    int64_t flush_delay_ms;      /* after the end of a range: 15 min */
+    int64_t retain_ms;           /* after publication: 30 min */
+    int64_t series_idle_ms;      /* a series without samples for so long leaves memory: 2 h */
+};
+extern const struct ingester_cfg ingester_cfg_default;
+
+struct ingester_deps {
+    const struct clock *clock;
+    struct log *log;
+    struct metrics *metrics;
+    struct overrides *overrides;
+    struct bucket *bucket;
+    /* Current ring snapshot, referenced for the caller; NULL: no ring, this ingester owns everything (tests). */
+    struct ring_snapshot *(*ring)(void *arg);
+    void *ring_arg;
+};
+
+struct ingester;
+int ingester_new(const struct ingester_cfg *cfg, const struct ingester_deps *deps, struct ingester **ret, struct err *err);
+void ingester_handle(struct ingester *in, struct rpc_server *srv); /* registers the methods, before rpc_server_start */
+int ingester_start(struct ingester *in, struct err *err);
+/* 0 when it serves; else why not ("replaying 45%"). */
+int ingester_ready(struct ingester *in, struct err *err);
+void ingester_stop(struct ingester *in);
+void ingester_free(struct ingester *in);
+
+/* Cuts everything in memory into blocks now and waits until they are published. ret_blocks may be NULL. */
+int ingester_flush_all(struct ingester *in, uint64_t *ret_gen, uint64_t *ret_blocks, struct err *err);
+
+struct ingester_stats {
+    uint64_t series, tenants, wal_bytes, queued;
+    double replay_done; /* 0..1 */
+};
+void ingester_stats(struct ingester *in, struct ingester_stats *ret);
+/* JSON for /ingester/tenants and /debug/memory. */
+void ingester_write_tenants(struct ingester *in, struct buf *out);
+void ingester_write_memory(struct ingester *in, struct buf *out);

@@ -1,0 +1,105 @@
+/* ingester_impl.h - the fields of an ingester and what its files say to each other. */
+#pragma once
+#include "ingester/ingester.h"
+#include "ingester/metadata.h"
+#include "ingester/shard.h"
+#include "tsdb/wal_payload.h"
+
+#include <stdio.h>
+#include <uthash.h>
+
+struct ingester_limits {
+    int64_t ooo_window_ms;
+    uint64_t series_max, metric_series_max; /* this ingester's share; 0: off */
+    uint64_t series_limit, metric_series_limit; /* as configured, for texts */
+    size_t exemplars_max, metadata_metrics_max, metadata_per_metric_max;
+};
+
+struct ingester_tenant {
+    UT_hash_handle hh;
+    char *id;
+    size_t id_len;
+    _Atomic uint64_t series, ingested;
+    struct metadata *metadata; /* own lock */
+};
+
+/* A flush set on its way: sealed -> published -> dropped. */
+struct flush_set {
+    uint64_t id, gen;
+    int64_t below_ms;
+    int64_t published_mono_ms; /* 0: not yet */
+};
+
+struct ingester {
+    struct ingester_cfg cfg;             /* --- read-only after start --- */
+    struct ingester_deps deps;
+    char *data_dir, *instance_id;
+    int lock_fd;
+    uint64_t head_id;
+    uint32_t shard_count;
+    struct shard *shards[SHARDS_MAX];
+    pthread_rwlock_t tenants_lock;       /* --- guards tenants (the table, not the members) --- */
+    struct ingester_tenant *tenants;
+    _Atomic int state;                   /* enum ingester_state */
+    _Atomic uint64_t replay_done, replay_total;
+    struct mutex flush_lock;             /* --- one flush at a time; guards the sets --- */
+    VEC(struct flush_set) sets;
+    uint64_t next_set;
+    struct mutex wake_lock;              /* --- maintenance thread's sleep --- */
+    struct cond wake;
+    bool stopping;
+    bool threads;
+    pthread_t maintenance;
+    struct err failed;                   /* why state is FAILED */
+    struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_dead;
+    struct metric_family *m_refused;
+};
+enum ingester_state { INGESTER_NEW, INGESTER_REPLAYING, INGESTER_SERVING, INGESTER_STOPPED, INGESTER_FAILED };
+
+static inline uint32_t ingester_shard_of(const struct ingester *in, fingerprint fp)
+{
+    return (uint32_t)fp.lo % in->shard_count;
+}
+static inline struct shard *ingester_shard(const struct ingester *in, uint32_t i)
+{
+    return in->shards[i];
+}
+
+/* ingester.c */
+int ingester_accepting(struct ingester *in, struct err *err);
+
+/* ownership.c */
+uint64_t ingester_ring_version(struct ingester *in);
+bool ingester_owns_all(struct ingester *in);
+bool ingester_owns(struct ingester *in, struct str tenant, fingerprint fp);
+uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf); /* live ingesters; 1 without a ring */
+
+/* tenants.c */
+int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tenant **ret, struct err *err);
+void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_limits *ret);
+/* PUSH_ACCEPTED (and counted: ingester_series_undo takes it back) or a refusal with its text. */
+uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l, const struct labels *ls, struct err *err);
+void ingester_series_undo(struct ingester_tenant *t);
+void ingester_explain_sample(struct head *h, const struct head_series *hs, int64_t t, uint64_t vbits, enum append_verdict v,
+                             const struct ingester_limits *l, char *out, size_t out_n);
+void ingester_count_push(struct ingester *in, struct ingester_tenant *t, uint64_t accepted, const uint8_t *verdicts, size_t n);
+void ingester_metadata_add(struct ingester *in, struct ingester_tenant *t, struct str rows, const struct ingester_limits *l);
+void ingester_recount_series(struct ingester *in);
+void ingester_tenants_free(struct ingester *in);
+
+/* replay.c */
+int ingester_replay(struct ingester *in, struct err *err);
+
+/* flush.c */
+void *ingester_maintain(void *ingester);
+int ingester_flush_due(struct ingester *in, struct err *err);
+void ingester_drop_due(struct ingester *in);
+
+/* push.c, query.c */
+void ingester_on_push(void *ingester, struct rpc_call *call);
+void ingester_on_select(void *ingester, struct rpc_call *call);
+void ingester_on_labels(void *ingester, struct rpc_call *call);
+void ingester_on_metadata(void *ingester, struct rpc_call *call);
+void ingester_on_exemplars(void *ingester, struct rpc_call *call);
+void ingester_on_user_stats(void *ingester, struct rpc_call *call);
+void ingester_on_flush(void *ingester, struct rpc_call *call);

@@ -1,0 +1,586 @@
+#include "ingester/push.h"
+
+#include <stdlib.h>
+
+enum { PUSH_ARENA_MAX = 64 << 20 };
+
+struct push_call;
+
+/* What one shard has to do. */
+struct push_part {
+    struct shard_job job;
+    struct push_call *call;
+    uint32_t *rows;      /* indices of float rows */
+    uint32_t row_count;
+    uint32_t *histograms;
+    uint32_t histogram_count;
+};
+
+struct push_series {
+    fingerprint fp;
+    struct labels labels;
+    struct str refused;   /* text, when limits refuse it */
+    uint8_t verdict;
+};
+struct push_histogram {
+    fingerprint fp;
+    int64_t t, st;
+    struct histogram h;
+};
+
+struct push_call {
+    struct rpc_call *rpc;
+    struct ingester *in;
+    struct ingester_tenant *tenant;
+    struct ingester_limits limits;
+    struct arena arena;          /* RPC thread before the parts run; then under refusals_lock */
+    struct push_view view;
+    struct push_series *series;
+    struct push_histogram *histograms;
+    uint8_t *verdicts;           /* each shard writes its own rows */
+    _Atomic uint32_t pending;
+    _Atomic uint64_t accepted, duplicates;
+    struct mutex refusals_lock;
+    struct push_refusal refusals[PUSH_REFUSALS_MAX];
+    size_t refusal_count;
+    struct push_part parts[];
+};
+
+static uint32_t shard_of(const struct ingester *in, fingerprint fp)
+{
+    return ingester_shard_of(in, fp);
+}
+
+static void call_free(struct push_call *c)
+{
+    mutex_fini(&c->refusals_lock);
+    arena_fini(&c->arena);
+    free(c);
+}
+
+static void answer(struct push_call *c)
+{
+    struct push_answer an = {
+        .head_id = c->in->head_id,
+        .ring_version = ingester_ring_version(c->in),
+        .refusals = c->refusals,
+        .refusal_count = c->refusal_count,
+    };
+    size_t n = c->view.rows + c->view.histogram_rows;
+    struct buf out;
+    struct err err;
+
+    for (size_t i = 0; i < n; i++) {
+        if (c->verdicts[i] != PUSH_ACCEPTED) {
+            an.verdicts = c->verdicts;
+            an.verdict_count = n;
+            break;
+        }
+    }
+    ingester_count_push(c->in, c->tenant, atomic_load(&c->accepted), c->verdicts, n);
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (push_answer_encode(&an, &out, &err) == 0)
+        rpc_reply_buf(c->rpc, RC_OK, &out);
+    else
+        rpc_reply_err(c->rpc, &err);
+    buf_fini(&out);
+    call_free(c);
+}
+
+static void finish_part(struct push_call *c)
+{
+    if (atomic_fetch_sub(&c->pending, 1) == 1)
+        answer(c);
+}
+
+static void refuse_text(struct push_call *c, uint32_t row, const char *text)
+{
+    mutex_lock(&c->refusals_lock);
+    if (c->refusal_count < PUSH_REFUSALS_MAX) {
+        struct str kept = arena_str(&c->arena, str_of(text));
+
+        if (kept.p)
+            c->refusals[c->refusal_count++] = (struct push_refusal){row, kept};
+    }
+    mutex_unlock(&c->refusals_lock);
+}
+
+/* --- judging, on the shard's thread, head locked --- */
+
+static fingerprint row_fp(const struct push_call *c, uint32_t row)
+{
+    return push_fp(c->view.fps + (size_t)row * 16);
+}
+
+static int64_t row_t(const struct push_call *c, uint32_t row)
+{
+    return c->view.base_ms + le_get32(c->view.offsets + (size_t)row * 4);
+}
+
+static int by_fp(const void *a, const void *b)
+{
+    return u128_cmp(((const struct push_series *)a)->fp, ((const struct push_series *)b)->fp);
+}
+
+static struct push_series *series_given(struct push_call *c, fingerprint fp)
+{
+    struct push_series key = {.fp = fp};
+
+    return bsearch(&key, c->series, c->view.series_rows, sizeof key, by_fp);
+}
+
+/* Series of this shard whose labels came along and that the head does not have. */
+static void create_series(struct push_call *c, struct shard *s, struct buf *new_series, uint32_t *ret_new)
+{
+    struct head *h = shard_head(s);
+    struct str tenant = c->view.header.tenant;
+
+    for (uint32_t i = 0; i < c->view.series_rows; i++) {
+        struct push_series *ps = &c->series[i];
+        struct head_series *hs;
+        struct err err;
+
+        if (ingester_shard(c->in, shard_of(c->in, ps->fp)) != s || ps->verdict == PUSH_MOVED)
+            continue;
+        hs = head_find(h, tenant, ps->fp);
+        if (hs && head_labels_equal(h, hs, &ps->labels))
+            continue;
+        if (hs) {
+            ps->verdict = PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
+            ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
+            continue;
+        }
+        ps->verdict = ingester_judge_series(c->in, c->tenant, &c->limits, &ps->labels, &err);
+        if (ps->verdict != PUSH_ACCEPTED) {
+            mutex_lock(&c->refusals_lock);
+            ps->refused = arena_str(&c->arena, str_of(err.text));
+            mutex_unlock(&c->refusals_lock);
+            continue;
+        }
+        if (head_create(h, tenant, ps->fp, &ps->labels, &hs, &err) < 0) {
+            ps->verdict = PUSH_RETRY;
+            ingester_series_undo(c->tenant);
+            continue;
+        }
+        wal_series_add(new_series, ps->fp, &ps->labels);
+        ++*ret_new;
+    }
+}
+
+/* Verdict for a row whose series the head does not have. */
+static uint8_t unknown_verdict(struct push_call *c, fingerprint fp, uint32_t row)
+{
+    struct push_series *ps = c->view.series_rows ? series_given(c, fp) : NULL;
+    char text[ERR_TEXT_MAX];
+
+    if (!ps || ps->verdict == PUSH_ACCEPTED)
+        return PUSH_UNKNOWN;
+    if (ps->verdict >= PUSH_REFUSED && ps->refused.p) {
+        snprintf(text, sizeof text, "%.*s", STR_FMT(ps->refused));
+        refuse_text(c, row, text);
+    }
+    return ps->verdict;
+}
+
+static uint8_t verdict_of(enum append_verdict v)
+{
+    switch (v) {
+    case APPEND_ACCEPTED:
+        return PUSH_ACCEPTED;
+    case APPEND_DUPLICATE:
+        return PUSH_DUPLICATE;
+    case APPEND_NEW_VALUE:
+        return PUSH_REFUSED + DISCARD_NEW_VALUE_FOR_TIMESTAMP;
+    default:
+        return PUSH_REFUSED + DISCARD_SAMPLE_OUT_OF_ORDER;
+    }
+}
+
+static void explain(struct push_call *c, struct head *h, struct head_series *hs, uint32_t row, int64_t t, uint64_t vbits,
+                    enum append_verdict v)
+{
+    char text[ERR_TEXT_MAX];
+
+    if (c->refusal_count >= PUSH_REFUSALS_MAX)
+        return;
+    ingester_explain_sample(h, hs, t, vbits, v, &c->limits, text, sizeof text);
+    refuse_text(c, row, text);
+}
+
+struct judged {
+    int64_t t_max;
+    uint32_t accepted;
+};
+
+static void judge_floats(struct push_part *p, struct head *h, struct judged *j)
+{
+    struct push_call *c = p->call;
+    struct append_rules rules = {.ooo_window_ms = c->limits.ooo_window_ms};
+    struct head_series *hs = NULL;
+    fingerprint last = {0, 0};
+
+    for (uint32_t i = 0; i < p->row_count; i++) {
+        uint32_t row = p->rows[i];
+        fingerprint fp = row_fp(c, row);
+        int64_t t = row_t(c, row);
+        uint64_t vbits = le_get64(c->view.values + (size_t)row * 8);
+        int64_t st = c->view.starts ? (int64_t)le_get64(c->view.starts + (size_t)row * 8) : 0;
+        enum append_verdict v;
+
+        if (c->verdicts[row] == PUSH_MOVED)
+            continue;
+        if (i == 0 || !u128_eq(fp, last))
+            hs = head_find(h, c->view.header.tenant, fp);
+        last = fp;
+        if (UNLIKELY(!hs)) {
+            c->verdicts[row] = unknown_verdict(c, fp, row);
+            continue;
+        }
+        v = head_append(h, hs, t, vbits, st, &rules);
+        c->verdicts[row] = verdict_of(v);
+        if (LIKELY(v == APPEND_ACCEPTED)) {
+            j->accepted++;
+            j->t_max = MAX(j->t_max, t);
+        } else if (v != APPEND_DUPLICATE) {
+            explain(c, h, hs, row, t, vbits, v);
+        }
+    }
+}
+
+static void judge_histograms(struct push_part *p, struct head *h, struct buf *log, uint32_t *ret_logged, struct judged *j)
+{
+    struct push_call *c = p->call;
+    struct append_rules rules = {.ooo_window_ms = c->limits.ooo_window_ms};
+
+    for (uint32_t i = 0; i < p->histogram_count; i++) {
+        struct push_histogram *ph = &c->histograms[p->histograms[i]];
+        uint32_t row = c->view.rows + p->histograms[i];
+        struct head_series *hs = head_find(h, c->view.header.tenant, ph->fp);
+        enum append_verdict v;
+
+        if (c->verdicts[row] == PUSH_MOVED)
+            continue;
+        if (!hs) {
+            c->verdicts[row] = unknown_verdict(c, ph->fp, row);
+            continue;
+        }
+        v = head_append_histogram(h, hs, ph->t, &ph->h, ph->st, &rules);
+        c->verdicts[row] = verdict_of(v);
+        if (v == APPEND_ACCEPTED) {
+            j->accepted++;
+            j->t_max = MAX(j->t_max, ph->t);
+            wal_histograms_add(log, ph->fp, ph->t, ph->st, &ph->h);
+            ++*ret_logged;
+        } else if (v != APPEND_DUPLICATE) {
+            explain(c, h, hs, row, ph->t, 0, v);
+        }
+    }
+}
+
+/* --- logging --- */
+
+/* The shard's rows as columns of their own; the request's columns themselves when they are all this shard's. */
+static bool samples_columns(struct push_part *p, struct buf *scratch, struct wal_samples *ret)
+{
+    struct push_call *c = p->call;
+    size_t n = p->row_count;
+    uint8_t *fps, *offsets, *values, *starts, *accepted;
+
+    buf_clear(scratch);
+    fps = buf_space(scratch, n * (16 + 4 + 8 + (c->view.starts ? 8 : 0)) + (n + 7) / 8);
+    if (!fps)
+        return false;
+    offsets = fps + n * 16;
+    values = offsets + n * 4;
+    starts = values + n * 8;
+    accepted = c->view.starts ? starts + n * 8 : starts;
+    for (size_t i = 0; i < n; i++) {
+        size_t row = p->rows[i];
+
+        memcpy(fps + i * 16, c->view.fps + row * 16, 16);
+        memcpy(offsets + i * 4, c->view.offsets + row * 4, 4);
+        memcpy(values + i * 8, c->view.values + row * 8, 8);
+        if (c->view.starts)
+            memcpy(starts + i * 8, c->view.starts + row * 8, 8);
+        if (c->verdicts[row] == PUSH_ACCEPTED)
+            accepted[i / 8] |= (uint8_t)(1u << (i % 8));
+    }
+    *ret = (struct wal_samples){
+        .tenant = c->view.header.tenant,
+        .n = (uint32_t)n,
+        .fps = fps,
+        .offsets = offsets,
+        .values = values,
+        .starts = c->view.starts ? starts : NULL,
+        .accepted = accepted,
+        .base_ms = c->view.base_ms,
+    };
+    return true;
+}
+
+static void log_samples(struct push_part *p, struct shard *s, int64_t t_max)
+{
+    struct str parts[WAL_SAMPLES_PARTS];
+    uint8_t front[WAL_SAMPLES_HEAD];
+    struct wal_samples ws;
+
+    if (!samples_columns(p, shard_scratch(s), &ws)) {
+        struct err err;
+
+        err_set(&err, RC_NOMEM, "no memory for a log record of %u rows", p->row_count);
+        shard_kill(s, &err);
+        return;
+    }
+    shard_log(s, WAL_SAMPLES, parts, wal_samples_parts(&ws, front, parts), t_max);
+}
+
+/* Exemplars of this shard's series: no votes, no verdicts; what is malformed was refused by the distributor. */
+static void take_exemplars(struct push_part *p, struct shard *s, struct buf *log, uint32_t *ret_logged)
+{
+    struct push_call *c = p->call;
+    struct rd r = rd_of(c->view.exemplars);
+    struct arena a;
+    struct labels ls;
+    fingerprint fp;
+    int64_t t;
+    double v;
+
+    arena_init(&a, 1 << 20);
+    while (push_exemplar_next(&r, &a, &fp, &t, &v, &ls, NULL) > 0) {
+        if (ingester_shard(c->in, shard_of(c->in, fp)) == s && head_find(shard_head(s), c->view.header.tenant, fp)) {
+            head_exemplar_add(shard_head(s), c->view.header.tenant, fp, t, v, &ls, c->limits.exemplars_max);
+            wal_exemplars_add(log, fp, t, v, &ls);
+            ++*ret_logged;
+        }
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+}
+
+static void take_metadata(struct push_call *c, struct shard *s)
+{
+    struct str parts[1] = {c->view.metadata};
+    struct buf record;
+
+    ingester_metadata_add(c->in, c->tenant, c->view.metadata, &c->limits);
+    buf_init(&record, WAL_RECORD_BYTES_MAX / 2);
+    wal_metadata_begin(&record, c->view.header.tenant);
+    buf_str(&record, parts[0]);
+    shard_log_buf(s, WAL_METADATA, &record, INT64_MIN);
+    buf_fini(&record);
+}
+
+static void part_run(struct shard_job *job, struct shard *s)
+{
+    struct push_part *p = CONTAINER_OF(job, struct push_part, job);
+    struct push_call *c = p->call;
+    struct judged floats = {INT64_MIN, 0}, hists = {INT64_MIN, 0};
+    struct buf series, histograms, exemplars;
+    uint32_t new_series = 0, logged = 0, exemplars_logged = 0;
+
+    buf_init(&series, WAL_RECORD_BYTES_MAX / 2);
+    buf_init(&histograms, WAL_RECORD_BYTES_MAX / 2);
+    buf_init(&exemplars, WAL_RECORD_BYTES_MAX / 2);
+    wal_series_begin(&series, c->view.header.tenant);
+    wal_histograms_begin(&histograms, c->view.header.tenant);
+    wal_exemplars_begin(&exemplars, c->view.header.tenant);
+    head_lock(shard_head(s));
+    if (c->view.series_rows)
+        create_series(c, s, &series, &new_series);
+    judge_floats(p, shard_head(s), &floats);
+    if (p->histogram_count)
+        judge_histograms(p, shard_head(s), &histograms, &logged, &hists);
+    if (new_series)
+        shard_log_buf(s, WAL_SERIES, &series, INT64_MIN);
+    if (floats.accepted)
+        log_samples(p, s, floats.t_max);
+    if (logged)
+        shard_log_buf(s, WAL_HISTOGRAMS, &histograms, hists.t_max);
+    if (c->view.exemplar_rows && c->limits.exemplars_max)
+        take_exemplars(p, s, &exemplars, &exemplars_logged);
+    if (exemplars_logged)
+        shard_log_buf(s, WAL_EXEMPLARS, &exemplars, INT64_MIN);
+    if (c->view.metadata_rows && p == &c->parts[0])
+        take_metadata(c, s);
+    head_unlock(shard_head(s));
+    atomic_fetch_add(&c->accepted, floats.accepted + hists.accepted);
+    buf_fini(&series);
+    buf_fini(&histograms);
+    buf_fini(&exemplars);
+}
+
+static void part_done(struct shard_job *job, bool dead)
+{
+    struct push_part *p = CONTAINER_OF(job, struct push_part, job);
+    struct push_call *c = p->call;
+
+    if (dead) {
+        for (uint32_t i = 0; i < p->row_count; i++)
+            c->verdicts[p->rows[i]] = PUSH_RETRY;
+        for (uint32_t i = 0; i < p->histogram_count; i++)
+            c->verdicts[c->view.rows + p->histograms[i]] = PUSH_RETRY;
+    }
+    finish_part(c);
+}
+
+/* --- on the RPC thread --- */
+
+static int decode_series(struct push_call *c, struct err *err)
+{
+    struct rd r = rd_of(c->view.series);
+    int rc = 0;
+
+    /* A series takes 17 bytes at least. */
+    CORRUPT_UNLESS((size_t)c->view.series_rows * 17 <= c->view.series.n, err);
+    c->series = arena_array(&c->arena, c->view.series_rows, sizeof *c->series);
+    if (!c->series)
+        return err_set(err, RC_NOMEM, "push: memory budget is spent");
+    for (uint32_t i = 0; i < c->view.series_rows; i++) {
+        struct push_series *ps = &c->series[i];
+
+        rc = push_series_next(&r, &c->arena, &ps->fp, &ps->labels, err);
+        if (rc < 0)
+            return rc;
+        CORRUPT_UNLESS(rc == 1, err);
+        ps->verdict = PUSH_ACCEPTED;
+        ps->refused = (struct str){0};
+    }
+    CORRUPT_UNLESS(rd_done(&r), err);
+    if (c->view.series_rows)
+        qsort(c->series, c->view.series_rows, sizeof *c->series, by_fp);
+    return 0;
+}
+
+static int decode_histograms(struct push_call *c, struct err *err)
+{
+    struct rd r = rd_of(c->view.histograms);
+    int rc;
+
+    CORRUPT_UNLESS((size_t)c->view.histogram_rows * 18 <= c->view.histograms.n, err);
+    c->histograms = arena_array(&c->arena, c->view.histogram_rows, sizeof *c->histograms);
+    if (!c->histograms)
+        return err_set(err, RC_NOMEM, "push: memory budget is spent");
+    for (uint32_t i = 0; i < c->view.histogram_rows; i++) {
+        struct push_histogram *ph = &c->histograms[i];
+
+        rc = push_histogram_next(&r, &c->arena, &ph->fp, &ph->t, &ph->st, &ph->h, err);
+        if (rc < 0)
+            return rc;
+        CORRUPT_UNLESS(rc == 1, err);
+    }
+    CORRUPT_UNLESS(rd_done(&r), err);
+    return 0;
+}
+
+static fingerprint any_fp(const struct push_call *c, uint32_t row)
+{
+    return row < c->view.rows ? row_fp(c, row) : c->histograms[row - c->view.rows].fp;
+}
+
+/* Rows of ranges that are not ours (any more, or yet) are answered `moved`, whatever the head holds. */
+static void mark_moved(struct push_call *c, uint32_t rows)
+{
+    if (ingester_owns_all(c->in))
+        return;
+    for (uint32_t i = 0; i < rows; i++)
+        if (!ingester_owns(c->in, c->view.header.tenant, any_fp(c, i)))
+            c->verdicts[i] = PUSH_MOVED;
+    for (uint32_t i = 0; i < c->view.series_rows; i++)
+        if (!ingester_owns(c->in, c->view.header.tenant, c->series[i].fp))
+            c->series[i].verdict = PUSH_MOVED;
+}
+
+static int divide(struct push_call *c, struct err *err)
+{
+    uint32_t shards = c->in->shard_count, rows = c->view.rows + c->view.histogram_rows;
+    uint32_t *lists;
+
+    c->verdicts = arena_zalloc(&c->arena, rows);
+    lists = arena_array(&c->arena, rows, sizeof *lists);
+    if (!c->verdicts || !lists)
+        return err_set(err, RC_NOMEM, "push: memory budget is spent");
+    mark_moved(c, rows);
+    for (uint32_t i = 0; i < rows; i++) {
+        struct push_part *p = &c->parts[shard_of(c->in, any_fp(c, i))];
+
+        if (i < c->view.rows)
+            p->row_count++;
+        else
+            p->histogram_count++;
+    }
+    for (uint32_t s = 0; s < shards; s++) {
+        struct push_part *p = &c->parts[s];
+
+        p->rows = lists;
+        p->histograms = lists + p->row_count;
+        lists = p->histograms + p->histogram_count;
+        p->row_count = p->histogram_count = 0;
+    }
+    for (uint32_t i = 0; i < rows; i++) {
+        struct push_part *p = &c->parts[shard_of(c->in, any_fp(c, i))];
+
+        if (i < c->view.rows)
+            p->rows[p->row_count++] = i;
+        else
+            p->histograms[p->histogram_count++] = i - c->view.rows;
+    }
+    return 0;
+}
+
+/* Metadata goes through the first shard, exemplars through all. */
+static bool part_empty(const struct push_call *c, uint32_t s)
+{
+    return c->parts[s].row_count == 0 && c->parts[s].histogram_count == 0 && c->view.exemplar_rows == 0 &&
+           (s != 0 || c->view.metadata_rows == 0);
+}
+
+static void submit(struct push_call *c)
+{
+    uint32_t shards = c->in->shard_count;
+
+    /* One for ourselves, so that no part can answer before all are submitted. */
+    atomic_store(&c->pending, 1);
+    for (uint32_t s = 0; s < shards; s++) {
+        struct push_part *p = &c->parts[s];
+
+        if (part_empty(c, s))
+            continue;
+        p->call = c;
+        p->job = (struct shard_job){.run = part_run, .done = part_done, .bytes = rpc_call_payload(c->rpc).n / shards + 1024};
+        atomic_fetch_add(&c->pending, 1);
+        if (!shard_submit(ingester_shard(c->in, s), &p->job))
+            part_done(&p->job, true);
+    }
+    finish_part(c);
+}
+
+void ingester_on_push(void *arg, struct rpc_call *rpc)
+{
+    struct ingester *in = arg;
+    struct push_call *c = xcalloc(1, sizeof *c + in->shard_count * sizeof c->parts[0]);
+    struct err err;
+    int rc;
+
+    c->rpc = rpc;
+    c->in = in;
+    arena_init(&c->arena, PUSH_ARENA_MAX);
+    mutex_init(&c->refusals_lock);
+    rc = ingester_accepting(in, &err);
+    if (rc == 0)
+        rc = push_view_decode(rpc_call_payload(rpc), &c->arena, &c->view, &err);
+    if (rc == 0)
+        rc = ingester_tenant_get(in, c->view.header.tenant, &c->tenant, &err);
+    if (rc == 0)
+        rc = decode_series(c, &err);
+    if (rc == 0)
+        rc = decode_histograms(c, &err);
+    if (rc == 0)
+        rc = divide(c, &err);
+    if (rc < 0) {
+        rpc_reply_err(rpc, &err);
+        call_free(c);
+        return;
+    }
+    ingester_limits_of(in, c->view.header.tenant, &c->limits);
+    submit(c);
+}

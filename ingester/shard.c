@@ -1,0 +1,232 @@
+#include "ingester/shard.h"
+#include "ingester/shard_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err)
+{
+    struct shard *s;
+    int rc = fs_mkdirs(cfg->dir, err);
+
+    if (rc < 0)
+        return rc;
+    s = xcalloc(1, sizeof *s);
+    s->cfg = *cfg;
+    s->dir = xstrdup(cfg->dir);
+    s->cfg.dir = s->dir;
+    s->log = log;
+    s->head = head_new();
+    mutex_init(&s->lock);
+    cond_init(&s->wake);
+    *ret = s;
+    return 0;
+}
+
+void shard_free(struct shard *s)
+{
+    if (!s)
+        return;
+    if (s->running)
+        shard_stop(s);
+    wal_close(s->wal);
+    head_free(s->head);
+    cond_fini(&s->wake);
+    mutex_fini(&s->lock);
+    buf_fini(&s->scratch);
+    free(s->dir);
+    free(s);
+}
+
+struct head *shard_head(struct shard *s)
+{
+    return s->head;
+}
+
+struct wal *shard_wal(struct shard *s)
+{
+    return s->wal;
+}
+
+bool shard_dead(const struct shard *s)
+{
+    return atomic_load_explicit(&s->dead, memory_order_acquire);
+}
+
+void shard_kill(struct shard *s, const struct err *why)
+{
+    if (!atomic_exchange(&s->dead, true))
+        log_error(s->log, "log failed, this shard takes no more writes until restart", "shard", log_i64(s->cfg.number), "err",
+                  err_log(why));
+}
+
+size_t shard_queued(const struct shard *s)
+{
+    return atomic_load_explicit(&s->queued, memory_order_relaxed);
+}
+
+bool shard_submit(struct shard *s, struct shard_job *job)
+{
+    bool taken;
+
+    mutex_lock(&s->lock);
+    taken = s->running && !s->stopping && !shard_dead(s) && s->jobs < SHARD_QUEUE_JOBS_MAX &&
+            s->job_bytes + job->bytes <= SHARD_QUEUE_BYTES_MAX;
+    if (taken) {
+        job->next = NULL;
+        if (s->last)
+            s->last->next = job;
+        else
+            s->first = job;
+        s->last = job;
+        s->jobs++;
+        s->job_bytes += job->bytes;
+        atomic_store_explicit(&s->queued, s->jobs, memory_order_relaxed);
+        cond_signal(&s->wake);
+    }
+    mutex_unlock(&s->lock);
+    return taken;
+}
+
+/* Everything that has queued up; NULL when stopping and empty. Returns also, with *ret_idle, when a sync interval is over. */
+static struct shard_job *take_all(struct shard *s, bool *ret_stop)
+{
+    struct shard_job *list;
+
+    mutex_lock(&s->lock);
+    while (!s->first && !s->stopping) {
+        bool interval = s->cfg.sync == WAL_INTERVAL && s->unsynced;
+
+        if (!interval)
+            cond_wait(&s->wake, &s->lock);
+        else if (!cond_wait_ms(&s->wake, &s->lock, s->cfg.sync_interval_ms))
+            break;
+    }
+    list = s->first;
+    s->first = s->last = NULL;
+    s->jobs = 0;
+    s->job_bytes = 0;
+    atomic_store_explicit(&s->queued, 0, memory_order_relaxed);
+    *ret_stop = s->stopping && !list;
+    mutex_unlock(&s->lock);
+    return list;
+}
+
+static void sync_log(struct shard *s)
+{
+    struct err err;
+
+    if (shard_dead(s) || !s->unsynced)
+        return;
+    if (wal_sync(s->wal, &err) < 0)
+        shard_kill(s, &err);
+    s->unsynced = false;
+    s->synced_ns = clock_mono_ns(clock_system());
+}
+
+static bool sync_due(const struct shard *s)
+{
+    if (s->cfg.sync == WAL_ALWAYS)
+        return true;
+    return clock_mono_ns(clock_system()) - s->synced_ns >= s->cfg.sync_interval_ms * 1000000;
+}
+
+static void *shard_main(void *arg)
+{
+    struct shard *s = arg;
+    bool stop = false;
+
+    while (!stop) {
+        struct shard_job *list = take_all(s, &stop), *job;
+
+        for (job = list; job; job = job->next)
+            if (!shard_dead(s))
+                job->run(job, s);
+        /* One sync for all of them; in interval mode the answer does not wait for it. */
+        if (s->cfg.sync == WAL_ALWAYS)
+            sync_log(s);
+        while (list) {
+            job = list;
+            list = job->next;
+            job->done(job, shard_dead(s));
+        }
+        if (sync_due(s))
+            sync_log(s);
+    }
+    sync_log(s);
+    return NULL;
+}
+
+void shard_start(struct shard *s)
+{
+    char name[16];
+
+    ASSERT(!s->running && s->wal);
+    s->running = true;
+    s->stopping = false;
+    snprintf(name, sizeof name, "shard-%u", s->cfg.number);
+    s->thread = thread_start(name, shard_main, s);
+}
+
+void shard_stop(struct shard *s)
+{
+    mutex_lock(&s->lock);
+    if (!s->running) {
+        mutex_unlock(&s->lock);
+        return;
+    }
+    s->stopping = true;
+    cond_broadcast(&s->wake);
+    mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    s->running = false;
+}
+
+struct sync_job {
+    struct shard_job job;
+    void (*run)(void *arg, struct shard *s);
+    void *arg;
+    struct mutex lock;
+    struct cond cond;
+    bool done, dead;
+};
+
+static void sync_job_run(struct shard_job *job, struct shard *s)
+{
+    struct sync_job *j = CONTAINER_OF(job, struct sync_job, job);
+
+    j->run(j->arg, s);
+}
+
+static void sync_job_done(struct shard_job *job, bool dead)
+{
+    struct sync_job *j = CONTAINER_OF(job, struct sync_job, job);
+
+    mutex_lock(&j->lock);
+    j->done = true;
+    j->dead = dead;
+    cond_signal(&j->cond);
+    mutex_unlock(&j->lock);
+}
+
+int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), void *arg, struct err *err)
+{
+    struct sync_job j = {.job = {.run = sync_job_run, .done = sync_job_done}, .run = run, .arg = arg};
+    int rc = 0;
+
+    mutex_init(&j.lock);
+    cond_init(&j.cond);
+    if (!shard_submit(s, &j.job)) {
+        rc = err_set(err, RC_UNAVAILABLE, "shard %u takes no work", s->cfg.number);
+    } else {
+        mutex_lock(&j.lock);
+        while (!j.done)
+            cond_wait(&j.cond, &j.lock);
+        mutex_unlock(&j.lock);
+        if (j.dead)
+            rc = err_set(err, RC_IO, "the log of shard %u has failed", s->cfg.number);
+    }
+    cond_fini(&j.cond);
+    mutex_fini(&j.lock);
+    return rc;
+}

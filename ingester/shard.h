@@ -1,0 +1,61 @@
+/* shard.h - one head shard with its owner thread and its log.
+ * All changes of a head happen on the shard's thread, as jobs from a bounded queue: pushes (divided by the caller so that every row belongs to
+ * this shard), seals, publications, drops, checkpoints. The thread takes what has queued up, runs it, syncs the log once if the mode is
+ * WAL_ALWAYS, then finishes every job (group commit).
+ * Reads go straight to the head (head.h: any thread). A shard whose log failed is dead: it refuses every job and every read, and the ingester is
+ * no longer ready; nothing that was not logged has been acknowledged. */
+#pragma once
+#include "common/obs/log.h"
+#include "common/sys/clock.h"
+#include "common/sys/thread.h"
+#include "common/wire/push.h"
+#include "tsdb/head.h"
+#include "tsdb/wal.h"
+
+#include <stdatomic.h>
+
+enum { SHARD_QUEUE_JOBS_MAX = 4096, SHARD_QUEUE_BYTES_MAX = 256 << 20, SHARDS_MAX = 64 };
+
+struct shard;
+struct shard_job {
+    struct shard_job *next;
+    void (*run)(struct shard_job *job, struct shard *s);  /* on the shard's thread */
+    /* After the log is as durable as the mode says. dead: the shard's log failed before or during this job. */
+    void (*done)(struct shard_job *job, bool dead);
+    size_t bytes; /* held by the job, against the queue's ceiling */
+};
+
+struct shard_cfg {
+    const char *dir;   /* DIR/wal/NNNN */
+    uint32_t number, count;
+    uint64_t head_id;
+    enum wal_sync sync;
+    int64_t sync_interval_ms;
+};
+struct shard_replay {
+    struct wal_replay_stats wal;
+    uint64_t series, samples, max_set;
+};
+
+/* Replays the log into a fresh head, opens it for appending; the thread runs from shard_start on. progress: bytes done, bytes in all. */
+int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err);
+/* Series of this log that belong to another shard now (the count changed) are handed to route. */
+typedef struct shard *shard_route_fn(void *arg, fingerprint fp);
+int shard_load(struct shard *s, shard_route_fn *route, void *route_arg, _Atomic uint64_t *progress, struct shard_replay *ret, struct err *err);
+int shard_open_log(struct shard *s, struct err *err);
+void shard_start(struct shard *s);
+/* Runs what is queued, syncs, stops the thread. */
+void shard_stop(struct shard *s);
+void shard_free(struct shard *s);
+
+/* False when the queue is full or the shard is dead or stopping: the job was not taken. */
+bool shard_submit(struct shard *s, struct shard_job *job);
+/* Blocks until the job is done; 0 or RC_UNAVAILABLE / RC_IO. Not from the shard's thread. */
+int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), void *arg, struct err *err);
+
+struct head *shard_head(struct shard *s);
+struct wal *shard_wal(struct shard *s);
+bool shard_dead(const struct shard *s);
+/* Marks the log as failed; logged once. */
+void shard_kill(struct shard *s, const struct err *why);
+size_t shard_queued(const struct shard *s);
