@@ -8,6 +8,8 @@ static void encode(struct buf *out, struct str s)
         buf_printf(out, "%%%02X", (unsigned char)s.p[i]);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct url_params first = {0}, second = {0};
