@@ -26,7 +26,7 @@ struct ingester_tenant {
 /* A flush set on its way: sealed -> published -> dropped. */
 struct flush_set {
     uint64_t id, gen;
-    int64_t below_ms;
+    int64_t below_ms, oldest_ms;
     int64_t published_mono_ms; /* 0: not yet */
 };
 
@@ -42,6 +42,7 @@ struct ingester {
     struct ingester_tenant *tenants;
     _Atomic int state;                   /* enum ingester_state */
     _Atomic uint64_t replay_done, replay_total;
+    _Atomic int64_t last_push_ms;        /* wall time of the newest push */
     struct mutex flush_lock;             /* --- one flush at a time; guards the sets --- */
     VEC(struct flush_set) sets;
     uint64_t next_set;
@@ -100,6 +101,5 @@ void ingester_on_push(void *ingester, struct rpc_call *call);
 void ingester_on_select(void *ingester, struct rpc_call *call);
 void ingester_on_labels(void *ingester, struct rpc_call *call);
 void ingester_on_metadata(void *ingester, struct rpc_call *call);
-void ingester_on_exemplars(void *ingester, struct rpc_call *call);
 void ingester_on_user_stats(void *ingester, struct rpc_call *call);
 void ingester_on_flush(void *ingester, struct rpc_call *call);

@@ -1,0 +1,7 @@
+/* checkpoint.h - what must outlive the log segments that are deleted: labels of live series, metadata. */
+#pragma once
+#include "ingester/ingester_impl.h"
+
+/* Replaces the segments of this shard whose samples are all older than older_than_ms. with: also its tenants' metadata (one shard keeps it); NULL: none.
+ * Shard thread. */
+int checkpoint_write(struct shard *s, struct ingester *with, int64_t older_than_ms, struct err *err);

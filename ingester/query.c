@@ -1,0 +1,401 @@
+/* query.c - selects over RPC: pages of series from the heads, label names and values, metadata, exemplars, counts, flush on request.
+ * All run on the RPC server's worker threads. */
+#include "common/wire/pb_arena.h"
+#include "common/wire/select.h"
+#include "common/wire/torc.pb-c.h"
+#include "ingester/ingester_impl.h"
+
+#include <stdlib.h>
+
+enum { QUERY_ARENA_MAX = 256 << 20, FETCH_MAX = 1 << 20, LABEL_VALUES_BYTES_MAX = 12 << 20 };
+#define CURSOR_SHARD(c) ((uint32_t)((c) >> 56))
+#define CURSOR_INNER(c) ((c) & ((1ULL << 56) - 1))
+
+static void reply_message(struct rpc_call *call, const ProtobufCMessage *m)
+{
+    struct buf out;
+
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (pb_pack(m, &out)) {
+        rpc_reply_buf(call, RC_OK, &out);
+    } else {
+        struct err err;
+
+        err_set(&err, RC_LIMIT, "the answer is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
+        rpc_reply_err(call, &err);
+    }
+    buf_fini(&out);
+}
+
+static int bad_message(struct err *err, const char *what)
+{
+    return err_set(err, RC_CORRUPT, "%s request does not decode", what);
+}
+
+static int version_check(uint32_t version, struct err *err)
+{
+    return version == SELECT_VERSION ? 0 : err_set(err, RC_VERSION, "request version %u, this binary reads %d", version, SELECT_VERSION);
+}
+
+/* --- select --- */
+
+static int emit_series(void *arg, const struct stored_series *s)
+{
+    struct buf *page = arg;
+    int64_t previous = 0;
+
+    select_page_series(page, s->fp, &s->labels, s->window_count);
+    for (size_t i = 0; i < s->window_count; i++) {
+        const struct stored_window *w = &s->windows[i];
+        struct wire_window out = {w->start_ms, w->mint_ms, w->maxt_ms, w->digest, w->count, w->chunk_count, w->chunks};
+
+        select_page_window(page, previous, &out);
+        previous = w->start_ms;
+    }
+    return buf_ok(page) ? 0 : RC_LIMIT;
+}
+
+static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct buf *page,
+                         uint64_t *cursor, struct err *err)
+{
+    size_t bytes_max = m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
+    uint32_t shard = CURSOR_SHARD(*cursor);
+    uint64_t inner = CURSOR_INNER(*cursor);
+    int rc = 0;
+
+    while (rc >= 0 && shard < in->shard_count && page->n < bytes_max) {
+        if (shard_dead(in->shards[shard]))
+            return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard);
+        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - page->n, &inner, emit_series, page, err);
+        ASSERT(inner < 1ULL << 56);
+        if (rc >= 0 && inner == 0)
+            shard++;
+    }
+    if (rc < 0)
+        return rc;
+    *cursor = shard < in->shard_count ? ((uint64_t)shard << 56) | inner : 0;
+    return 0;
+}
+
+/* want: (fp, window start) pairs, divided by shard. */
+static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, struct err *err)
+{
+    size_t n = m->want.len / 24;
+    fingerprint *fps = arena_array(a, n, sizeof *fps);
+    int64_t *starts = arena_array(a, n, sizeof *starts);
+    int rc = 0;
+
+    CORRUPT_UNLESS(m->want.len % 24 == 0 && n <= FETCH_MAX, err);
+    if (!fps || !starts)
+        return err_set(err, RC_NOMEM, "select: memory budget is spent");
+    for (uint32_t s = 0; s < in->shard_count && rc >= 0; s++) {
+        size_t mine = 0;
+
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t *p = m->want.data + i * 24;
+            fingerprint fp = push_fp(p);
+
+            if (ingester_shard_of(in, fp) != s)
+                continue;
+            fps[mine] = fp;
+            starts[mine++] = (int64_t)le_get64(p + 16);
+        }
+        if (mine && shard_dead(in->shards[s]))
+            return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", s);
+        if (mine)
+            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, page, err);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, uint64_t *cursor,
+                      struct err *err)
+{
+    struct store_select q = {
+        .tenant = pb_str(m->tenant),
+        .mint_ms = m->mint_ms,
+        .maxt_ms = m->maxt_ms,
+        .shard = m->shard,
+        .shard_count = m->shard_count,
+    };
+    struct matcher *matchers = NULL;
+    int rc = version_check(m->version, err);
+
+    if (rc == 0 && m->mode > STORE_DATA)
+        rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
+    if (rc < 0)
+        return rc;
+    q.mode = (enum store_mode)m->mode;
+    if (m->want.len)
+        return fetch_shards(in, m, a, page, err);
+    rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
+    if (rc < 0)
+        return rc;
+    q.matchers = matchers;
+    rc = select_shards(in, m, &q, page, cursor, err);
+    for (size_t i = 0; i < q.matcher_count; i++)
+        matcher_fini(&matchers[i]);
+    return rc;
+}
+
+void ingester_on_select(void *arg, struct rpc_call *call)
+{
+    struct ingester *in = arg;
+    struct str payload = rpc_call_payload(call);
+    Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
+    Torc__Wire__SelectRequest *m;
+    struct arena a;
+    struct buf page;
+    struct err err;
+    int rc = ingester_accepting(in, &err);
+
+    arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
+    select_page_begin(&page);
+    m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
+    if (rc == 0 && !m)
+        rc = bad_message(&err, "select");
+    if (rc == 0) {
+        out.cursor = m->cursor;
+        rc = select_run(in, m, &a, &page, &out.cursor, &err);
+    }
+    if (rc == 0) {
+        out.version = SELECT_VERSION;
+        out.head_id = in->head_id;
+        out.ring_version = ingester_ring_version(in);
+        out.page = pb_bytes(buf_view(&page));
+        reply_message(call, &out.base);
+    } else {
+        rpc_reply_err(call, &err);
+    }
+    buf_fini(&page);
+    arena_fini(&a);
+}
+
+/* --- labels --- */
+
+struct values {
+    VEC(struct str) list;
+    size_t bytes;
+};
+
+static int value_add(void *arg, struct str value)
+{
+    struct values *v = arg;
+
+    v->bytes += value.n + 8;
+    if (v->bytes > LABEL_VALUES_BYTES_MAX)
+        return RC_LIMIT;
+    *vec_push(&v->list) = (struct str){str_dupz(value), value.n};
+    return 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+static void values_write(struct values *v, uint64_t limit, struct buf *out, bool *ret_truncated)
+{
+    size_t n = 0;
+
+    if (v->list.n)
+        qsort(v->list.v, v->list.n, sizeof *v->list.v, by_text);
+    for (size_t i = 0; i < v->list.n; i++)
+        if (n == 0 || !str_eq(v->list.v[n - 1], v->list.v[i])) {
+            struct str swap = v->list.v[n];
+
+            v->list.v[n++] = v->list.v[i];
+            v->list.v[i] = swap;
+        }
+    *ret_truncated = limit && n > limit;
+    if (*ret_truncated)
+        n = (size_t)limit;
+    buf_uvarint(out, n);
+    for (size_t i = 0; i < n; i++)
+        buf_lstr(out, v->list.v[i]);
+}
+
+static void values_fini(struct values *v)
+{
+    for (size_t i = 0; i < v->list.n; i++)
+        free((char *)v->list.v[i].p);
+    vec_fini(&v->list);
+}
+
+static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, struct arena *a, struct values *v, struct err *err)
+{
+    struct store_select q = {.tenant = pb_str(m->tenant), .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .mode = STORE_LABELS};
+    struct matcher *matchers = NULL;
+    int rc = version_check(m->version, err);
+
+    if (rc == 0)
+        rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
+    if (rc < 0)
+        return rc;
+    q.matchers = matchers;
+    for (uint32_t s = 0; s < in->shard_count && rc >= 0; s++) {
+        if (shard_dead(in->shards[s]))
+            rc = err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", s);
+        else
+            rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), value_add, v, err);
+    }
+    if (rc == RC_LIMIT)
+        err_set(err, rc, "label values of more than %d bytes: narrow the request with match[]", LABEL_VALUES_BYTES_MAX);
+    for (size_t i = 0; i < q.matcher_count; i++)
+        matcher_fini(&matchers[i]);
+    return rc < 0 ? rc : 0;
+}
+
+void ingester_on_labels(void *arg, struct rpc_call *call)
+{
+    struct ingester *in = arg;
+    struct str payload = rpc_call_payload(call);
+    Torc__Wire__LabelsResponse out = TORC__WIRE__LABELS_RESPONSE__INIT;
+    Torc__Wire__LabelsRequest *m;
+    struct values v = {0};
+    struct arena a;
+    struct buf list;
+    struct err err;
+    int rc = ingester_accepting(in, &err);
+
+    arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
+    m = rc == 0 ? torc__wire__labels_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
+    if (rc == 0 && !m)
+        rc = bad_message(&err, "labels");
+    if (rc == 0)
+        rc = labels_run(in, m, &a, &v, &err);
+    if (rc == 0) {
+        bool truncated;
+
+        values_write(&v, m->limit, &list, &truncated);
+        out.version = SELECT_VERSION;
+        out.truncated = truncated;
+        out.ring_version = ingester_ring_version(in);
+        out.values = pb_bytes(buf_view(&list));
+        reply_message(call, &out.base);
+    } else {
+        rpc_reply_err(call, &err);
+    }
+    values_fini(&v);
+    buf_fini(&list);
+    arena_fini(&a);
+}
+
+/* --- metadata, counts, flush --- */
+
+void ingester_on_metadata(void *arg, struct rpc_call *call)
+{
+    struct ingester *in = arg;
+    struct str payload = rpc_call_payload(call);
+    Torc__Wire__MetadataResponse out = TORC__WIRE__METADATA_RESPONSE__INIT;
+    Torc__Wire__MetadataRequest *m;
+    struct ingester_tenant *t;
+    struct arena a;
+    struct buf rows;
+    struct err err;
+    int rc = ingester_accepting(in, &err);
+
+    arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
+    m = rc == 0 ? torc__wire__metadata_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
+    if (rc == 0 && !m)
+        rc = bad_message(&err, "metadata");
+    if (rc == 0)
+        rc = version_check(m->version, &err);
+    if (rc == 0)
+        rc = ingester_tenant_get(in, pb_str(m->tenant), &t, &err);
+    if (rc == 0) {
+        out.version = SELECT_VERSION;
+        out.count = metadata_write(t->metadata, pb_str(m->metric), &rows);
+        out.rows = pb_bytes(buf_view(&rows));
+        reply_message(call, &out.base);
+    } else {
+        rpc_reply_err(call, &err);
+    }
+    buf_fini(&rows);
+    arena_fini(&a);
+}
+
+struct stats_rows {
+    struct ingester *in;
+    struct buf rows;
+    uint32_t count;
+};
+
+static void stats_write(struct stats_rows *s, struct ingester_tenant *t)
+{
+    uint64_t series = 0, active = 0, samples = 0;
+
+    for (uint32_t i = 0; i < s->in->shard_count; i++) {
+        struct head_tenant_stats st;
+
+        if (head_tenant_stats(shard_head(s->in->shards[i]), str_n(t->id, t->id_len), clock_wall_ms(s->in->deps.clock), &st)) {
+            series += st.series;
+            active += st.active_series;
+            samples += st.samples;
+        }
+    }
+    buf_lstr(&s->rows, str_n(t->id, t->id_len));
+    buf_u64(&s->rows, series);
+    buf_u64(&s->rows, active);
+    buf_u64(&s->rows, samples);
+    buf_u64(&s->rows, atomic_load(&t->ingested));
+    s->count++;
+}
+
+void ingester_on_user_stats(void *arg, struct rpc_call *call)
+{
+    struct ingester *in = arg;
+    struct str payload = rpc_call_payload(call);
+    Torc__Wire__UserStatsResponse out = TORC__WIRE__USER_STATS_RESPONSE__INIT;
+    Torc__Wire__UserStatsRequest *m;
+    struct stats_rows s = {.in = in};
+    struct ingester_tenant *t, *tmp;
+    struct arena a;
+    struct err err;
+    int rc = ingester_accepting(in, &err);
+
+    arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
+    m = rc == 0 ? torc__wire__user_stats_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
+    if (rc == 0 && !m)
+        rc = bad_message(&err, "user stats");
+    if (rc == 0)
+        rc = version_check(m->version, &err);
+    if (rc == 0) {
+        struct str only = pb_str(m->tenant);
+
+        pthread_rwlock_rdlock(&in->tenants_lock);
+        HASH_ITER(hh, in->tenants, t, tmp)
+            if (only.n == 0 || str_eq(only, str_n(t->id, t->id_len)))
+                stats_write(&s, t);
+        pthread_rwlock_unlock(&in->tenants_lock);
+        out.version = SELECT_VERSION;
+        out.count = s.count;
+        out.rows = pb_bytes(buf_view(&s.rows));
+        reply_message(call, &out.base);
+    } else {
+        rpc_reply_err(call, &err);
+    }
+    buf_fini(&s.rows);
+    arena_fini(&a);
+}
+
+void ingester_on_flush(void *arg, struct rpc_call *call)
+{
+    struct ingester *in = arg;
+    Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
+    struct err err;
+    int rc = ingester_accepting(in, &err);
+
+    if (rc == 0)
+        rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);
+    if (rc == 0) {
+        out.version = SELECT_VERSION;
+        reply_message(call, &out.base);
+    } else {
+        rpc_reply_err(call, &err);
+    }
+}

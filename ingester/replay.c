@@ -1,0 +1,295 @@
+/* replay.c - from the log back to heads, shards in parallel. Applies exactly the rows that were accepted, under no clock and no limit. A series whose shard is
+ * another one now (the shard count changed) goes to the head of that shard, under its lock. */
+#include "ingester/ingester_impl.h"
+
+#include <stdlib.h>
+
+struct replayer {
+    struct ingester *in;
+    uint32_t from;           /* directory */
+    const char *dir;
+    struct arena arena;
+    struct wal_replay_stats stats;
+    uint64_t done_before;
+    uint64_t max_set;
+    VEC(struct flush_set) sets;
+    int rc;
+    struct err err;
+    pthread_t thread;
+};
+
+static struct head *head_of(struct replayer *r, fingerprint fp)
+{
+    return shard_head(r->in->shards[ingester_shard_of(r->in, fp)]);
+}
+
+static int corrupt(struct replayer *r, const char *what)
+{
+    return err_set(&r->err, RC_CORRUPT, "log of %s: %s record does not decode", r->dir, what);
+}
+
+static int replay_series(struct replayer *r, struct str payload)
+{
+    struct str tenant;
+    struct rd in;
+    struct labels ls;
+    fingerprint fp;
+    int rc = wal_series_open(payload, &in, &tenant, &r->err);
+
+    while (rc >= 0 && (rc = wal_series_next(&in, &r->arena, &fp, &ls, &r->err)) > 0) {
+        struct head *h = head_of(r, fp);
+        struct head_series *s;
+
+        head_lock(h);
+        if (!head_find(h, tenant, fp))
+            rc = head_create(h, tenant, fp, &ls, &s, &r->err);
+        head_unlock(h);
+        arena_reset(&r->arena);
+    }
+    return rc;
+}
+
+static void replay_row(struct replayer *r, const struct wal_samples *ws, uint32_t i)
+{
+    fingerprint fp = push_fp(ws->fps + (size_t)i * 16);
+    struct head *h = head_of(r, fp);
+    struct head_series *s = head_find(h, ws->tenant, fp);
+    int64_t t = ws->base_ms + le_get32(ws->offsets + (size_t)i * 4);
+
+    /* A series that was dropped with all its samples has no labels left: its rows are in blocks. */
+    if (!s)
+        return;
+    head_replay(h, s, t, le_get64(ws->values + (size_t)i * 8), ws->starts ? (int64_t)le_get64(ws->starts + (size_t)i * 8) : 0);
+}
+
+static int replay_samples(struct replayer *r, struct str payload)
+{
+    struct wal_samples ws;
+    struct head *locked = NULL;
+    int rc = wal_samples_decode(payload, &ws, &r->err);
+
+    if (rc < 0)
+        return rc;
+    for (uint32_t i = 0; i < ws.n; i++) {
+        struct head *h;
+
+        if (!(ws.accepted[i / 8] & (1u << (i % 8))))
+            continue;
+        h = head_of(r, push_fp(ws.fps + (size_t)i * 16));
+        if (h != locked) {
+            if (locked)
+                head_unlock(locked);
+            head_lock(h);
+            locked = h;
+        }
+        replay_row(r, &ws, i);
+    }
+    if (locked)
+        head_unlock(locked);
+    return 0;
+}
+
+static int replay_histograms(struct replayer *r, struct str payload)
+{
+    struct str tenant;
+    struct rd in;
+    struct histogram h;
+    fingerprint fp;
+    int64_t t, st;
+    int rc = wal_histograms_open(payload, &in, &tenant, &r->err);
+
+    while (rc >= 0 && (rc = wal_histograms_next(&in, &r->arena, &fp, &t, &st, &h, &r->err)) > 0) {
+        struct head *head = head_of(r, fp);
+        struct head_series *s;
+
+        head_lock(head);
+        s = head_find(head, tenant, fp);
+        if (s)
+            head_replay_histogram(head, s, t, &h, st);
+        head_unlock(head);
+        arena_reset(&r->arena);
+    }
+    return rc;
+}
+
+static int replay_exemplars(struct replayer *r, struct str payload)
+{
+    struct ingester_limits limits;
+    struct str tenant;
+    struct rd in;
+    struct labels ls;
+    fingerprint fp;
+    int64_t t;
+    double v;
+    int rc = wal_exemplars_open(payload, &in, &tenant, &r->err);
+
+    if (rc < 0)
+        return rc;
+    ingester_limits_of(r->in, tenant, &limits);
+    while ((rc = wal_exemplars_next(&in, &r->arena, &fp, &t, &v, &ls, &r->err)) > 0) {
+        struct head *head = head_of(r, fp);
+
+        head_lock(head);
+        if (head_find(head, tenant, fp))
+            head_exemplar_add(head, tenant, fp, t, v, &ls, limits.exemplars_max);
+        head_unlock(head);
+        arena_reset(&r->arena);
+    }
+    return rc;
+}
+
+static int replay_metadata(struct replayer *r, struct str payload)
+{
+    struct ingester_tenant *t;
+    struct ingester_limits limits;
+    struct str tenant, rows;
+    int rc = wal_metadata_open(payload, &tenant, &rows, &r->err);
+
+    if (rc == 0)
+        rc = ingester_tenant_get(r->in, tenant, &t, &r->err);
+    if (rc < 0)
+        return rc;
+    ingester_limits_of(r->in, tenant, &limits);
+    ingester_metadata_add(r->in, t, rows, &limits);
+    return 0;
+}
+
+static struct flush_set *set_of(struct replayer *r, uint64_t id)
+{
+    for (size_t i = 0; i < r->sets.n; i++)
+        if (r->sets.v[i].id == id)
+            return &r->sets.v[i];
+    return NULL;
+}
+
+/* A mark stands in the log of its directory's shard and concerns that shard's series. With a changed shard count, series of one directory are in several
+ * heads; then marks are left out: their samples are flushed once more, which readers recognise by digest. */
+static int replay_mark(struct replayer *r, enum wal_type type, struct str payload)
+{
+    struct wal_mark m;
+    struct head *h;
+    struct flush_set *set;
+    int rc = wal_mark_decode(payload, &m, &r->err);
+
+    if (rc < 0)
+        return rc;
+    r->max_set = MAX(r->max_set, m.set);
+    if (r->in->rerouted || r->from >= r->in->shard_count)
+        return 0;
+    h = shard_head(r->in->shards[r->from]);
+    set = set_of(r, m.set);
+    if (type == WAL_SEAL) {
+        head_lock(h);
+        head_seal(h, m.below_ms, m.set);
+        head_unlock(h);
+        if (!set) {
+            set = vec_push(&r->sets);
+            *set = (struct flush_set){.id = m.set, .below_ms = m.below_ms, .oldest_ms = m.below_ms - BLOCK_RANGE_MS};
+        }
+    } else if (type == WAL_PUBLISHED && set) {
+        head_published(h, m.set, m.gen);
+        set->gen = m.gen;
+        set->published_mono_ms = clock_mono_ms(r->in->deps.clock);
+    } else if (type == WAL_DROPPED) {
+        head_drop(h, m.set, INT64_MIN);
+        if (set)
+            vec_remove_swap(&r->sets, (size_t)(set - r->sets.v));
+    }
+    return 0;
+}
+
+static int replay_record(void *arg, enum wal_type type, struct str payload)
+{
+    struct replayer *r = arg;
+
+    arena_reset(&r->arena);
+    switch (type) {
+    case WAL_SERIES:
+        return replay_series(r, payload);
+    case WAL_SAMPLES:
+        return replay_samples(r, payload);
+    case WAL_HISTOGRAMS:
+        return replay_histograms(r, payload);
+    case WAL_EXEMPLARS:
+        return replay_exemplars(r, payload);
+    case WAL_METADATA:
+        return replay_metadata(r, payload);
+    case WAL_SEAL:
+    case WAL_PUBLISHED:
+    case WAL_DROPPED:
+        return replay_mark(r, type, payload);
+    case WAL_HEAD:
+        return 0;
+    }
+    return corrupt(r, "unknown");
+}
+
+static void progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct replayer *r = arg;
+
+    if (r->done_before == 0 && done > 0)
+        atomic_fetch_add(&r->in->replay_total, total);
+    atomic_fetch_add(&r->in->replay_done, done - r->done_before);
+    r->done_before = done;
+}
+
+static void *replay_main(void *arg)
+{
+    struct replayer *r = arg;
+
+    r->rc = wal_replay(r->dir, replay_record, progress, r, &r->stats, &r->err);
+    return NULL;
+}
+
+/* Sets are complete when every shard has them: a seal that only some logs hold is sealed again by the next flush under a new id. */
+static void sets_collect(struct ingester *in, struct replayer *rs, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < rs[i].sets.n; k++) {
+            struct flush_set *found = NULL, *one = &rs[i].sets.v[k];
+
+            for (size_t m = 0; m < in->sets.n; m++)
+                if (in->sets.v[m].id == one->id)
+                    found = &in->sets.v[m];
+            if (!found)
+                *vec_push(&in->sets) = *one;
+            else if (one->published_mono_ms == 0)
+                found->published_mono_ms = 0; /* one shard does not know yet: publish again */
+        }
+        in->next_set = MAX(in->next_set, rs[i].max_set + 1);
+    }
+}
+
+int ingester_replay(struct ingester *in, struct err *err)
+{
+    uint32_t dirs = in->dir_count;
+    struct replayer *rs = xcalloc(dirs, sizeof *rs);
+    int rc = 0;
+
+    for (uint32_t i = 0; i < dirs; i++) {
+        rs[i].in = in;
+        rs[i].from = i;
+        rs[i].dir = in->wal_dirs[i];
+        arena_init(&rs[i].arena, 64 << 20);
+        rs[i].thread = thread_start("replay", replay_main, &rs[i]);
+    }
+    for (uint32_t i = 0; i < dirs; i++) {
+        pthread_join(rs[i].thread, NULL);
+        if (rs[i].rc < 0 && rc == 0) {
+            rc = rs[i].rc;
+            if (err)
+                *err = rs[i].err;
+        }
+        if (rs[i].stats.torn_bytes)
+            log_warn(in->deps.log, "log ended in a torn write, cut there", "dir", rs[i].dir, "bytes", log_i64((int64_t)rs[i].stats.torn_bytes));
+    }
+    if (rc == 0)
+        sets_collect(in, rs, dirs);
+    for (uint32_t i = 0; i < dirs; i++) {
+        arena_fini(&rs[i].arena);
+        vec_fini(&rs[i].sets);
+    }
+    free(rs);
+    return rc;
+}

@@ -1,0 +1,185 @@
+/* tenants.c - tenants of this ingester: the table, their limits, judging new series. */
+#include "common/model/duration.h"
+#include "common/model/tenant.h"
+#include "ingester/ingester_impl.h"
+
+#include <stdlib.h>
+
+int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tenant **ret, struct err *err)
+{
+    struct ingester_tenant *t;
+    int rc;
+
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_FIND(hh, in->tenants, id.p, id.n, t);
+    pthread_rwlock_unlock(&in->tenants_lock);
+    if (t) {
+        *ret = t;
+        return 0;
+    }
+    rc = tenant_id_check(id, err);
+    if (rc < 0)
+        return rc;
+    pthread_rwlock_wrlock(&in->tenants_lock);
+    HASH_FIND(hh, in->tenants, id.p, id.n, t);
+    if (!t && HASH_COUNT(in->tenants) >= INGESTER_TENANTS_MAX) {
+        rc = err_set(err, RC_LIMIT, "more than %d tenants on one ingester", INGESTER_TENANTS_MAX);
+    } else if (!t) {
+        t = xcalloc(1, sizeof *t);
+        t->id = str_dupz(id);
+        t->id_len = id.n;
+        t->metadata = metadata_new();
+        HASH_ADD_KEYPTR(hh, in->tenants, t->id, t->id_len, t);
+    }
+    pthread_rwlock_unlock(&in->tenants_lock);
+    if (rc == 0)
+        *ret = t;
+    return rc;
+}
+
+void ingester_tenants_free(struct ingester *in)
+{
+    struct ingester_tenant *t, *tmp;
+
+    HASH_ITER(hh, in->tenants, t, tmp) {
+        HASH_DEL(in->tenants, t);
+        metadata_free(t->metadata);
+        free(t->id);
+        free(t);
+    }
+}
+
+/* A cluster-wide series limit, as this ingester's share: each series is on rf of the live ingesters. */
+static uint64_t share(struct ingester *in, uint64_t limit)
+{
+    uint32_t rf, live = ingester_ring_size(in, &rf);
+
+    if (limit == 0 || live == 0)
+        return limit;
+    return limit * MIN(rf, live) / live;
+}
+
+void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_limits *ret)
+{
+    struct limits_ref ref = overrides_get(in->deps.overrides, tenant);
+    const struct limits *l = ref.limits;
+
+    *ret = (struct ingester_limits){
+        .ooo_window_ms = l->out_of_order_window_ms,
+        .series_limit = (uint64_t)l->max_active_series,
+        .metric_series_limit = (uint64_t)l->max_series_per_metric,
+        .series_max = share(in, (uint64_t)l->max_active_series),
+        .metric_series_max = share(in, (uint64_t)l->max_series_per_metric),
+        .exemplars_max = (size_t)l->max_exemplars,
+        .metadata_metrics_max = (size_t)l->max_metrics_with_metadata,
+        .metadata_per_metric_max = (size_t)l->max_metadata_per_metric,
+    };
+    overrides_put(ref);
+}
+
+uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l,
+                              const struct labels *ls, struct err *err)
+{
+    struct str name = labels_get(ls, STR(LABEL_METRIC_NAME));
+    uint64_t now = atomic_fetch_add(&t->series, 1) + 1;
+
+    if (l->series_max && now > l->series_max) {
+        ingester_series_undo(t);
+        err_set(err, RC_LIMIT, "user=%s: per-user series limit of %llu exceeded (per_user_series_limit, max_active_series)", t->id,
+                (unsigned long long)l->series_limit);
+        return PUSH_REFUSED + DISCARD_PER_USER_SERIES_LIMIT;
+    }
+    if (l->metric_series_max && name.p) {
+        struct str tenant = str_n(t->id, t->id_len);
+        uint64_t n = 0;
+
+        for (uint32_t i = 0; i < in->shard_count; i++)
+            n += head_metric_series(shard_head(in->shards[i]), tenant, name);
+        if (n >= l->metric_series_max) {
+            ingester_series_undo(t);
+            err_set(err, RC_LIMIT, "per-metric series limit of %llu exceeded, please contact administrator to raise it "
+                    "(per_metric_series_limit, max_series_per_metric) metric: '%.*s'", (unsigned long long)l->metric_series_limit,
+                    (int)MIN(name.n, (size_t)200), name.p);
+            return PUSH_REFUSED + DISCARD_PER_METRIC_SERIES_LIMIT;
+        }
+    }
+    return PUSH_ACCEPTED;
+}
+
+void ingester_series_undo(struct ingester_tenant *t)
+{
+    atomic_fetch_sub(&t->series, 1);
+}
+
+void ingester_explain_sample(struct head *h, const struct head_series *hs, int64_t t, uint64_t vbits, enum append_verdict v,
+                             const struct ingester_limits *l, char *out, size_t out_n)
+{
+    struct buf text;
+    double existing;
+
+    buf_init(&text, out_n - 1);
+    if (v == APPEND_NEW_VALUE) {
+        buf_printf(&text, "duplicate sample for timestamp %lld; overrides not allowed: existing ", (long long)t);
+        if (head_value_at(h, hs, t, &existing))
+            float_print(&text, existing);
+        else
+            buf_z(&text, "a histogram");
+        buf_z(&text, ", new value ");
+        float_print(&text, bits_double(vbits));
+        buf_z(&text, " (new-value-for-timestamp)");
+    } else {
+        buf_printf(&text, "out-of-order samples: timestamp %lld is older than the newest sample of its series by more than ", (long long)t);
+        duration_print(&text, l->ooo_window_ms);
+        buf_z(&text, " (sample-out-of-order, out_of_order_window)");
+    }
+    memcpy(out, text.p ? text.p : "", text.n);
+    out[text.n] = '\0';
+    buf_fini(&text);
+}
+
+void ingester_count_push(struct ingester *in, struct ingester_tenant *t, uint64_t accepted, const uint8_t *verdicts, size_t n)
+{
+    uint64_t refused[DISCARD_COUNT] = {0};
+
+    atomic_fetch_add(&t->ingested, accepted);
+    metric_add(in->m_appended, accepted);
+    if (accepted == n)
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (verdicts[i] >= PUSH_REFUSED)
+            refused[push_reason(verdicts[i])]++;
+    for (int r = 1; r < DISCARD_COUNT; r++)
+        if (refused[r])
+            metric_add(metric_with(in->m_refused, discard_text((enum discard_reason)r), NULL), refused[r]);
+}
+
+void ingester_metadata_add(UNUSED struct ingester *in, struct ingester_tenant *t, struct str rows, const struct ingester_limits *l)
+{
+    struct rd r = rd_of(rows);
+    struct push_metadata md;
+
+    while (push_metadata_next(&r, &md, NULL) > 0)
+        metadata_add(t->metadata, &md, l->metadata_metrics_max, l->metadata_per_metric_max);
+}
+
+static void recount_one(void *arg, struct str tenant, const struct head_tenant_stats *st)
+{
+    struct ingester_tenant *t;
+
+    if (ingester_tenant_get(arg, tenant, &t, NULL) == 0)
+        atomic_fetch_add(&t->series, st->series);
+}
+
+/* After replay and after series left memory: the counters are the heads'. Pushes are not running (start) or may miscount by what they create
+ * meanwhile, which the next recount mends. */
+void ingester_recount_series(struct ingester *in)
+{
+    struct ingester_tenant *t, *tmp;
+
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_ITER(hh, in->tenants, t, tmp)
+        atomic_store(&t->series, 0);
+    pthread_rwlock_unlock(&in->tenants_lock);
+    for (uint32_t i = 0; i < in->shard_count; i++)
+        head_each_tenant(shard_head(in->shards[i]), clock_wall_ms(in->deps.clock), recount_one, in);
+}
