@@ -1,0 +1,467 @@
+#include "common/obs/log.h"
+#include "common/rpc/conn.h"
+#include "common/rpc/rpc.h"
+#include "common/rpc/rpc_internal.h"
+#include "common/rpc/rpc_metrics.h"
+#include "common/sys/clock.h"
+#include "common/sys/thread.h"
+
+#include <nng/supplemental/util/platform.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { ACCEPT_PAUSE_MS = 50, DRAIN_STEP_MS = 5, SERVER_IDLE_MS = 300000 };
+
+struct handler {
+    rpc_handler_fn *fn;
+    void *arg;
+    bool slow;
+};
+
+/* One accepted connection. */
+struct client_conn {
+    struct rpc_server *srv;
+    struct conn *conn;
+    struct client_conn *prev, *next; /* guarded by srv->lock */
+};
+
+struct rpc_call {
+    struct rpc_server *srv;
+    struct conn *conn; /* a reference */
+    struct frame frame;
+    char *body;
+    int64_t start_ns, deadline_ns;
+    struct rpc_call *next; /* worker queue */
+};
+
+struct rpc_server {
+    char url[RPC_URL_BYTES]; /* --- read-only after start --- */
+    uint32_t cluster;
+    int calls_max, workers_count;
+    struct log *log;
+    struct handler handlers[RPC_METHODS_MAX];
+    nng_stream_listener *listener;
+    nng_aio *accept_aio;
+    int port;
+    bool started;
+    pthread_t *workers;
+
+    struct rpc_metrics metrics; /* --- any thread --- */
+    atomic_int calls;
+    atomic_bool draining;
+
+    struct mutex lock; /* --- guards the rest --- */
+    struct cond changed;
+    struct client_conn *conns;
+    int conns_live; /* until conn_events.freed */
+    struct rpc_call *queue_first, **queue_last;
+    bool stop_workers, closing;
+};
+
+/* --- calls --- */
+
+struct str rpc_call_payload(const struct rpc_call *call)
+{
+    return str_n(call->body, call->frame.payload_len);
+}
+
+int64_t rpc_call_left_ms(const struct rpc_call *call)
+{
+    int64_t left = call->deadline_ns - clock_mono_ns(clock_system());
+
+    return left > 0 ? (left + 999999) / 1000000 : 0;
+}
+
+unsigned rpc_call_method(const struct rpc_call *call)
+{
+    return call->frame.method;
+}
+
+static struct frame answer_to(const struct frame *f, int status)
+{
+    ASSERT(status <= 0 && status > INT16_MIN);
+    return (struct frame){
+        .id      = f->id,
+        .cluster = f->cluster,
+        .method  = f->method,
+        .flags   = FRAME_REPLY,
+        .status  = (int16_t)status,
+    };
+}
+
+/* Takes m. The server may be freed by another thread as soon as the reference is gone, so that goes last. */
+static void call_end(struct rpc_call *call, int status, struct conn_msg *m, size_t sent)
+{
+    struct rpc_server *srv = call->srv;
+    struct conn *conn      = call->conn;
+
+    rpc_metrics_done(&srv->metrics, call->frame.method, status, clock_mono_ns(clock_system()) - call->start_ns);
+    rpc_metrics_bytes(&srv->metrics, sent, call->frame.payload_len);
+    free(call->body);
+    free(call);
+    conn_send(conn, m); /* false: the caller is gone, nobody waits */
+    atomic_fetch_sub(&srv->calls, 1);
+    conn_unref(conn);
+}
+
+static bool too_long(const struct rpc_call *call, size_t n)
+{
+    if (n <= RPC_MESSAGE_BYTES_MAX)
+        return false;
+    if (call->srv->log)
+        log_limited(call->srv->log, LOG_ERROR, "answer too long for one message, sent an error instead", "method",
+                    rpc_method_name(call->frame.method), "bytes", log_i64((int64_t)n));
+    return true;
+}
+
+void rpc_reply(struct rpc_call *call, int status, struct str payload)
+{
+    struct frame f;
+
+    if (too_long(call, payload.n)) {
+        status  = RC_LIMIT;
+        payload = STR("answer is too long for one message");
+    }
+    f = answer_to(&call->frame, status);
+    call_end(call, status, conn_msg_copy(&f, payload), payload.n);
+}
+
+void rpc_reply_buf(struct rpc_call *call, int status, struct buf *payload)
+{
+    struct frame f;
+    char *p;
+    size_t n;
+
+    if (!buf_ok(payload) || payload->n > RPC_MESSAGE_BYTES_MAX) {
+        size_t wanted = MAX(payload->n, (size_t)RPC_MESSAGE_BYTES_MAX + 1);
+
+        buf_fini(payload);
+        too_long(call, wanted);
+        rpc_reply(call, RC_LIMIT, STR("answer is too long for one message"));
+        return;
+    }
+    f = answer_to(&call->frame, status);
+    p = buf_take(payload, &n);
+    call_end(call, status, conn_msg_take(&f, p, n), n);
+}
+
+void rpc_reply_err(struct rpc_call *call, const struct err *err)
+{
+    ASSERT(err->rc < 0);
+    rpc_reply(call, err->rc, str_of(err_text(err)));
+}
+
+/* --- requests --- */
+
+static void run_handler(struct rpc_call *call)
+{
+    const struct handler *h = &call->srv->handlers[call->frame.method];
+
+    rpc_callback_depth++;
+    h->fn(h->arg, call);
+    rpc_callback_depth--;
+}
+
+static void queue_call(struct rpc_server *srv, struct rpc_call *call)
+{
+    mutex_lock(&srv->lock);
+    *srv->queue_last = call;
+    srv->queue_last  = &call->next;
+    cond_broadcast(&srv->changed);
+    mutex_unlock(&srv->lock);
+}
+
+static void *worker_main(void *arg)
+{
+    struct rpc_server *srv = arg;
+
+    mutex_lock(&srv->lock);
+    for (;;) {
+        struct rpc_call *call = srv->queue_first;
+
+        if (!call && srv->stop_workers)
+            break;
+        if (!call) {
+            cond_wait(&srv->changed, &srv->lock);
+            continue;
+        }
+        srv->queue_first = call->next;
+        if (!srv->queue_first)
+            srv->queue_last = &srv->queue_first;
+        mutex_unlock(&srv->lock);
+        if (rpc_call_left_ms(call) == 0)
+            rpc_reply(call, RC_TIMEOUT, STR("deadline passed before the call could begin"));
+        else
+            run_handler(call);
+        mutex_lock(&srv->lock);
+    }
+    mutex_unlock(&srv->lock);
+    return NULL;
+}
+
+/* Takes body. */
+static void on_frame(void *owner, struct conn *conn, const struct frame *f, char *body)
+{
+    struct rpc_server *srv = ((struct client_conn *)owner)->srv;
+    struct rpc_call *call;
+    int64_t now = clock_mono_ns(clock_system());
+
+    if (f->flags & FRAME_REPLY) { /* not an answer to anything a server asked */
+        free(body);
+        conn_close(conn);
+        return;
+    }
+    call  = xmalloc(sizeof *call);
+    *call = (struct rpc_call){
+        .srv         = srv,
+        .conn        = conn_ref(conn),
+        .frame       = *f,
+        .body        = body,
+        .start_ns    = now,
+        .deadline_ns = now + (int64_t)f->deadline_ms * 1000000,
+    };
+    if (atomic_fetch_add(&srv->calls, 1) >= srv->calls_max)
+        rpc_reply(call, RC_UNAVAILABLE, STR("overloaded: too many calls in progress"));
+    else if (atomic_load(&srv->draining))
+        rpc_reply(call, RC_UNAVAILABLE, STR("shutting down"));
+    else if (f->method >= RPC_METHODS_MAX || !srv->handlers[f->method].fn)
+        rpc_reply(call, RC_UNSUPPORTED, STR("this process does not serve the method"));
+    else if (srv->handlers[f->method].slow)
+        queue_call(srv, call);
+    else
+        run_handler(call);
+}
+
+static void on_refused(void *owner, enum frame_refusal why)
+{
+    rpc_metrics_refused(&((struct client_conn *)owner)->srv->metrics, why);
+}
+
+/* Called with the lock. */
+static void unlist(struct client_conn *cc)
+{
+    struct rpc_server *srv = cc->srv;
+
+    if (cc->prev)
+        cc->prev->next = cc->next;
+    else
+        srv->conns = cc->next;
+    if (cc->next)
+        cc->next->prev = cc->prev;
+}
+
+static void on_closed(void *owner, struct conn *conn, const struct err *why)
+{
+    struct client_conn *cc = owner;
+    struct rpc_server *srv = cc->srv;
+
+    if (why->rc != RC_UNAVAILABLE && srv->log)
+        log_limited(srv->log, LOG_WARN, "connection of a caller closed", "err", err_text(why));
+    mutex_lock(&srv->lock);
+    unlist(cc);
+    mutex_unlock(&srv->lock);
+    conn_unref(conn);
+}
+
+static void on_freed(void *owner)
+{
+    struct client_conn *cc = owner;
+    struct rpc_server *srv = cc->srv;
+
+    free(cc);
+    rpc_metrics_connections(&srv->metrics, -1);
+    mutex_lock(&srv->lock);
+    srv->conns_live--;
+    cond_broadcast(&srv->changed);
+    mutex_unlock(&srv->lock);
+}
+
+static const struct conn_events server_events = {on_frame, on_refused, on_closed, on_freed};
+
+/* --- accepting --- */
+
+/* Callers close their idle connections themselves; what is left silent belongs to vanished machines. */
+static void sweep_idle(struct rpc_server *srv)
+{
+    int64_t now = clock_mono_ms(clock_system());
+
+    mutex_lock(&srv->lock);
+    for (struct client_conn *cc = srv->conns; cc; cc = cc->next) {
+        if (now - conn_heard_ms(cc->conn) > SERVER_IDLE_MS)
+            conn_close(cc->conn); /* events come on other threads */
+    }
+    mutex_unlock(&srv->lock);
+}
+
+static void adopt(struct rpc_server *srv, nng_stream *st)
+{
+    struct client_conn *cc = xcalloc(1, sizeof *cc);
+
+    cc->srv  = srv;
+    cc->conn = conn_new(st, srv->cluster, &server_events, cc);
+    mutex_lock(&srv->lock);
+    cc->next = srv->conns;
+    if (cc->next)
+        cc->next->prev = cc;
+    srv->conns = cc;
+    srv->conns_live++;
+    conn_start(cc->conn);
+    mutex_unlock(&srv->lock);
+    rpc_metrics_connections(&srv->metrics, 1);
+}
+
+static void on_accept(void *arg)
+{
+    struct rpc_server *srv = arg;
+    int e                  = nng_aio_result(srv->accept_aio);
+    bool full;
+
+    if (e == NNG_ECLOSED || e == NNG_ECANCELED)
+        return;
+    if (e == 0) {
+        nng_stream *st = nng_aio_get_output(srv->accept_aio, 0);
+
+        sweep_idle(srv);
+        mutex_lock(&srv->lock);
+        full = srv->conns_live >= RPC_SERVER_CONNS;
+        mutex_unlock(&srv->lock);
+        if (full)
+            nng_stream_free(st);
+        else
+            adopt(srv, st);
+    } else {
+        if (srv->log)
+            log_limited(srv->log, LOG_WARN, "accept failed, will retry", "err", nng_strerror(e));
+        nng_msleep(ACCEPT_PAUSE_MS); /* out of descriptors: this one thread may wait, the alternative spins */
+    }
+    mutex_lock(&srv->lock); /* never begin an accept on a closed listener */
+    if (!srv->closing)
+        nng_stream_listener_accept(srv->listener, srv->accept_aio);
+    mutex_unlock(&srv->lock);
+}
+
+/* --- life --- */
+
+int rpc_server_new(const struct rpc_server_cfg *cfg, struct rpc_server **ret, struct err *err)
+{
+    struct rpc_server *srv = xcalloc(1, sizeof *srv);
+
+    if (rpc_url(cfg->listen, srv->url) < 0) {
+        free(srv);
+        return err_set(err, RC_INVALID, "listen address \"%s\" is not host:port", cfg->listen);
+    }
+    srv->cluster       = frame_cluster_hash(cfg->cluster);
+    srv->calls_max     = cfg->calls_max ? cfg->calls_max : RPC_CALLS_MAX;
+    srv->workers_count = cfg->workers ? cfg->workers : RPC_WORKERS;
+    srv->log           = cfg->log;
+    srv->queue_last    = &srv->queue_first;
+    mutex_init(&srv->lock);
+    cond_init(&srv->changed);
+    rpc_metrics_init(&srv->metrics, cfg->metrics, true);
+    *ret = srv;
+    return 0;
+}
+
+static void handle(struct rpc_server *srv, enum rpc_method method, struct handler h)
+{
+    ASSERT(!srv->started && (unsigned)method < RPC_METHODS_MAX && !srv->handlers[method].fn);
+    srv->handlers[method] = h;
+}
+
+void rpc_server_handle(struct rpc_server *srv, enum rpc_method method, rpc_handler_fn *fn, void *arg)
+{
+    handle(srv, method, (struct handler){fn, arg, false});
+}
+
+void rpc_server_handle_slow(struct rpc_server *srv, enum rpc_method method, rpc_handler_fn *fn, void *arg)
+{
+    handle(srv, method, (struct handler){fn, arg, true});
+}
+
+int rpc_server_start(struct rpc_server *srv, struct err *err)
+{
+    int e = nng_stream_listener_alloc(&srv->listener, srv->url);
+
+    ASSERT(!srv->started);
+    if (e == 0)
+        e = nng_stream_listener_listen(srv->listener);
+    if (e == 0)
+        e = nng_stream_listener_get_int(srv->listener, NNG_OPT_TCP_BOUND_PORT, &srv->port);
+    if (e == 0)
+        e = nng_aio_alloc(&srv->accept_aio, on_accept, srv);
+    if (e != 0)
+        return err_set(err, RC_IO, "listen on %s: %s", srv->url, nng_strerror(e));
+    srv->started = true;
+    srv->workers = xcalloc((size_t)srv->workers_count, sizeof *srv->workers);
+    for (int i = 0; i < srv->workers_count; i++)
+        srv->workers[i] = thread_start("rpc-worker", worker_main, srv);
+    nng_stream_listener_accept(srv->listener, srv->accept_aio);
+    return 0;
+}
+
+int rpc_server_port(const struct rpc_server *srv)
+{
+    return srv->port;
+}
+
+/* Called with the lock. */
+static bool all_sent(struct rpc_server *srv)
+{
+    if (atomic_load(&srv->calls) > 0)
+        return false;
+    for (struct client_conn *cc = srv->conns; cc; cc = cc->next) {
+        if (conn_unsent(cc->conn) > 0)
+            return false;
+    }
+    return true;
+}
+
+bool rpc_server_drain(struct rpc_server *srv, int64_t timeout_ms)
+{
+    int64_t until = clock_mono_ms(clock_system()) + timeout_ms;
+    bool done;
+
+    atomic_store(&srv->draining, true);
+    mutex_lock(&srv->lock);
+    while (!(done = all_sent(srv)) && clock_mono_ms(clock_system()) < until)
+        cond_wait_ms(&srv->changed, &srv->lock, DRAIN_STEP_MS);
+    mutex_unlock(&srv->lock);
+    return done;
+}
+
+static void stop_accepting(struct rpc_server *srv)
+{
+    mutex_lock(&srv->lock);
+    srv->closing = true;
+    mutex_unlock(&srv->lock);
+    if (srv->listener)
+        nng_stream_listener_close(srv->listener);
+    if (srv->accept_aio) {
+        nng_aio_stop(srv->accept_aio);
+        nng_aio_free(srv->accept_aio);
+    }
+    if (srv->listener)
+        nng_stream_listener_free(srv->listener);
+}
+
+void rpc_server_free(struct rpc_server *srv)
+{
+    if (!srv)
+        return;
+    atomic_store(&srv->draining, true);
+    stop_accepting(srv);
+    mutex_lock(&srv->lock);
+    for (struct client_conn *cc = srv->conns; cc; cc = cc->next)
+        conn_close(cc->conn);
+    while (srv->conns_live > 0) /* calls hold their connections: none is left after this */
+        cond_wait(&srv->changed, &srv->lock);
+    srv->stop_workers = true;
+    cond_broadcast(&srv->changed);
+    mutex_unlock(&srv->lock);
+    for (int i = 0; srv->started && i < srv->workers_count; i++)
+        pthread_join(srv->workers[i], NULL);
+    free(srv->workers);
+    cond_fini(&srv->changed);
+    mutex_fini(&srv->lock);
+    free(srv);
+}
