@@ -2,8 +2,8 @@
  * All functions work on struct histogram with is_float = true; results are allocated in the arena given. Semantics, rounding order and bucket
  * rules are Prometheus 3's (model/histogram, promql/quantile), which conformance/promql pins; resolution reduction, zero-bucket
  * reconciliation and custom-bounds intersection included. Results of arithmetic are compact: no empty buckets, no adjacent spans, so callers need not
- * compact again. Scratch memory of one call never stays in the arena. Results borrow custom bounds from their inputs. false or NULL results
- * mean that the arena's budget is spent, unless said otherwise. */
+ * compact again. New histograms own all their arrays in the arena; scratch memory of one call never stays there. false or NULL results mean that the
+ * arena's budget is spent (or HIST_BUCKETS_MAX reached), unless said otherwise. Nothing here is shared between threads. */
 #pragma once
 #include "common/model/histogram.h"
 
