@@ -21,12 +21,8 @@ static void json_str(struct buf *out, struct str s)
             buf_z(out, "\\ufffd");
         else if (rune == '"' || rune == '\\')
             buf_printf(out, "\\%c", (char)rune);
-        else if (rune == '\n')
-            buf_z(out, "\\n");
-        else if (rune == '\r')
-            buf_z(out, "\\r");
-        else if (rune == '\t')
-            buf_z(out, "\\t");
+        else if (rune > 0 && rune < ' ' && strchr("\b\f\n\r\t", (int)rune))
+            buf_printf(out, "\\%c", "btn?fr"[rune - '\b']);
         else if (rune < ' ' || rune == '<' || rune == '>' || rune == '&' || rune == 0x2028 || rune == 0x2029)
             buf_printf(out, "\\u%04x", (unsigned)rune);
         else

@@ -64,7 +64,7 @@ const char *quoted(char out[QUOTED_MAX], struct str s)
     struct buf b;
 
     buf_init(&b, QUOTED_MAX - 1);
-    labels_quote(&b, str_sub(s, 0, MIN(s.n, (size_t)QUOTED_MAX / 2)));
+    labels_quote(&b, str_sub(s, 0, MIN(s.n, (size_t)700)));
     snprintf(out, QUOTED_MAX, "%.*s", STR_FMT(buf_view(&b)));
     buf_fini(&b);
     return out;

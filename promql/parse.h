@@ -53,8 +53,8 @@ struct node *node_new(struct parser *p, enum node_type type, struct pos_range po
 /* Height one above the higher child (NULL: none); false past the ceiling. */
 bool node_raise(struct parser *p, struct node *n, const struct node *a, const struct node *b);
 struct pos_range token_range(const struct token *t);
-/* s in Go's quotes, cut at some 500 bytes, NUL-terminated, valid until the next call with the same out. */
-enum { QUOTED_MAX = 512 };
+/* s in Go's quotes, cut at some 700 bytes, NUL-terminated, valid until the next call with the same out. */
+enum { QUOTED_MAX = 1000 };
 const char *quoted(char out[QUOTED_MAX], struct str s);
 
 /* --- parse_expr.c --- */
@@ -63,6 +63,7 @@ int binop_precedence(enum token_type t); /* PREC_NONE: no binary operator */
 
 /* --- parse_call.c --- */
 struct node *parse_aggregation(struct parser *p, struct token op);
+bool token_starts_expr(enum token_type t);
 struct node *parse_call(struct parser *p, struct token name);
 bool parse_grouping(struct parser *p, struct str_list *ret); /* ( label, ... ) */
 

@@ -5,7 +5,7 @@
 
 /* --- arguments --- */
 
-static bool starts_expr(enum token_type t)
+bool token_starts_expr(enum token_type t)
 {
     return t == TOK_NUMBER || t == TOK_DURATION || t == TOK_STRING || t == TOK_LPAREN || t == TOK_LBRACE || t == TOK_ADD ||
            t == TOK_SUB || token_names_metric(t);
@@ -30,7 +30,7 @@ static bool parse_args(struct parser *p, struct node_list *ret)
         if (parser_peek(p) != TOK_COMMA)
             return parser_unexpected_here(p);
         comma = parser_take(p).pos;
-        if (!starts_expr(parser_peek(p)))
+        if (!token_starts_expr(parser_peek(p)))
             return parser_error(p, comma, "trailing commas not allowed in function call args");
     }
 }

@@ -190,7 +190,7 @@ static bool parse_matching(struct parser *p, struct node *n)
     if (next != TOK_GROUP_LEFT && next != TOK_GROUP_RIGHT)
         return true;
     n->binary.card = parser_take(p).type == TOK_GROUP_LEFT ? CARD_MANY_TO_ONE : CARD_ONE_TO_MANY;
-    if (parser_peek(p) != TOK_LPAREN)
+    if (token_starts_expr(parser_peek(p)) && parser_peek(p) != TOK_LPAREN)
         return true;
     labels = (struct str_list){0};
     if (!parse_grouping(p, &labels))
