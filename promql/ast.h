@@ -13,6 +13,7 @@ enum {
     PROMQL_HEIGHT_MAX = 1000,  /* of the tree: so long may a chain 1+1+1... be. Whoever walks a tree recursively needs no more frames */
     PROMQL_MATCHERS_MAX = 2000,
     PROMQL_REGEX_MAX = 256,    /* regular expressions of a query: each is compiled */
+    PROMQL_REGEX_SIZE_MAX = 60000, /* instructions of all of them */
     PROMQL_PRETTY_COLUMNS = 100,
 };
 

@@ -21,7 +21,7 @@ struct parser {
     struct err *err;
     int rc; /* of the first error */
     unsigned depth;
-    size_t selector_cap, matcher_count, regex_count;
+    size_t selector_cap, matcher_count, regex_count, regex_size;
     const char *where, *expected; /* the construct around, for messages; NULL when there is none */
 };
 

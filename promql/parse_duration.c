@@ -93,8 +93,9 @@ static struct dur_expr *parse_extreme(struct parser *p)
         parser_unexpected_here(p);
         return NULL;
     }
-    return dur_new(p, t.type == TOK_MIN_OF ? DUR_MIN : DUR_MAX, (struct pos_range){t.pos, parser_take(p).pos + 1}, lhs,
-                   rhs);
+    parser_take(p);
+    /* Its place is that of the operands, as for every operation with two. */
+    return dur_new(p, t.type == TOK_MIN_OF ? DUR_MIN : DUR_MAX, (struct pos_range){lhs->pos.start, rhs->pos.end}, lhs, rhs);
 }
 
 /* The duration between parentheses; the opening one is next. */

@@ -1,4 +1,5 @@
 /* Selectors, their matchers, and what may follow an expression: offset, @, [range], [range:step], anchored, smoothed. */
+#include "common/shim/shim.h"
 #include "promql/parse.h"
 
 #include <math.h>
@@ -35,6 +36,7 @@ static bool add_matcher(struct parser *p, struct node *n, size_t *cap, uint32_t 
                         struct str name, struct str value)
 {
     bool regex = type == MATCH_RE || type == MATCH_NRE;
+    struct matcher *m;
     struct err why;
 
     if (++p->matcher_count > PROMQL_MATCHERS_MAX)
@@ -43,9 +45,14 @@ static bool add_matcher(struct parser *p, struct node *n, size_t *cap, uint32_t 
         return parser_limit(p, pos, "query has more than %d regular expressions", PROMQL_REGEX_MAX);
     if (!parser_grow(p, &n->selector.matchers, n->selector.matcher_count, cap, sizeof *n->selector.matchers))
         return false;
-    if (matcher_init(&n->selector.matchers[n->selector.matcher_count], type, name, value, &why) < 0)
+    m = &n->selector.matchers[n->selector.matcher_count];
+    if (matcher_init(m, type, name, value, &why) < 0)
         return parser_error(p, pos, "%s", err_text(&why));
     n->selector.matcher_count++;
+    if (m->re)
+        p->regex_size += (size_t)shim_re2_size(m->re);
+    if (p->regex_size > PROMQL_REGEX_SIZE_MAX)
+        return parser_limit(p, pos, "regular expressions of the query are too large");
     return true;
 }
 

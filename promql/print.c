@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { GO_EXPONENT_FROM = 6 };
+
 /* --- small parts --- */
 
 static void print_labels(struct buf *out, const struct str *v, size_t n)
@@ -41,26 +43,30 @@ static void print_number(struct buf *out, double v, bool is_duration)
         float_print_plain(out, v);
 }
 
-/* Go's %v: an exponent already below 1e-4. */
+/* Go's %v: the shortest digits, with an exponent below 1e-4 and from 1e6 up; fill values are printed so. */
 static void print_go_float(struct buf *out, double v)
 {
-    char plain[SHIM_DOUBLE_MAX];
-    size_t n, first = 0;
+    char plain[SHIM_DOUBLE_MAX], digits[SHIM_DOUBLE_MAX];
+    size_t n, count = 0, point, zeros = 0;
+    int exponent;
 
-    if (!(fabs(v) >= 1e-6 && fabs(v) < 1e-4)) {
-        float_print(out, v);
+    n = shim_double_text(fabs(v), false, plain);
+    point = str_find(str_n(plain, n), '.');
+    for (size_t i = 0; i < n; i++) {
+        if (plain[i] == '.' || (count == 0 && plain[i] == '0'))
+            zeros += i > point;
+        else
+            digits[count++] = plain[i];
+    }
+    exponent = plain[0] == '0' ? -(int)zeros - 1 : (int)point - 1;
+    if (!isfinite(v) || v == 0 || (exponent >= -4 && exponent < GO_EXPONENT_FROM)) {
+        float_print_plain(out, v);
         return;
     }
-    n = shim_double_text(fabs(v), false, plain); /* 0.0000ddd */
-    while (first < n && (plain[first] == '0' || plain[first] == '.'))
-        first++;
-    if (v < 0)
-        buf_char(out, '-');
-    buf_char(out, plain[first]);
-    if (first + 1 < n)
-        buf_char(out, '.');
-    buf_add(out, plain + first + 1, n - first - 1);
-    buf_printf(out, "e-%02zu", first - 1);
+    while (count > 1 && digits[count - 1] == '0')
+        count--;
+    buf_printf(out, "%s%c%s%.*s", v < 0 ? "-" : "", digits[0], count > 1 ? "." : "", (int)count - 1, digits + 1);
+    buf_printf(out, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
 }
 
 /* --- durations --- */
