@@ -7,7 +7,15 @@
 #include "common/base/err.h"
 #include "common/model/matcher.h"
 
-enum { PROMQL_TEXT_BYTES_MAX = 65536, PROMQL_DEPTH_MAX = 200 };
+enum {
+    PROMQL_TEXT_BYTES_MAX = 65536,
+    PROMQL_DEPTH_MAX = 200,    /* nesting of parentheses, calls, signs, right-associative operators */
+    PROMQL_HEIGHT_MAX = 1000,  /* of the tree: so long may a chain 1+1+1... be. Whoever walks a tree recursively needs no more frames */
+    PROMQL_MATCHERS_MAX = 2000,
+    PROMQL_REGEX_MAX = 256,    /* regular expressions of a query: each is compiled */
+    PROMQL_REGEX_SIZE_MAX = 60000, /* instructions of all of them */
+    PROMQL_PRETTY_COLUMNS = 100,
+};
 
 enum value_type { VALUE_NONE, VALUE_SCALAR, VALUE_VECTOR, VALUE_MATRIX, VALUE_STRING };
 
@@ -51,7 +59,8 @@ struct dur_expr {
     enum dur_op op;
     bool is_number;            /* literal written as a number, not as a duration: printed back as such */
     double seconds;            /* DUR_LITERAL */
-    struct dur_expr *lhs, *rhs;
+    struct dur_expr *lhs, *rhs; /* one operand (NEG, POS, PAREN): rhs */
+    uint32_t height;           /* 1 for a leaf; at most PROMQL_HEIGHT_MAX */
     struct pos_range pos;
 };
 
@@ -61,6 +70,7 @@ struct node {
     enum node_type type;
     enum value_type value;     /* result type, set by the parser's check */
     struct pos_range pos;
+    uint32_t height;           /* 1 for a leaf; at most PROMQL_HEIGHT_MAX */
     union {
         struct {
             double value;
@@ -68,8 +78,8 @@ struct node {
         } number;
         struct str string;
         struct {
-            struct str name;   /* metric name as written before the braces or quoted inside; p NULL when none */
-            struct matcher *matchers; /* name included as a matcher on __name__; freed by promql_ast_fini */
+            struct str name;   /* metric name as written before the braces; p NULL when none. One quoted inside is only a matcher */
+            struct matcher *matchers; /* name included, last, as a matcher on __name__; freed by promql_ast_fini */
             size_t matcher_count;
             int64_t range_ms;          /* -1: instant; filled from range_expr by promql_resolve() when that is set */
             struct dur_expr *range_expr;  /* NULL when a plain literal */
@@ -78,6 +88,7 @@ struct node {
             enum at_kind at;
             int64_t at_ms;             /* AT_TIME; filled for AT_START and AT_END by promql_resolve() */
             bool anchored, smoothed;
+            bool empty_ok;     /* second argument of info(): may match everything */
         } selector;
         struct {
             struct node *expr;
@@ -107,7 +118,7 @@ struct node {
             bool return_bool;
             enum vector_card card;
             bool on;             /* on(...) rather than ignoring(...) */
-            bool has_matching;   /* on or ignoring was written */
+            bool has_matching;   /* on or ignoring was written, and both sides are vectors */
             struct str *match_labels;
             size_t match_label_count;
             struct str *include; /* group_left/right(labels) */

@@ -37,13 +37,13 @@ enum { FUNCTION_ARGS_MAX = 8 };
     X(DOUBLE_EXPONENTIAL_SMOOTHING, "double_exponential_smoothing", "mss", 0, VECTOR, true)        \
     X(END, "end", "", 0, SCALAR, true)                                                             \
     X(EXP, "exp", "v", 0, VECTOR, false)                                                           \
-    X(FIRST_OVER_TIME, "first_over_time", "m", 0, VECTOR, true)                                    \
+    X(FIRST_OVER_TIME, "first_over_time", "m", 0, VECTOR, false)                                   \
     X(FLOOR, "floor", "v", 0, VECTOR, false)                                                       \
     X(HISTOGRAM_AVG, "histogram_avg", "v", 0, VECTOR, false)                                       \
     X(HISTOGRAM_COUNT, "histogram_count", "v", 0, VECTOR, false)                                   \
     X(HISTOGRAM_FRACTION, "histogram_fraction", "ssv", 0, VECTOR, false)                           \
     X(HISTOGRAM_QUANTILE, "histogram_quantile", "sv", 0, VECTOR, false)                            \
-    X(HISTOGRAM_QUANTILES, "histogram_quantiles", "vSss", -1, VECTOR, true)                        \
+    X(HISTOGRAM_QUANTILES, "histogram_quantiles", "vSss", 9, VECTOR, true)                         \
     X(HISTOGRAM_STDDEV, "histogram_stddev", "v", 0, VECTOR, false)                                 \
     X(HISTOGRAM_STDVAR, "histogram_stdvar", "v", 0, VECTOR, false)                                 \
     X(HISTOGRAM_SUM, "histogram_sum", "v", 0, VECTOR, false)                                       \
@@ -60,7 +60,9 @@ enum { FUNCTION_ARGS_MAX = 8 };
     X(LOG10, "log10", "v", 0, VECTOR, false)                                                       \
     X(LOG2, "log2", "v", 0, VECTOR, false)                                                         \
     X(MAD_OVER_TIME, "mad_over_time", "m", 0, VECTOR, true)                                        \
+    X(MAX_OF, "max_of", "ss", 0, SCALAR, true)                                                     \
     X(MAX_OVER_TIME, "max_over_time", "m", 0, VECTOR, false)                                       \
+    X(MIN_OF, "min_of", "ss", 0, SCALAR, true)                                                     \
     X(MIN_OVER_TIME, "min_over_time", "m", 0, VECTOR, false)                                       \
     X(MINUTE, "minute", "v", 1, VECTOR, false)                                                     \
     X(MONTH, "month", "v", 1, VECTOR, false)                                                       \
@@ -83,6 +85,7 @@ enum { FUNCTION_ARGS_MAX = 8 };
     X(SORT_DESC, "sort_desc", "v", 0, VECTOR, false)                                               \
     X(SQRT, "sqrt", "v", 0, VECTOR, false)                                                         \
     X(START, "start", "", 0, SCALAR, true)                                                         \
+    X(START_TIMESTAMP, "start_timestamp", "v", 0, VECTOR, true)                                    \
     X(STDDEV_OVER_TIME, "stddev_over_time", "m", 0, VECTOR, false)                                 \
     X(STDVAR_OVER_TIME, "stdvar_over_time", "m", 0, VECTOR, false)                                 \
     X(STEP, "step", "", 0, SCALAR, true)                                                           \

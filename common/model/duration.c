@@ -17,10 +17,15 @@ static int bad_duration(struct str s, struct err *err)
     return err_set(err, RC_INVALID, "not a valid duration string: \"%.*s\"", (int)MIN(s.n, (size_t)64), s.p);
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 int duration_parse_ms(struct str s, int64_t *ret_ms, struct err *err)
 {
     int64_t total = 0;
-    size_t at = 0, unit = 0;
+    size_t at = 0, next_unit = 0;
 
     if (s.n == 0)
         return err_set(err, RC_INVALID, "empty duration string");
@@ -29,28 +34,30 @@ int duration_parse_ms(struct str s, int64_t *ret_ms, struct err *err)
         return 0;
     }
     while (at < s.n) {
-        int64_t v = 0, part;
-        size_t digits = at, word, len;
+        uint64_t v = 0;
+        int64_t part;
+        size_t digits = at, word, unit = 0;
 
-        while (at < s.n && s.p[at] >= '0' && s.p[at] <= '9') {
-            if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, s.p[at] - '0', &v))
-                return err_set(err, RC_INVALID, "duration out of range");
-            at++;
+        for (; at < s.n && is_digit(s.p[at]); at++) {
+            if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(s.p[at] - '0'), &v))
+                return bad_duration(s, err);
         }
         word = at;
-        while (at < s.n && s.p[at] >= 'a' && s.p[at] <= 'z')
+        while (at < s.n && !is_digit(s.p[at]))
             at++;
-        len = at - word;
-        if (word == digits || len == 0)
+        if (word == digits || at == word)
             return bad_duration(s, err);
         while (unit < ARRAY_LEN(units) && !str_eqz(str_sub(s, word, at), units[unit].name))
             unit++;
         if (unit == ARRAY_LEN(units))
+            return err_set(err, RC_INVALID, "unknown unit \"%.*s\" in duration \"%.*s\"", (int)MIN(at - word, (size_t)64),
+                           s.p + word, (int)MIN(s.n, (size_t)64), s.p);
+        if (unit < next_unit)
             return bad_duration(s, err);
         if (__builtin_mul_overflow(v, units[unit].ms, &part) || __builtin_add_overflow(total, part, &total) ||
             total > INT64_MAX / 1000000)
             return err_set(err, RC_INVALID, "duration out of range");
-        unit++;
+        next_unit = unit + 1;
     }
     *ret_ms = total;
     return 0;
@@ -69,8 +76,8 @@ void duration_print(struct buf *out, int64_t ms)
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         uint64_t n = left / (uint64_t)units[i].ms;
 
-        /* Years, weeks and days only when they divide exactly, as Prometheus prints them. */
-        if (n == 0 || (i < 3 && left % (uint64_t)units[i].ms != 0))
+        /* Years and weeks only when they divide exactly, as Prometheus prints them: 90d reads better than 12w6d. */
+        if (n == 0 || (i < 2 && left % (uint64_t)units[i].ms != 0))
             continue;
         buf_printf(out, "%llu%s", (unsigned long long)n, units[i].name);
         left -= n * (uint64_t)units[i].ms;

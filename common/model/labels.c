@@ -1,6 +1,7 @@
 #include "common/model/labels.h"
 
 #include <stdlib.h>
+#include <unictype.h>
 #include <unistr.h>
 
 static void canonical_lstr(struct buf *b, struct str s)
@@ -125,6 +126,13 @@ int labels_decode(struct rd *r, struct arena *a, struct labels *ret, struct err 
     return 0;
 }
 
+bool rune_printable(uint32_t rune)
+{
+    return rune == ' ' ||
+           uc_is_general_category_withtable(rune, UC_CATEGORY_MASK_L | UC_CATEGORY_MASK_M | UC_CATEGORY_MASK_N |
+                                                      UC_CATEGORY_MASK_P | UC_CATEGORY_MASK_S);
+}
+
 void labels_quote(struct buf *out, struct str s)
 {
     buf_char(out, '"');
@@ -150,7 +158,10 @@ void labels_quote(struct buf *out, struct str s)
         else {
             len = u8_mbtoucr(&uc, (const uint8_t *)s.p + i, s.n - i);
             if (len > 0) {
-                buf_add(out, s.p + i, (size_t)len);
+                if (rune_printable(uc))
+                    buf_add(out, s.p + i, (size_t)len);
+                else
+                    buf_printf(out, uc < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)uc);
                 i += (size_t)len;
                 continue;
             }

@@ -56,6 +56,7 @@ enum { LABELS_MAX = 4096 };
  * text is cut at max bytes, with "..." */
 void labels_print(struct buf *out, const struct labels *ls);
 void labels_quote(struct buf *out, struct str s); /* Go's strconv.Quote */
+bool rune_printable(uint32_t rune);               /* Go's strconv.IsPrint: letters, marks, numbers, punctuation, symbols, space */
 
 /* [a-zA-Z_:][a-zA-Z0-9_:]* and [a-zA-Z_][a-zA-Z0-9_]* */
 bool metric_name_legacy_valid(struct str s);

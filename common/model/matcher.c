@@ -109,6 +109,31 @@ static struct str prefix_parse(struct str pattern)
     return n ? own(str_sub(pattern, 0, n)) : (struct str){0};
 }
 
+/* RE2's reason in Go's words: "missing ): a(b" becomes "missing closing ): `a(b`". */
+static int bad_regex(struct err *err, const char *why)
+{
+    static const struct {
+        const char *re2, *go;
+    } words[] = {
+        {"missing )", "missing closing )"},
+        {"missing ]", "missing closing ]"},
+        {"no argument for repetition operator", "missing argument to repetition operator"},
+        {"invalid perl operator", "invalid or unsupported Perl syntax"},
+        {"invalid repetition size", "invalid repeat count"},
+        {"bad repetition operator", "invalid nested repetition operator"},
+        {"invalid named capture group", "invalid named capture"},
+        {"trailing \\", "trailing backslash at end of expression"},
+    };
+    struct str reason = str_of(why), what = str_sub(reason, 0, str_find(reason, ':'));
+    struct str arg = str_skip(reason, MIN(what.n + 2, reason.n));
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (str_eqz(what, words[i].re2))
+            what = str_of(words[i].go);
+    }
+    return err_set(err, RC_INVALID, "error parsing regexp: %.*s: `%.*s`", STR_FMT(what), STR_FMT(arg));
+}
+
 static int regex_init(struct matcher *m, struct err *err)
 {
     struct str pattern = strip_group(m->value);
@@ -118,7 +143,8 @@ static int regex_init(struct matcher *m, struct err *err)
         return err_set(err, RC_INVALID, "regular expression of %zu bytes is longer than %d", m->value.n,
                        MATCHER_REGEX_BYTES_MAX);
     if (!utf8_valid(m->value))
-        return err_set(err, RC_INVALID, "error parsing regexp: invalid UTF-8");
+        return err_set(err, RC_INVALID, "error parsing regexp: invalid UTF-8: `%.*s`",
+                       (int)MIN(m->value.n, (size_t)256), m->value.p);
     if (str_eqz(pattern, ".*"))
         m->any = true;
     else if (str_eqz(pattern, ".+"))
@@ -126,8 +152,7 @@ static int regex_init(struct matcher *m, struct err *err)
     else if (!set_parse(m, pattern)) {
         m->re = shim_re2_new(m->value, why, sizeof why);
         if (!m->re)
-            return err_set(err, RC_INVALID, "error parsing regexp: %s: `%.*s`", why,
-                           (int)MIN(m->value.n, (size_t)256), m->value.p);
+            return bad_regex(err, why);
         m->prefix = prefix_parse(pattern);
     }
     return 0;

@@ -19,24 +19,55 @@ static re2::StringPiece piece(struct str s)
     return re2::StringPiece(s.p ? s.p : "", s.n);
 }
 
+/* Where Go's syntax and RE2's part: \C (any byte) is an error in Go, and (?<name>x) is a group there as (?P<name>x) is.
+ * False at \C. */
+static bool go_syntax(struct str pattern, std::string *ret)
+{
+    const re2::StringPiece s = piece(pattern);
+    bool in_class = false;
+
+    for (size_t i = 0; i < s.size(); i++) {
+        size_t from = i;
+
+        if (s[i] == '\\' && i + 1 < s.size()) {
+            i++;
+            if (s[i] == 'C' && !in_class)
+                return false;
+            if (s[i] == 'Q' && !in_class) {
+                size_t end = s.find("\\E", i);
+                i = end == re2::StringPiece::npos ? s.size() - 1 : end + 1;
+            }
+        } else if (s[i] == '[' && !in_class) {
+            in_class = true;
+            if (i + 1 < s.size() && s[i + 1] == '^')
+                i++;
+            if (i + 1 < s.size() && s[i + 1] == ']')
+                i++; /* first, it stands for itself */
+        } else if (s[i] == ']') {
+            in_class = false;
+        } else if (!in_class && s.substr(i, 3) == "(?<") {
+            ret->append("(?P<");
+            i += 2;
+            continue;
+        }
+        ret->append(s.data() + from, i + 1 - from);
+    }
+    return true;
+}
+
 extern "C" struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t why_n)
 {
     re2::RE2::Options opt;
     opt.set_log_errors(false);
     opt.set_max_mem(SHIM_RE2_MEM_MAX);
     opt.set_dot_nl(true);
-    std::string text("^(?s:");
-    text.append(pattern.p ? pattern.p : "", pattern.n);
-    text.append(")$");
-    /* Without the wrapper first: "a)(b" must not become valid by it. */
-    {
-        re2::RE2 bare(piece(pattern), opt);
-        if (!bare.ok()) {
-            snprintf(why, why_n, "%s", bare.error().c_str());
-            return nullptr;
-        }
+    std::string go;
+    if (!go_syntax(pattern, &go)) {
+        snprintf(why, why_n, "invalid escape sequence: \\C");
+        return nullptr;
     }
-    auto *re = new (std::nothrow) shim_re2(text, opt);
+    /* Compiled as it is, once: every match is anchored at both ends, which is what ^(?s:...)$ would say, and "a)(b" stays wrong. */
+    auto *re = new (std::nothrow) shim_re2(go, opt);
     if (re && !re->re.ok()) {
         snprintf(why, why_n, "%s", re->re.error().c_str());
         delete re;
@@ -48,6 +79,11 @@ extern "C" struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t w
 extern "C" void shim_re2_free(struct shim_re2 *re)
 {
     delete re;
+}
+
+extern "C" int shim_re2_size(const struct shim_re2 *re)
+{
+    return re->re.ProgramSize();
 }
 
 extern "C" bool shim_re2_match(const struct shim_re2 *re, struct str text)

@@ -9,11 +9,12 @@ extern "C" {
 
 /* --- RE2: Go's syntax, linear time --- */
 struct shim_re2;
-enum { SHIM_RE2_MEM_MAX = 8 << 20 };
-/* pattern must match the whole text (as ^(?s:pattern)$). On failure returns NULL and writes RE2's reason, NUL-terminated,
+enum { SHIM_RE2_MEM_MAX = 4 << 20 }; /* some 40,000 instructions: that much compiles in about 50 ms */
+/* Go's dialect: (?<name>x) is a group, \C an error. pattern must match the whole text (as ^(?s:pattern)$). On failure returns NULL and writes RE2's reason, NUL-terminated,
  * into why[why_n]. Thread-safe once built. */
 struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t why_n);
 void shim_re2_free(struct shim_re2 *re);
+int shim_re2_size(const struct shim_re2 *re); /* instructions: what it cost to compile */
 bool shim_re2_match(const struct shim_re2 *re, struct str text);
 /* Number of capturing groups, and capture i (0 = whole match) by index or by name for label_replace: match the whole text and fill
  * caps[0..n) with borrowed parts of text (p NULL when a group took no part). */

@@ -11,6 +11,7 @@ static const struct {
 } durations[] = {
     {"1h30m", 0, 5400000},       {"0", 0, 0},          {"1y2w3d4h5m6s7ms", 0, 31536000000 + 1209600000 + 259200000 + 14400000 + 300000 + 6007},
     {"15", RC_INVALID, -1},      {"", RC_INVALID, -1}, {"1m1h", RC_INVALID, -1},
+    {"1.5m", RC_INVALID, -1},    {"1m5", RC_INVALID, -1},
     {"99999999y", RC_INVALID, -1}, {"1h1h", RC_INVALID, -1},
 };
 
@@ -22,6 +23,38 @@ TEST(duration_parse_accepts_prometheus_forms)
         CHECK_INT(duration_parse_ms(str_of(durations[i].in), &ms, NULL), durations[i].rc);
         CHECK(ms == durations[i].want_ms);
     }
+}
+
+TEST(duration_print_writes_what_prometheus_writes)
+{
+    static const struct {
+        int64_t ms;
+        const char *want;
+    } cases[] = {
+        {0, "0s"}, {5400000, "1h30m"}, {-90000, "-1m30s"}, {90 * 86400000LL, "90d"}, {14 * 86400000LL, "2w"},
+        {86400000LL * 8 + 3600000, "8d1h"}, {36 * 3600000LL, "1d12h"}, {31536000000LL, "1y"}, {1001, "1s1ms"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf b;
+
+        buf_init(&b, 100);
+        duration_print(&b, cases[i].ms);
+        buf_char(&b, '\0');
+        CHECK_STR(b.p, cases[i].want);
+        buf_fini(&b);
+    }
+}
+
+TEST(labels_quote_escapes_what_go_escapes)
+{
+    struct buf b;
+
+    buf_init(&b, 100);
+    labels_quote(&b, STR("a\"\\\n\x01\xff\xc3\xa9\xc2\xad\xf3\xa0\x80\x81 "));
+    buf_char(&b, '\0');
+    CHECK_STR(b.p, "\"a\\\"\\\\\\n\\x01\\xff\xc3\xa9\\u00ad\\U000e0001 \"");
+    buf_fini(&b);
 }
 
 static void check_float(double v, const char *want)
