@@ -21,8 +21,9 @@ static inline uint8_t chunk_first_byte(enum chunk_encoding e)
 /* Each gets the whole chunk; front checks of chunk_decode (version, encoding) are done. */
 int chunk_stream_info(struct str bytes, struct chunk_info *ret, struct err *err);
 int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
-int chunk_hist_info(struct str bytes, struct chunk_info *ret, struct err *err);
 int chunk_hist_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
+/* What columns and histograms begin with: u8 first byte, uvarint count, svarint mint, uvarint span. */
+int chunk_header_get(struct rd *r, enum chunk_kind kind, struct chunk_info *ret, struct err *err);
 
 /* --- decimals --- */
 enum { DECIMAL_SCALE_MAX = 22 };
@@ -63,6 +64,16 @@ static inline double decimal_value(int64_t m, unsigned e)
     return (double)m / decimal_powers[e];
 }
 
+/* Wrapping, because bytes from outside choose the terms. */
+static inline int64_t wrap_add(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+static inline int64_t wrap_sub(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+
 /* --- bits, first bit lowest --- */
 struct bit_writer {
     uint8_t *p;    /* where the next 8 bytes go: the caller has made room */
@@ -83,6 +94,11 @@ static inline void bit_put(struct bit_writer *w, uint64_t v, unsigned n)
     w->p += 8;
     w->acc = had ? v >> (64 - had) : 0;
     w->n = had + n - 64;
+}
+/* Ones, then a zero unless there are max of them. */
+static inline void put_unary(struct bit_writer *w, unsigned ones, unsigned max)
+{
+    bit_put(w, (1ULL << ones) - 1, ones < max ? ones + 1 : max);
 }
 /* Writes what is left, zero bits behind it; returns one past the last byte. */
 static inline uint8_t *bit_finish(struct bit_writer *w)

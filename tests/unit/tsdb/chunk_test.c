@@ -179,3 +179,49 @@ TEST(open_chunk_of_20_common_samples_is_small)
     }
     free(s);
 }
+
+static bool sealed_gives_back(const struct series *s)
+{
+    struct buf b;
+    bool ok;
+
+    buf_init(&b, CHUNK_BYTES_MAX);
+    chunk_encode_floats(&b, s->n, s->t, s->v, s->has_st ? s->st : NULL);
+    ok = buf_ok(&b) && decodes_to(buf_view(&b), s);
+    buf_fini(&b);
+    return ok;
+}
+
+TEST(sealed_chunk_gives_back_every_shape_bit_for_bit)
+{
+    struct series *s = calloc(1, sizeof *s);
+    struct rng r;
+
+    rng_init(&r, test_seed());
+    for (int round = 0; round < 40; round++)
+        for (int shape = 0; shape < SHAPES; shape++) {
+            series_fill(s, &r, shape, 1 + rng_below(&r, round ? 300 : SERIES_MAX), (int)rng_below(&r, 3), (int)rng_below(&r, 4));
+            CHECK(sealed_gives_back(s));
+        }
+    free(s);
+}
+
+TEST(chunks_hold_the_extreme_timestamps_and_values)
+{
+    struct series *s = calloc(1, sizeof *s);
+
+    s->n = 3;
+    s->t[0] = INT64_MIN;
+    s->t[1] = 0;
+    s->t[2] = INT64_MAX;
+    s->v[0] = bits_double(UINT64_MAX);
+    s->v[2] = bits_double(1ULL << 63);
+    CHECK(sealed_gives_back(s));
+    s->has_st = true;
+    s->st[0] = INT64_MIN;
+    s->st[1] = INT64_MAX;
+    CHECK(sealed_gives_back(s));
+    s->n = 1;
+    CHECK(sealed_gives_back(s));
+    free(s);
+}
