@@ -16,7 +16,7 @@ static int front_check(struct str bytes, enum chunk_encoding *ret, struct err *e
     return 0;
 }
 
-int chunk_header_get(struct rd *r, enum chunk_kind kind, struct chunk_info *ret, struct err *err)
+int columns_get_header(struct rd *r, enum chunk_kind kind, struct chunk_info *ret, struct err *err)
 {
     uint64_t count, span;
     int64_t mint;
@@ -32,7 +32,7 @@ int chunk_header_get(struct rd *r, enum chunk_kind kind, struct chunk_info *ret,
     return 0;
 }
 
-static int decode_time(struct rd *r, enum time_codec codec, const struct chunk_info *info, int64_t *t, struct err *err)
+int columns_get_time(struct rd *r, enum time_codec codec, const struct chunk_info *info, int64_t *t, struct err *err)
 {
     uint64_t span = (uint64_t)info->maxt_ms - (uint64_t)info->mint_ms;
     size_t n = info->count;
@@ -107,7 +107,7 @@ static int decode_adaptive(struct rd *r, uint8_t mode, size_t n, double *v, stru
     return 0;
 }
 
-static int decode_values(struct rd *r, unsigned codec, size_t n, double *v, struct err *err)
+int columns_get_values(struct rd *r, unsigned codec, size_t n, double *v, struct err *err)
 {
     int64_t x[CHUNK_SAMPLES_MAX];
     double constant;
@@ -135,7 +135,7 @@ static int decode_values(struct rd *r, unsigned codec, size_t n, double *v, stru
     }
 }
 
-static int decode_starts(struct rd *r, enum start_codec codec, size_t n, const int64_t *t, int64_t *st, struct err *err)
+int columns_get_starts(struct rd *r, enum start_codec codec, size_t n, const int64_t *t, int64_t *st, struct err *err)
 {
     int64_t first;
 
@@ -153,7 +153,7 @@ static int columns_decode(struct str bytes, struct arena *a, struct chunk_column
     struct chunk_columns c = {0};
     struct chunk_info info;
     unsigned codecs;
-    int rc = chunk_header_get(&r, CHUNK_FLOATS, &info, err);
+    int rc = columns_get_header(&r, CHUNK_FLOATS, &info, err);
 
     if (rc < 0)
         return rc;
@@ -165,11 +165,11 @@ static int columns_decode(struct str bytes, struct arena *a, struct chunk_column
     c.st = codecs >> 5 == START_NONE ? NULL : arena_array(a, c.n, sizeof *c.st);
     if (!c.t || !c.v || (codecs >> 5 != START_NONE && !c.st))
         return err_set(err, RC_NOMEM, "memory for %zu samples", c.n);
-    rc = decode_time(&r, codecs & 3, &info, c.t, err);
+    rc = columns_get_time(&r, codecs & 3, &info, c.t, err);
     if (rc == 0)
-        rc = decode_values(&r, codecs >> 2 & 7, c.n, c.v, err);
+        rc = columns_get_values(&r, codecs >> 2 & 7, c.n, c.v, err);
     if (rc == 0 && c.st)
-        rc = decode_starts(&r, codecs >> 5, c.n, c.t, c.st, err);
+        rc = columns_get_starts(&r, codecs >> 5, c.n, c.t, c.st, err);
     if (rc < 0)
         return rc;
     CORRUPT_UNLESS(rd_done(&r), err);
@@ -187,7 +187,7 @@ int chunk_info(struct str bytes, struct chunk_info *ret, struct err *err)
         return rc;
     if (e == ENC_STREAM || e == ENC_STREAM_ST)
         return chunk_stream_info(bytes, ret, err);
-    return chunk_header_get(&r, e == ENC_COLUMNS ? CHUNK_FLOATS : CHUNK_HISTOGRAMS, ret, err);
+    return columns_get_header(&r, e == ENC_COLUMNS ? CHUNK_FLOATS : CHUNK_HISTOGRAMS, ret, err);
 }
 
 int chunk_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err)
@@ -201,7 +201,7 @@ int chunk_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, s
     case ENC_COLUMNS:
         return columns_decode(bytes, a, ret, err);
     case ENC_HISTOGRAMS:
-        return err_set(err, RC_UNSUPPORTED, "histogram chunk");
+        return chunk_hist_decode(bytes, a, ret, err);
     default:
         return chunk_stream_decode(bytes, a, ret, err);
     }

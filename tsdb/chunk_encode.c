@@ -23,7 +23,7 @@
 /* VALUE_ADAPTIVE is read a few times slower than packed columns: it must save a sixteenth at least. */
 enum { ADAPTIVE_GAIN = 16 };
 
-static enum time_codec encode_time(struct buf *out, const int64_t *t, size_t n)
+enum time_codec columns_put_time(struct buf *out, const int64_t *t, size_t n)
 {
     int64_t x[CHUNK_SAMPLES_MAX], step = n > 1 ? wrap_sub(t[1], t[0]) : 0;
     bool regular = true;
@@ -150,7 +150,7 @@ static void judge(struct buf *out, struct contest *c, enum value_codec codec)
     out->n = c->from + c->best;
 }
 
-static enum value_codec encode_values(struct buf *out, const double *v, size_t n)
+enum value_codec columns_put_values(struct buf *out, const double *v, size_t n)
 {
     struct contest c = {.from = out->n};
     struct decimals *d;
@@ -180,7 +180,7 @@ static enum value_codec encode_values(struct buf *out, const double *v, size_t n
     return c.codec;
 }
 
-static enum start_codec encode_starts(struct buf *out, const int64_t *t, const int64_t *st, size_t n)
+enum start_codec columns_put_starts(struct buf *out, const int64_t *t, const int64_t *st, size_t n)
 {
     bool none = true, constant = true, previous = true;
 
@@ -199,6 +199,15 @@ static enum start_codec encode_starts(struct buf *out, const int64_t *t, const i
     return START_INTS;
 }
 
+void columns_put_header(struct buf *out, enum chunk_encoding e, const int64_t *t, size_t n)
+{
+    ASSERT(n >= 1 && n <= CHUNK_SAMPLES_MAX);
+    buf_u8(out, chunk_first_byte(e));
+    buf_uvarint(out, n);
+    buf_svarint(out, t[0]);
+    buf_uvarint(out, (uint64_t)t[n - 1] - (uint64_t)t[0]);
+}
+
 void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v, const int64_t *st)
 {
     enum time_codec time;
@@ -206,16 +215,12 @@ void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const doub
     enum start_codec start;
     size_t codecs;
 
-    ASSERT(n >= 1 && n <= CHUNK_SAMPLES_MAX);
-    buf_u8(out, chunk_first_byte(ENC_COLUMNS));
-    buf_uvarint(out, n);
-    buf_svarint(out, t[0]);
-    buf_uvarint(out, (uint64_t)t[n - 1] - (uint64_t)t[0]);
+    columns_put_header(out, ENC_COLUMNS, t, n);
     codecs = out->n;
     buf_u8(out, 0);
-    time = encode_time(out, t, n);
-    value = encode_values(out, v, n);
-    start = encode_starts(out, t, st, n);
+    time = columns_put_time(out, t, n);
+    value = columns_put_values(out, v, n);
+    start = columns_put_starts(out, t, st, n);
     if (buf_ok(out))
         out->p[codecs] = (char)(time | value << 2 | start << 5);
 }

@@ -22,8 +22,6 @@ static inline uint8_t chunk_first_byte(enum chunk_encoding e)
 int chunk_stream_info(struct str bytes, struct chunk_info *ret, struct err *err);
 int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
 int chunk_hist_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
-/* What columns and histograms begin with: u8 first byte, uvarint count, svarint mint, uvarint span. */
-int chunk_header_get(struct rd *r, enum chunk_kind kind, struct chunk_info *ret, struct err *err);
 
 /* --- decimals --- */
 enum { DECIMAL_SCALE_MAX = 22 };

@@ -225,3 +225,231 @@ TEST(chunks_hold_the_extreme_timestamps_and_values)
     CHECK(sealed_gives_back(s));
     free(s);
 }
+
+/* --- histograms --- */
+static const struct histogram *random_histogram(struct rng *r, struct arena *a, const struct histogram *before)
+{
+    struct histogram *h = arena_zalloc(a, sizeof *h);
+
+    if (before && rng_chance(r, 0.85)) {
+        uint64_t *i;
+
+        CHECK(histogram_dup(a, before, h));
+        i = arena_dup(a, h->pos.i, h->pos.bucket_count * 8);
+        for (uint32_t k = 0; k < h->pos.bucket_count; k++) {
+            if (h->is_float)
+                i[k] = rng_chance(r, 0.1) ? double_bits(odd_value(r)) : double_bits((double)rng_below(r, 100));
+            else
+                i[k] += rng_chance(r, 0.3) ? rng_below(r, 100) : 0;
+        }
+        h->pos.i = i;
+        h->count.i = rng_chance(r, 0.01) ? rng_u64(r) : h->count.i + 1;
+        h->sum = rng_chance(r, 0.05) ? odd_value(r) : h->sum + 1.25;
+        return h;
+    }
+    h->is_float = rng_chance(r, 0.3);
+    h->schema = (int32_t)rng_below(r, 13) - 4;
+    h->hint = (uint8_t)rng_below(r, 4);
+    h->zero_threshold = 1e-128;
+    h->sum = rng_chance(r, 0.1) ? bits_double(STALE_NAN_BITS) : rng_double(r);
+    for (int side = 0; side < 2; side++) {
+        struct hist_side *s = side ? &h->neg : &h->pos;
+        struct hist_span *spans = arena_array(a, 5, sizeof *spans);
+        uint64_t *i = arena_array(a, 50, sizeof *i);
+
+        s->span_count = (uint32_t)rng_below(r, 5);
+        for (uint32_t k = 0; k < s->span_count; k++) {
+            spans[k] = (struct hist_span){(int32_t)rng_below(r, 9), 1 + (uint32_t)rng_below(r, 9)};
+            s->bucket_count += spans[k].length;
+        }
+        for (uint32_t k = 0; k < s->bucket_count; k++)
+            i[k] = h->is_float ? double_bits((double)rng_below(r, 50)) : rng_below(r, 1000);
+        s->spans = spans;
+        s->i = i;
+    }
+    if (rng_chance(r, 0.2)) {
+        double *custom = arena_array(a, 3, sizeof *custom);
+
+        h->schema = HIST_CUSTOM_SCHEMA;
+        custom[0] = 0.1, custom[1] = 1, custom[2] = 10;
+        h->custom = custom;
+        h->custom_count = 3;
+    }
+    return h;
+}
+
+static void histograms_fill(struct chunk_columns *c, struct rng *r, struct arena *a, size_t n)
+{
+    *c = (struct chunk_columns){.n = n, .t = arena_array(a, n, 8), .v = arena_zalloc(a, n * 8), .hist = arena_array(a, n, sizeof *c->hist)};
+    for (size_t i = 0; i < n; i++) {
+        c->t[i] = 1000 + (int64_t)i * 15000;
+        c->hist[i] = random_histogram(r, a, i ? c->hist[i - 1] : NULL);
+    }
+}
+
+TEST(histogram_chunk_gives_back_equal_histograms)
+{
+    struct rng r;
+
+    rng_init(&r, test_seed());
+    for (int round = 0; round < 200; round++) {
+        struct chunk_columns in, out;
+        struct chunk_info info;
+        struct arena a;
+        struct buf b;
+
+        arena_init(&a, 64 << 20);
+        buf_init(&b, CHUNK_BYTES_MAX);
+        histograms_fill(&in, &r, &a, 1 + rng_below(&r, 60));
+        chunk_encode_histograms(&b, in.n, in.t, in.hist, NULL);
+        CHECK(chunk_info(buf_view(&b), &info, NULL) == 0);
+        CHECK(info.kind == CHUNK_HISTOGRAMS && info.count == in.n && info.maxt_ms == in.t[in.n - 1]);
+        CHECK(chunk_decode(buf_view(&b), &a, &out, NULL) == 0);
+        CHECK(out.n == in.n && out.hist && !out.st);
+        for (size_t i = 0; i < in.n; i++) {
+            CHECK(histogram_eq(in.hist[i], out.hist[i]));
+            CHECK(out.v[i] == 0 && out.t[i] == in.t[i]);
+        }
+        CHECK(u128_eq(chunk_digest(&in), chunk_digest(&out)));
+        buf_fini(&b);
+        arena_fini(&a);
+    }
+}
+
+TEST(histogram_chunk_spends_little_on_what_does_not_change)
+{
+    struct chunk_columns in;
+    struct arena a;
+    struct rng r;
+    struct buf b, one;
+
+    rng_init(&r, 7);
+    arena_init(&a, 64 << 20);
+    buf_init(&b, CHUNK_BYTES_MAX);
+    buf_init(&one, CHUNK_BYTES_MAX);
+    histograms_fill(&in, &r, &a, 120);
+    for (size_t i = 1; i < in.n; i++)
+        in.hist[i] = in.hist[0];
+    histogram_encode(&one, in.hist[0]);
+    chunk_encode_histograms(&b, in.n, in.t, in.hist, NULL);
+    CHECK(b.n < one.n + 2 * (in.hist[0]->pos.bucket_count + in.hist[0]->neg.bucket_count) + 60);
+    buf_fini(&b);
+    buf_fini(&one);
+    arena_fini(&a);
+}
+
+/* --- merging --- */
+static struct chunk_columns columns_of(struct arena *a, const struct series *s, size_t from, size_t every)
+{
+    struct chunk_columns c = {.t = arena_array(a, s->n, 8), .v = arena_array(a, s->n, 8), .st = arena_array(a, s->n, 8)};
+
+    for (size_t i = from; i < s->n; i += every) {
+        c.t[c.n] = s->t[i];
+        c.v[c.n] = s->v[i];
+        c.st[c.n++] = s->has_st ? s->st[i] : 0;
+    }
+    return c;
+}
+
+TEST(merge_does_not_depend_on_the_order_of_its_inputs)
+{
+    struct series *s = calloc(1, sizeof *s);
+    struct rng r;
+
+    rng_init(&r, test_seed());
+    for (int round = 0; round < 100; round++) {
+        struct chunk_columns in[6], out, first = {0};
+        uint32_t votes[6];
+        struct arena a;
+
+        arena_init(&a, 64 << 20);
+        series_fill(s, &r, SHAPE_GAUGE, 60, 1, (int)rng_below(&r, 3));
+        for (int i = 0; i < 6; i++) {
+            size_t from = rng_below(&r, 30), every = 1 + rng_below(&r, 3);
+
+            in[i] = columns_of(&a, s, from, every);
+            votes[i] = 1 + (uint32_t)rng_below(&r, 3);
+            for (size_t k = 0; k < in[i].n; k++)
+                if (rng_chance(&r, 0.2))
+                    in[i].v[k] = (double)rng_below(&r, 3);
+            if (i == 5) {
+                in[i].hist = arena_zalloc(&a, in[i].n * sizeof *in[i].hist);
+                for (size_t k = 0; k < in[i].n; k += 3)
+                    in[i].hist[k] = random_histogram(&r, &a, NULL), in[i].v[k] = 0;
+            }
+        }
+        for (int shuffle = 0; shuffle < 10; shuffle++) {
+            for (size_t i = 5; i > 0; i--) {
+                size_t j = rng_below(&r, i + 1);
+                struct chunk_columns c = in[i];
+                uint32_t v = votes[i];
+
+                in[i] = in[j], in[j] = c;
+                votes[i] = votes[j], votes[j] = v;
+            }
+            CHECK(chunk_merge_votes(in, votes, 6, &a, &out, NULL) == 0);
+            for (size_t i = 1; i < out.n; i++)
+                CHECK(out.t[i] > out.t[i - 1]);
+            if (shuffle == 0)
+                first = out;
+            CHECK(out.n == first.n && u128_eq(chunk_digest(&out), chunk_digest(&first)));
+        }
+        arena_fini(&a);
+    }
+    free(s);
+}
+
+TEST(merge_of_parts_is_the_whole)
+{
+    struct series *s = calloc(1, sizeof *s);
+    struct chunk_columns in[4], out;
+    struct arena a;
+    struct rng r;
+
+    rng_init(&r, test_seed());
+    arena_init(&a, 64 << 20);
+    series_fill(s, &r, SHAPE_ODD, 1000, 1, 3);
+    in[0] = columns_of(&a, s, 0, 3);
+    in[1] = columns_of(&a, s, 1, 3);
+    in[2] = columns_of(&a, s, 2, 3);
+    in[3] = columns_of(&a, s, 500, 1);
+    CHECK(chunk_merge(in, 4, &a, &out, NULL) == 0);
+    CHECK(columns_are(&out, s));
+    CHECK(chunk_merge(in, 0, &a, &out, NULL) == 0);
+    CHECK(out.n == 0 && !out.st && !out.hist);
+    arena_fini(&a);
+    free(s);
+}
+
+TEST(merge_lets_votes_decide_and_else_the_smaller_bits)
+{
+    static const struct {
+        const char *name;
+        double v[3];
+        uint32_t votes[3];
+        int64_t st[3];
+        double want;
+        int64_t want_st;
+    } cases[] = {
+        {"majority", {5, 1, 5}, {1, 1, 1}, {0}, 5, 0},
+        {"weights", {5, 1, 5}, {1, 3, 1}, {0}, 1, 0},
+        {"tie, smaller bits", {5, 1, 3}, {1, 1, 1}, {0}, 1, 0},
+        {"negative has larger bits", {-1, 7, 7.5}, {1, 1, 1}, {0}, 7, 0},
+        {"start timestamps differ", {5, 5, 5}, {1, 1, 1}, {9, 4, 9}, 5, 9},
+        {"start timestamps tie", {5, 5, 1}, {1, 1, 1}, {9, 4, 2}, 1, 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct chunk_columns in[3], out;
+        struct arena a;
+        int64_t t = 1000;
+
+        arena_init(&a, 1 << 20);
+        for (int k = 0; k < 3; k++)
+            in[k] = (struct chunk_columns){1, &t, (double *)&cases[i].v[k], (int64_t *)&cases[i].st[k], NULL};
+        CHECK(chunk_merge_votes(in, cases[i].votes, 3, &a, &out, NULL) == 0);
+        if (out.n != 1 || out.v[0] != cases[i].want || (out.st ? out.st[0] : 0) != cases[i].want_st)
+            fail_msg("%s: %zu samples, %g", cases[i].name, out.n, out.v[0]);
+        arena_fini(&a);
+    }
+}
