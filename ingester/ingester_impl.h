@@ -5,6 +5,8 @@
 #include "ingester/shard.h"
 #include "tsdb/wal_payload.h"
 
+#include "common/sys/fs.h"
+
 #include <stdio.h>
 #include <uthash.h>
 
@@ -30,6 +32,14 @@ struct flush_set {
     int64_t published_mono_ms; /* 0: not yet */
 };
 
+/* DIR/wal/GGGG-NN/SSSS: generation of the layout, its shard count, the shard. A changed shard count starts a new generation; logs of the old one are
+ * *foreign*: replayed by routing each series to its shard of today, then flushed to blocks, then removed. */
+struct wal_dir {
+    char *path;
+    uint32_t shard;
+    bool foreign;
+};
+
 struct ingester {
     struct ingester_cfg cfg;             /* --- read-only after start --- */
     struct ingester_deps deps;
@@ -38,6 +48,8 @@ struct ingester {
     uint64_t head_id;
     uint32_t shard_count;
     struct shard *shards[SHARDS_MAX];
+    VEC(struct wal_dir) wal_dirs;
+    bool foreign;                        /* some wal_dirs are of another shard count */
     pthread_rwlock_t tenants_lock;       /* --- guards tenants (the table, not the members) --- */
     struct ingester_tenant *tenants;
     _Atomic int state;                   /* enum ingester_state */
@@ -87,6 +99,11 @@ void ingester_count_push(struct ingester *in, struct ingester_tenant *t, uint64_
 void ingester_metadata_add(struct ingester *in, struct ingester_tenant *t, struct str rows, const struct ingester_limits *l);
 void ingester_recount_series(struct ingester *in);
 void ingester_tenants_free(struct ingester *in);
+
+/* wal_dirs.c */
+int ingester_wal_dirs(struct ingester *in, struct err *err);
+int ingester_wal_dirs_remove_foreign(struct ingester *in, struct err *err);
+void ingester_wal_dirs_free(struct ingester *in);
 
 /* replay.c */
 int ingester_replay(struct ingester *in, struct err *err);

@@ -6,7 +6,7 @@
 
 struct replayer {
     struct ingester *in;
-    uint32_t from;           /* directory */
+    const struct wal_dir *from;
     const char *dir;
     struct arena arena;
     struct wal_replay_stats stats;
@@ -174,9 +174,9 @@ static int replay_mark(struct replayer *r, enum wal_type type, struct str payloa
     if (rc < 0)
         return rc;
     r->max_set = MAX(r->max_set, m.set);
-    if (r->in->rerouted || r->from >= r->in->shard_count)
+    if (r->from->foreign)
         return 0;
-    h = shard_head(r->in->shards[r->from]);
+    h = shard_head(r->in->shards[r->from->shard]);
     set = set_of(r, m.set);
     if (type == WAL_SEAL) {
         head_lock(h);
@@ -261,20 +261,26 @@ static void sets_collect(struct ingester *in, struct replayer *rs, uint32_t n)
     }
 }
 
-int ingester_replay(struct ingester *in, struct err *err)
+/* All directories of one kind at once. */
+static int replay_dirs(struct ingester *in, bool foreign, struct err *err)
 {
-    uint32_t dirs = in->dir_count;
-    struct replayer *rs = xcalloc(dirs, sizeof *rs);
+    struct replayer *rs = xcalloc(in->wal_dirs.n, sizeof *rs);
+    uint32_t n = 0;
     int rc = 0;
 
-    for (uint32_t i = 0; i < dirs; i++) {
-        rs[i].in = in;
-        rs[i].from = i;
-        rs[i].dir = in->wal_dirs[i];
-        arena_init(&rs[i].arena, 64 << 20);
-        rs[i].thread = thread_start("replay", replay_main, &rs[i]);
+    for (size_t i = 0; i < in->wal_dirs.n; i++) {
+        struct replayer *r = &rs[n];
+
+        if (in->wal_dirs.v[i].foreign != foreign)
+            continue;
+        n++;
+        r->in = in;
+        r->from = &in->wal_dirs.v[i];
+        r->dir = r->from->path;
+        arena_init(&r->arena, 64 << 20);
+        r->thread = thread_start("replay", replay_main, r);
     }
-    for (uint32_t i = 0; i < dirs; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         pthread_join(rs[i].thread, NULL);
         if (rs[i].rc < 0 && rc == 0) {
             rc = rs[i].rc;
@@ -285,11 +291,19 @@ int ingester_replay(struct ingester *in, struct err *err)
             log_warn(in->deps.log, "log ended in a torn write, cut there", "dir", rs[i].dir, "bytes", log_i64((int64_t)rs[i].stats.torn_bytes));
     }
     if (rc == 0)
-        sets_collect(in, rs, dirs);
-    for (uint32_t i = 0; i < dirs; i++) {
+        sets_collect(in, rs, n);
+    for (uint32_t i = 0; i < n; i++) {
         arena_fini(&rs[i].arena);
         vec_fini(&rs[i].sets);
     }
     free(rs);
     return rc;
+}
+
+/* Logs of another shard count first: they are older. */
+int ingester_replay(struct ingester *in, struct err *err)
+{
+    int rc = replay_dirs(in, true, err);
+
+    return rc < 0 ? rc : replay_dirs(in, false, err);
 }

@@ -1,8 +1,28 @@
 #include "ingester/shard.h"
-#include "ingester/shard_impl.h"
+#include "common/base/buf.h"
+#include "common/sys/fs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+struct shard {
+    struct shard_cfg cfg;        /* --- read-only after start --- */
+    char *dir;
+    struct log *log;
+    struct head *head;           /* own lock */
+    struct wal *wal;
+    pthread_t thread;
+    struct mutex lock;           /* --- guards the queue --- */
+    struct cond wake;
+    struct shard_job *first, *last;
+    size_t jobs, job_bytes;
+    bool running, stopping;
+    _Atomic size_t queued;
+    atomic_bool dead;
+    bool unsynced;               /* --- shard thread only --- */
+    int64_t synced_ns;
+    struct buf scratch;
+};
 
 int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err)
 {
@@ -17,6 +37,7 @@ int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, 
     s->cfg.dir = s->dir;
     s->log = log;
     s->head = head_new();
+    buf_init(&s->scratch, WAL_RECORD_BYTES_MAX / 2);
     mutex_init(&s->lock);
     cond_init(&s->wake);
     *ret = s;
@@ -229,4 +250,38 @@ int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), voi
     cond_fini(&j.cond);
     mutex_fini(&j.lock);
     return rc;
+}
+
+int shard_open_log(struct shard *s, struct err *err)
+{
+    return wal_open(s->dir, &s->wal, err);
+}
+
+void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms)
+{
+    struct err err;
+
+    if (shard_dead(s))
+        return;
+    if (wal_append(s->wal, type, parts, n, t_max_ms, &err) < 0)
+        shard_kill(s, &err);
+    s->unsynced = true;
+}
+
+void shard_log_buf(struct shard *s, enum wal_type type, const struct buf *record, int64_t t_max_ms)
+{
+    struct str part = buf_view(record);
+    struct err err;
+
+    if (buf_ok(record)) {
+        shard_log(s, type, &part, 1, t_max_ms);
+        return;
+    }
+    err_set(&err, RC_LIMIT, "a log record is larger than %zu bytes", record->max);
+    shard_kill(s, &err);
+}
+
+struct buf *shard_scratch(struct shard *s)
+{
+    return &s->scratch;
 }

@@ -32,16 +32,8 @@ struct shard_cfg {
     enum wal_sync sync;
     int64_t sync_interval_ms;
 };
-struct shard_replay {
-    struct wal_replay_stats wal;
-    uint64_t series, samples, max_set;
-};
-
-/* Replays the log into a fresh head, opens it for appending; the thread runs from shard_start on. progress: bytes done, bytes in all. */
+/* Makes an empty head. Replay (replay.c) fills it, then shard_open_log opens the log for appending, then shard_start runs the thread. */
 int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err);
-/* Series of this log that belong to another shard now (the count changed) are handed to route. */
-typedef struct shard *shard_route_fn(void *arg, fingerprint fp);
-int shard_load(struct shard *s, shard_route_fn *route, void *route_arg, _Atomic uint64_t *progress, struct shard_replay *ret, struct err *err);
 int shard_open_log(struct shard *s, struct err *err);
 void shard_start(struct shard *s);
 /* Runs what is queued, syncs, stops the thread. */
@@ -59,3 +51,9 @@ bool shard_dead(const struct shard *s);
 /* Marks the log as failed; logged once. */
 void shard_kill(struct shard *s, const struct err *why);
 size_t shard_queued(const struct shard *s);
+
+/* --- on the shard's thread --- */
+/* Appends a record; on failure the shard is dead (shard_kill). */
+void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms);
+void shard_log_buf(struct shard *s, enum wal_type type, const struct buf *record, int64_t t_max_ms);
+struct buf *shard_scratch(struct shard *s);
