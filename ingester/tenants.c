@@ -61,8 +61,7 @@ static uint64_t share(struct ingester *in, uint64_t limit)
 
 void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_limits *ret)
 {
-    struct limits_ref ref = overrides_get(in->deps.overrides, tenant);
-    const struct limits *l = ref.limits;
+    const struct limits *l = limits_of(in->deps.overrides, tenant);
 
     *ret = (struct ingester_limits){
         .ooo_window_ms = l->out_of_order_window_ms,
@@ -74,7 +73,6 @@ void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_
         .metadata_metrics_max = (size_t)l->max_metrics_with_metadata,
         .metadata_per_metric_max = (size_t)l->max_metadata_per_metric,
     };
-    overrides_put(ref);
 }
 
 uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l,

@@ -1,0 +1,132 @@
+/* distributor_impl.h - the fields of a distributor and of a push, and what its files say to each other. */
+#pragma once
+#include "common/sys/thread.h"
+#include "common/wire/push.h"
+#include "distributor/distributor.h"
+#include "distributor/quorum.h"
+#include "distributor/rate.h"
+#include "distributor/series_cache.h"
+#include "distributor/validate.h"
+#include "distributor/write_request.h"
+
+#include <stdatomic.h>
+#include <uthash.h>
+
+struct dist_tenant {
+    UT_hash_handle hh;
+    char *id;
+    size_t id_len;
+    struct series_cache *cache;
+    struct mutex rate_lock;         /* --- guards the buckets --- */
+    struct rate_bucket samples, requests;
+};
+
+/* What we know of an instance's head, by instance id. */
+struct dist_head {
+    UT_hash_handle hh;
+    char *instance;
+    uint64_t head_id;
+};
+
+struct distributor {
+    struct distributor_cfg cfg;     /* --- read-only after start --- */
+    struct distributor_deps deps;
+    pthread_rwlock_t tenants_lock;  /* --- guards the table --- */
+    struct dist_tenant *tenants;
+    struct mutex heads_lock;        /* --- guards heads, ring_version --- */
+    struct dist_head *heads;
+    uint64_t ring_version;
+    _Atomic uint32_t ack_epoch;     /* changes when the ring or any head id changes: acknowledged labels are void */
+    _Atomic uint64_t in_flight_bytes, in_flight_requests;
+    struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
+    struct metric_family *m_discarded, *m_acks;
+};
+
+/* --- one push --- */
+struct push_series {
+    struct str message;    /* TimeSeries bytes, in body */
+    struct str label_bytes; /* contiguous label fields */
+    struct u128 hash;
+    fingerprint fp;
+    uint32_t acked;        /* owner bits (instance index mod 32) */
+};
+struct push_row {
+    int64_t t;
+    uint64_t vbits;
+    uint32_t series;
+};
+struct push_hist {
+    int64_t t;
+    struct histogram h;
+    uint32_t series;
+};
+struct push_exemplar {
+    int64_t t;
+    double v;
+    struct labels labels;
+    uint32_t series;
+};
+
+enum { PUSH_ERRORS_TEXT_MAX = 4096, PUSH_ERROR_LINES_MAX = 10 };
+
+struct push;
+struct push_target {
+    struct push *push;
+    char *address, *instance;
+    uint32_t index;          /* in the ring snapshot */
+    uint64_t head_id;        /* labels were left out for this head */
+    struct push_batch *batch; /* own, or the push's shared one */
+    uint32_t *row_map;       /* NULL: identity */
+    uint32_t rows;           /* quorum rows in it: floats, histograms, metadata */
+    bool has_resent;
+};
+
+struct push {
+    struct distributor *d;
+    struct dist_tenant *tenant;
+    const struct limits *limits;
+    struct http_req *http;       /* NULL once answered */
+    int success_status;
+    struct mutex lock;           /* --- guards all below once targets are sent --- */
+    _Atomic uint32_t refs;
+    struct arena arena;          /* parse results, quorum, texts */
+    struct buf body;             /* inflated */
+    struct push_series *series;
+    struct push_row *rows;
+    struct push_hist *hists;
+    struct push_exemplar *exemplars;
+    struct wr_metadata *metadata;
+    uint32_t series_count, row_count, hist_count, exemplar_count, metadata_count;
+    uint32_t series_cap, row_cap, hist_cap, exemplar_cap, metadata_cap;
+    size_t charged;              /* bytes counted in d->in_flight_bytes */
+    uint32_t ack_epoch;
+    struct ring_snapshot *ring;
+    struct push_batch shared;
+    struct push_target *targets;
+    uint32_t target_count;
+    struct quorum quorum;
+    uint32_t refused;            /* samples refused by us, before replication */
+    uint32_t error_lines;
+    struct buf errors;           /* texts for the client */
+};
+
+/* receive.c: HTTP side */
+void push_handle(void *distributor, struct http_req *req);
+void push_answer(struct push *p); /* lock held; answers when the state allows and it was not answered yet */
+/* parse.c */
+int push_parse(struct push *p, struct err *err);
+int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
+void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text);
+/* replicate.c */
+int push_replicate(struct push *p, struct err *err);
+/* tenants.c */
+int dist_tenant_get(struct distributor *d, struct str id, struct dist_tenant **ret, struct err *err);
+void dist_tenants_free(struct distributor *d);
+/* heads.c */
+uint64_t dist_head_id(struct distributor *d, const char *instance);
+void dist_head_seen(struct distributor *d, const char *instance, uint64_t head_id);
+void dist_ring_seen(struct distributor *d, uint64_t ring_version);
+void dist_heads_free(struct distributor *d);
+
+struct push *push_ref(struct push *p);
+void push_unref(struct push *p);

@@ -1,0 +1,313 @@
+/* parse.c - from the inflated body to rows: known series cost a hash and a lookup, new ones are parsed, sorted, judged and fingerprinted. */
+#include "distributor/distributor_impl.h"
+
+#include <stdlib.h>
+
+enum { PUSH_SERIES_MAX = 1 << 20 };
+
+/* Lists on the heap, counted against the request's in-flight bytes by their growth. */
+static int list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err)
+{
+    uint32_t want = *cap ? *cap * 2 : 256;
+    void *more;
+
+    if (n < *cap)
+        return 0;
+    if (want > PUSH_ROWS_MAX)
+        return err_set(err, RC_LIMIT, "more than %d samples or series in one request", PUSH_ROWS_MAX);
+    more = realloc(*list, want * size);
+    if (!more)
+        return err_set(err, RC_NOMEM, "no memory for a request of %u rows", want);
+    *list = more;
+    *cap = want;
+    return 0;
+}
+#define LIST_ADD(p, list, count, cap, err)                                                         \
+    ({                                                                                             \
+        void *list_ = (p)->list;                                                                   \
+        int rc_ = list_grow(&list_, (p)->count, &(p)->cap, sizeof *(p)->list, err);                \
+        (p)->list = list_;                                                                         \
+        rc_;                                                                                       \
+    })
+
+void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text)
+{
+    metric_add(metric_with(p->d->m_discarded, discard_text(why), p->tenant->id, NULL), samples);
+    p->refused += samples;
+    if (p->error_lines < PUSH_ERROR_LINES_MAX) {
+        if (p->errors.n)
+            buf_char(&p->errors, '\n');
+        buf_z(&p->errors, text);
+        p->error_lines++;
+    }
+}
+
+/* Labels of a series, unsorted, as sent. */
+static int labels_take(struct str message, struct arena *a, uint32_t count, struct labels *ret, struct err *err)
+{
+    struct rd r = rd_of(message);
+    struct labels ls = {arena_array(a, count, sizeof *ls.v), 0};
+    int rc = 0;
+
+    if (!ls.v)
+        return err_set(err, RC_NOMEM, "labels: the request's memory budget is spent");
+    while (ls.n < count && (rc = wr_label_next(&r, &ls.v[ls.n], err)) > 0)
+        ls.n++;
+    if (rc < 0)
+        return rc;
+    *ret = ls;
+    return 0;
+}
+
+static uint32_t label_count(struct str message)
+{
+    struct rd r = rd_of(message);
+    struct label l;
+    uint32_t n = 0;
+
+    while (wr_label_next(&r, &l, NULL) > 0)
+        n++;
+    return n;
+}
+
+int push_series_labels(UNUSED struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err)
+{
+    struct labels ls;
+    int rc = labels_take(s->message, a, label_count(s->message), &ls, err);
+
+    if (rc < 0)
+        return rc;
+    ASSERT(labels_sort(&ls, NULL)); /* it was judged before */
+    ret->v = ls.v;
+    ret->n = 0;
+    for (size_t i = 0; i < ls.n; i++)
+        if (ls.v[i].value.n)
+            ret->v[ret->n++] = ls.v[i];
+    return 0;
+}
+
+static struct label_rules rules_of(const struct limits *l)
+{
+    return (struct label_rules){
+        .names_max = (size_t)l->max_label_names_per_series,
+        .name_bytes_max = (size_t)l->max_label_name_length,
+        .value_bytes_max = (size_t)l->max_label_value_length,
+        .total_bytes_max = (size_t)l->max_label_size_bytes,
+        .legacy_names = l->name_validation == NAME_VALIDATION_LEGACY,
+    };
+}
+
+/* The slow way: once per new series. 1: fine, 0: refused (noted), negative: the request is malformed. */
+static int series_new(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
+{
+    struct label_rules rules = rules_of(p->limits);
+    struct series_entry e = {.limits_gen = (uint32_t)p->limits->generation};
+    enum discard_reason why;
+    struct labels ls;
+    struct err text;
+    int rc = labels_take(ws->message, &p->arena, ws->label_count, &ls, err);
+
+    if (rc < 0)
+        return rc;
+    why = labels_judge(&ls, &rules, &text);
+    if (why) {
+        push_refuse(p, why, ws->sample_count + ws->histogram_count, text.text);
+        return 0;
+    }
+    s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), &ls);
+    s->acked = 0;
+    e.ack_epoch = p->ack_epoch;
+    series_cache_put(p->tenant->cache, s->hash, &e);
+    return 1;
+}
+
+static struct u128 series_hash(struct push *p, const struct wr_series *ws)
+{
+    struct rd r = rd_of(ws->message);
+    struct label l;
+    struct buf b;
+    struct u128 h;
+
+    if (LIKELY(ws->labels.p))
+        return hash128_secret(ws->labels.p, ws->labels.n);
+    /* Label fields with others between them: rare and legal. */
+    buf_init(&b, p->body.n * 2 + 64);
+    while (wr_label_next(&r, &l, NULL) > 0) {
+        buf_lstr(&b, l.name);
+        buf_lstr(&b, l.value);
+    }
+    h = hash128_secret(b.p, b.n);
+    h.hi = ~h.hi; /* other domain than the raw bytes */
+    buf_fini(&b);
+    return h;
+}
+
+/* 1: s is filled; 0: refused. */
+static int series_identify(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
+{
+    struct series_entry e;
+
+    *s = (struct push_series){.message = ws->message, .label_bytes = ws->labels, .hash = series_hash(p, ws)};
+    if (LIKELY(series_cache_get(p->tenant->cache, s->hash, (uint32_t)p->limits->generation, &e))) {
+        s->fp = e.fp;
+        s->acked = e.ack_epoch == p->ack_epoch ? e.acked : 0;
+        return 1;
+    }
+    return series_new(p, ws, s, err);
+}
+
+static void sample_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules)
+{
+    struct arena a;
+    struct labels ls = {0};
+    struct err text;
+
+    if (p->error_lines >= PUSH_ERROR_LINES_MAX) {
+        push_refuse(p, why, 1, "");
+        return;
+    }
+    arena_init(&a, 1 << 20);
+    if (push_series_labels(p, &p->series[p->series_count], &a, &ls, NULL) < 0)
+        ls = (struct labels){0};
+    sample_explain(why, t, rules, &ls, &text);
+    push_refuse(p, why, 1, text.text);
+    arena_fini(&a);
+}
+
+static int samples_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
+{
+    struct rd r = rd_of(ws->message);
+    uint64_t vbits;
+    int64_t t;
+    int rc;
+
+    while ((rc = wr_sample_next(&r, &t, &vbits, err)) > 0) {
+        enum discard_reason why = sample_judge(t, rules);
+
+        if (UNLIKELY(why)) {
+            sample_refuse(p, why, t, rules);
+            continue;
+        }
+        rc = LIST_ADD(p, rows, row_count, row_cap, err);
+        if (rc < 0)
+            return rc;
+        p->rows[p->row_count++] = (struct push_row){t, vbits, p->series_count};
+    }
+    return rc;
+}
+
+static int histograms_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
+{
+    struct rd r = rd_of(ws->message);
+    struct histogram h;
+    struct err text;
+    int64_t t;
+    int rc;
+
+    while ((rc = wr_histogram_next(&r, &p->arena, &t, &h, err)) > 0) {
+        enum discard_reason why = sample_judge(t, rules);
+
+        if (why) {
+            sample_refuse(p, why, t, rules);
+            continue;
+        }
+        if (histogram_validate(&h, &text) < 0) {
+            push_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 1, text.text);
+            continue;
+        }
+        rc = LIST_ADD(p, hists, hist_count, hist_cap, err);
+        if (rc < 0)
+            return rc;
+        p->hists[p->hist_count++] = (struct push_hist){t, h, p->series_count};
+    }
+    return rc;
+}
+
+enum { EXEMPLAR_CHARS_MAX = 128 };
+
+/* Exemplars that break a rule are left out and counted; they never fail a request. */
+static bool exemplar_ok(struct labels *ls)
+{
+    size_t bytes = 0;
+
+    if (!labels_sort(ls, NULL))
+        return false;
+    for (size_t i = 0; i < ls->n; i++) {
+        if (!ls->v[i].name.n || !ls->v[i].value.n || !utf8_valid(ls->v[i].name) || !utf8_valid(ls->v[i].value))
+            return false;
+        bytes += ls->v[i].name.n + ls->v[i].value.n;
+    }
+    return bytes <= EXEMPLAR_CHARS_MAX * 4;
+}
+
+static int exemplars_take(struct push *p, const struct wr_series *ws, struct err *err)
+{
+    struct rd r = rd_of(ws->message);
+    struct push_exemplar e = {.series = p->series_count};
+    int rc;
+
+    while ((rc = wr_exemplar_next(&r, &p->arena, &e.t, &e.v, &e.labels, err)) > 0) {
+        if (!exemplar_ok(&e.labels))
+            continue;
+        rc = LIST_ADD(p, exemplars, exemplar_count, exemplar_cap, err);
+        if (rc < 0)
+            return rc;
+        p->exemplars[p->exemplar_count++] = e;
+    }
+    return rc;
+}
+
+static int series_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
+{
+    uint32_t before = p->row_count + p->hist_count + p->exemplar_count;
+    int rc = LIST_ADD(p, series, series_count, series_cap, err);
+
+    if (rc == 0)
+        rc = series_identify(p, ws, &p->series[p->series_count], err);
+    if (rc <= 0)
+        return rc;
+    rc = samples_take(p, ws, rules, err);
+    if (rc == 0 && ws->histogram_count)
+        rc = histograms_take(p, ws, rules, err);
+    if (rc == 0 && ws->exemplar_count && p->limits->max_exemplars)
+        rc = exemplars_take(p, ws, err);
+    if (rc == 0 && p->row_count + p->hist_count + p->exemplar_count > before)
+        p->series_count++;
+    return rc;
+}
+
+static int metadata_take(struct push *p, struct str message, struct err *err)
+{
+    struct wr_metadata m;
+    int rc = wr_metadata_decode(message, &m, err);
+    size_t size = m.metric.n + m.help.n + m.unit.n;
+
+    /* Over the length: the samples stay, the metadata is dropped (QT-013). */
+    if (rc < 0 || m.metric.n == 0 || !utf8_valid(m.metric) || !utf8_valid(m.help) || !utf8_valid(m.unit) ||
+        (p->limits->max_metadata_length && size > (size_t)p->limits->max_metadata_length))
+        return rc;
+    rc = LIST_ADD(p, metadata, metadata_count, metadata_cap, err);
+    if (rc == 0)
+        p->metadata[p->metadata_count++] = m;
+    return rc;
+}
+
+int push_parse(struct push *p, struct err *err)
+{
+    struct sample_rules rules = {
+        .now_ms = clock_wall_ms(p->d->deps.clock),
+        .age_max_ms = p->limits->max_sample_age_ms,
+        .future_max_ms = p->limits->creation_grace_period_ms,
+    };
+    struct rd r = rd_of(buf_view(&p->body));
+    struct wr_series ws;
+    struct str metadata;
+    int rc;
+
+    while ((rc = wr_next(&r, &ws, &metadata, err)) > 0) {
+        rc = rc == 1 ? series_take(p, &ws, &rules, err) : metadata_take(p, metadata, err);
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
