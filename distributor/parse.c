@@ -204,9 +204,20 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
     int64_t t;
     int rc;
 
-    while ((rc = wr_histogram_next(&r, &p->arena, &t, &h, err)) > 0) {
-        enum discard_reason why = sample_judge(t, rules);
+    for (;;) {
+        enum discard_reason why;
 
+        rc = wr_histogram_next(&r, &p->arena, &t, &h, &text);
+        if (rc == RC_UNSUPPORTED) {
+            push_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 1, text.text);
+            continue;
+        }
+        if (rc <= 0) {
+            if (rc < 0)
+                *err = text;
+            break;
+        }
+        why = sample_judge(t, rules);
         if (why) {
             sample_refuse(p, why, t, rules);
             continue;
@@ -225,19 +236,28 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
 
 enum { EXEMPLAR_CHARS_MAX = 128 };
 
+static size_t utf8_chars(struct str s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += ((uint8_t)s.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
 /* Exemplars that break a rule are left out and counted; they never fail a request. */
 static bool exemplar_ok(struct labels *ls)
 {
-    size_t bytes = 0;
+    size_t chars = 0;
 
     if (!labels_sort(ls, NULL))
         return false;
     for (size_t i = 0; i < ls->n; i++) {
         if (!ls->v[i].name.n || !ls->v[i].value.n || !utf8_valid(ls->v[i].name) || !utf8_valid(ls->v[i].value))
             return false;
-        bytes += ls->v[i].name.n + ls->v[i].value.n;
+        chars += utf8_chars(ls->v[i].name) + utf8_chars(ls->v[i].value);
     }
-    return bytes <= EXEMPLAR_CHARS_MAX * 4;
+    return chars <= EXEMPLAR_CHARS_MAX;
 }
 
 static int exemplars_take(struct push *p, const struct wr_series *ws, struct err *err)

@@ -25,7 +25,7 @@ static int grow(struct arena *a, void **list, size_t n, size_t *cap, size_t size
     if (n < *cap)
         return 0;
     if (want > HIST_BUCKETS_MAX * 2)
-        return err_set(err, RC_INVALID, "native histogram with more than %d buckets", HIST_BUCKETS_MAX);
+        return err_set(err, RC_UNSUPPORTED, "native histogram with more than %d buckets", HIST_BUCKETS_MAX);
     more = arena_array(a, want, size);
     if (!more)
         return err_set(err, RC_NOMEM, "native histogram: memory budget is spent");
@@ -94,7 +94,7 @@ static int undelta(struct side_fields *s, const char *name, struct err *err)
 
     for (size_t i = 0; i < s->delta_count; i++) {
         if (__builtin_add_overflow(at, unzigzag(s->deltas[i]), &at) || at < 0)
-            return err_set(err, RC_INVALID, "%s side: bucket number %zu has observation count of %lld: "
+            return err_set(err, RC_UNSUPPORTED, "%s side: bucket number %zu has observation count of %lld: "
                            "histogram has a bucket whose observation count is negative", name, i + 1, (long long)at);
         s->deltas[i] = (uint64_t)at;
     }
@@ -106,7 +106,7 @@ static int side_finish(struct side_fields *s, bool is_float, const char *name, s
     int rc = 0;
 
     if ((is_float && s->delta_count) || (!is_float && s->count_count))
-        return err_set(err, RC_INVALID, "%s side: a %s histogram carries bucket %s", name, is_float ? "float" : "integer",
+        return err_set(err, RC_UNSUPPORTED, "%s side: a %s histogram carries bucket %s", name, is_float ? "float" : "integer",
                        is_float ? "deltas" : "counts");
     if (!is_float)
         rc = undelta(s, name, err);
@@ -192,7 +192,7 @@ static int histogram_take(struct str message, struct arena *a, int64_t *ret_t, s
     }
     h.is_float = x.count_float;
     if (rc == 0 && x.zero_float != x.count_float && h.zero_count.i != 0)
-        rc = err_set(err, RC_INVALID, "native histogram mixes integer and float counts");
+        rc = err_set(err, RC_UNSUPPORTED, "native histogram mixes integer and float counts");
     if (rc == 0)
         rc = side_finish(&x.pos, h.is_float, "positive", &h.pos, err);
     if (rc == 0)

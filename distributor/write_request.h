@@ -24,6 +24,7 @@ int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata
 /* Cursors inside a series; each: 1 with a value, 0 at the end, negative on malformed bytes. Start with rd_of(series->message). */
 int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err);
 int wr_label_next(struct rd *r, struct label *ret, struct err *err);
+/* RC_UNSUPPORTED: well-formed bytes, but no histogram (negative count, mixed flavours): r stands behind it, go on. */
 int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err);
 int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err);
 

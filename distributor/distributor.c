@@ -1,0 +1,101 @@
+#include "distributor/distributor.h"
+#include "distributor/distributor_impl.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+const struct distributor_cfg distributor_cfg_default = {
+    .push_timeout_ms = 5000,
+    .series_cache_bytes = 64 << 20,
+    .in_flight_bytes = 512 << 20,
+    .tenancy = true,
+};
+
+static void collect(void *arg)
+{
+    struct distributor *d = arg;
+    struct dist_tenant *t, *tmp;
+    size_t bytes = 0;
+
+    pthread_rwlock_rdlock(&d->tenants_lock);
+    HASH_ITER(hh, d->tenants, t, tmp)
+        bytes += series_cache_bytes(t->cache);
+    pthread_rwlock_unlock(&d->tenants_lock);
+    metric_set(d->m_series_cache_bytes, (double)bytes);
+    metric_set(d->m_in_flight, (double)atomic_load(&d->in_flight_requests));
+}
+
+static void metrics_make(struct distributor *d)
+{
+    struct metrics *m = d->deps.metrics;
+
+    d->m_received = metrics_counter(m, "torc_distributor_received_samples_total", "Samples that passed validation and limits.");
+    d->m_requests_rejected = metrics_counter(m, "torc_distributor_rejected_requests_total", "Push requests not answered with success.");
+    d->m_labels_sent = metrics_counter(m, "torc_distributor_labels_sent_total", "Series whose labels were sent to an ingester; known ones travel without.");
+    d->m_unknown = metrics_counter(m, "torc_distributor_unknown_rows_total", "Rows an ingester did not know and that were sent again with labels.");
+    d->m_series_cache_bytes = metrics_gauge(m, "torc_distributor_series_cache_bytes", "Memory of the known-series caches.");
+    d->m_in_flight = metrics_gauge(m, "torc_distributor_inflight_requests", "Push requests whose ingesters have not all answered.");
+    d->m_discarded = metrics_family(m, METRIC_COUNTER, "torc_discarded_samples_total", "Samples not stored, by reason and tenant.",
+                                    (const char *const[]){"reason", "user", NULL});
+    d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome.",
+                               (const char *const[]){"status", NULL});
+    metrics_on_collect(m, collect, d);
+}
+
+int distributor_new(const struct distributor_cfg *cfg, const struct distributor_deps *deps, struct distributor **ret, UNUSED struct err *err)
+{
+    struct distributor *d = xcalloc(1, sizeof *d);
+
+    d->cfg = *cfg;
+    d->deps = *deps;
+    pthread_rwlock_init(&d->tenants_lock, NULL);
+    mutex_init(&d->heads_lock);
+    metrics_make(d);
+    *ret = d;
+    return 0;
+}
+
+static size_t body_limit(void *arg, const struct http_req *req)
+{
+    struct distributor *d = arg;
+    struct str id = http_path_param(req, "id");
+    const struct limits *l;
+
+    if (!id.p)
+        id = http_header(req, "X-Scope-OrgID");
+    l = id.p ? limits_of(d->deps.overrides, id) : limits_default(d->deps.overrides);
+    return (size_t)l->max_request_body_size ? (size_t)l->max_request_body_size : 128u << 20;
+}
+
+void distributor_routes(struct distributor *d, struct http_server *http)
+{
+    static const char *const patterns[] = {"/api/v1/push", "/api/v1/write", "/workspaces/{id}/api/v1/remote_write"};
+
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
+        http_route(http, &(struct http_route){
+            .pattern = patterns[i],
+            .methods = HTTP_M_POST,
+            .body_limit = body_limit,
+            .handle = push_handle,
+            .arg = d,
+        });
+}
+
+void distributor_drain(struct distributor *d, int64_t timeout_ms)
+{
+    int64_t until = clock_mono_ms(d->deps.clock) + timeout_ms;
+
+    while (atomic_load(&d->in_flight_requests) && clock_mono_ms(d->deps.clock) < until)
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+}
+
+void distributor_free(struct distributor *d)
+{
+    if (!d)
+        return;
+    dist_tenants_free(d);
+    dist_heads_free(d);
+    pthread_rwlock_destroy(&d->tenants_lock);
+    mutex_fini(&d->heads_lock);
+    free(d);
+}

@@ -1,0 +1,298 @@
+/* receive.c - the HTTP side of a push: who, how large, which encoding; then parse, limit, replicate; and the answer. */
+#include "common/model/duration.h"
+#include "common/model/tenant.h"
+#include "distributor/distributor_impl.h"
+
+#include <snappy-c.h>
+#include <stdlib.h>
+
+struct push *push_ref(struct push *p)
+{
+    atomic_fetch_add(&p->refs, 1);
+    return p;
+}
+
+static void push_free(struct push *p)
+{
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        struct push_target *t = &p->targets[i];
+
+        if (t->batch && t->batch != &p->shared) {
+            push_batch_fini(t->batch);
+            free(t->batch);
+        }
+        free(t->row_map);
+        free(t->address);
+        free(t->instance);
+    }
+    free(p->targets);
+    push_batch_fini(&p->shared);
+    ring_snapshot_put(p->ring);
+    free(p->series);
+    free(p->rows);
+    free(p->hists);
+    free(p->exemplars);
+    free(p->metadata);
+    buf_fini(&p->body);
+    buf_fini(&p->errors);
+    arena_fini(&p->arena);
+    mutex_fini(&p->lock);
+    atomic_fetch_sub(&p->d->in_flight_bytes, p->charged);
+    atomic_fetch_sub(&p->d->in_flight_requests, 1);
+    free(p);
+}
+
+void push_unref(struct push *p)
+{
+    if (atomic_fetch_sub(&p->refs, 1) == 1)
+        push_free(p);
+}
+
+/* --- answers --- */
+
+static void reply(struct push *p, int status, struct str text)
+{
+    struct http_resp *r = http_resp_new(status);
+
+    if (status == 503 || status == 429)
+        http_resp_header(r, "Retry-After", "1");
+    if (text.n)
+        http_resp_text(r, HTTP_TYPE_TEXT, text);
+    http_respond(p->http, r);
+    p->http = NULL;
+    if (status >= 400)
+        metric_inc(p->d->m_requests_rejected);
+}
+
+/* Refused by a quorum of owners, or by us. */
+static void reply_refused(struct push *p)
+{
+    struct buf text;
+    uint32_t all = p->refused + p->row_count + p->hist_count;
+
+    buf_init(&text, PUSH_ERRORS_TEXT_MAX * 2);
+    buf_printf(&text, "%u of %u samples were not stored, the others are. The first reasons:\n", p->refused + p->quorum.refused, all);
+    buf_str(&text, buf_view(&p->errors));
+    buf_char(&text, '\n');
+    reply(p, 400, buf_view(&text));
+    buf_fini(&text);
+}
+
+static void count_refusals(struct push *p)
+{
+    for (uint32_t i = 0; i < p->quorum.rows; i++)
+        if (p->quorum.refusals[i] >= p->quorum.need[i])
+            metric_inc(metric_with(p->d->m_discarded, discard_text((enum discard_reason)p->quorum.reason[i]), p->tenant->id, NULL));
+}
+
+void push_answer(struct push *p)
+{
+    struct buf text;
+
+    if (!p->http)
+        return;
+    switch (quorum_state(&p->quorum)) {
+    case QUORUM_OPEN:
+        return;
+    case QUORUM_WRITTEN:
+        if (p->refused)
+            reply_refused(p);
+        else
+            reply(p, p->success_status, (struct str){0});
+        return;
+    case QUORUM_REFUSED:
+        count_refusals(p);
+        reply_refused(p);
+        return;
+    case QUORUM_FAILED:
+        buf_init(&text, 1024);
+        buf_printf(&text, "%u of %u samples did not reach a quorum of their ingesters; nothing is wrong with the request, send it again\n",
+                   p->quorum.failed, p->quorum.rows);
+        reply(p, 503, buf_view(&text));
+        buf_fini(&text);
+        return;
+    }
+}
+
+static void reply_error(struct push *p, const struct err *err)
+{
+    int status = err->rc == RC_UNAVAILABLE || err->rc == RC_NOMEM || err->rc == RC_INTERNAL ? 503 : err->rc == RC_RATE ? 429 : err->rc == RC_LIMIT ? 413
+               : err->rc == RC_UNSUPPORTED                                                                                                     ? 415
+                                                                                                                                              : 400;
+    struct buf text;
+
+    buf_init(&text, ERR_TEXT_MAX + 2);
+    buf_printf(&text, "%s\n", err_text(err));
+    reply(p, status, buf_view(&text));
+    buf_fini(&text);
+}
+
+/* --- judging the request --- */
+
+static struct str tenant_of(const struct distributor *d, const struct http_req *req)
+{
+    struct str id = http_path_param(req, "id");
+
+    if (id.p)
+        return id;
+    id = http_header(req, "X-Scope-OrgID");
+    return d->cfg.tenancy && id.p ? id : STR(TENANT_DEFAULT);
+}
+
+/* application/x-protobuf, with proto= absent or the 1.0 message. */
+static int content_check(struct http_req *req, struct err *err)
+{
+    struct str type = http_header(req, "Content-Type"), encoding = http_header(req, "Content-Encoding"), rest;
+    size_t semi;
+
+    if (encoding.p && !str_ieq(str_trim(encoding), STR("snappy")))
+        return err_set(err, RC_UNSUPPORTED, "Content-Encoding '%.*s' is not supported, send snappy (block format)", (int)MIN(encoding.n, (size_t)64), encoding.p);
+    if (!type.p)
+        return 0;
+    semi = str_find(type, ';');
+    if (!str_ieq(str_trim(str_sub(type, 0, semi)), STR("application/x-protobuf")))
+        return err_set(err, RC_UNSUPPORTED, "Content-Type '%.*s' is not supported, send application/x-protobuf", (int)MIN(type.n, (size_t)64), type.p);
+    while (semi < type.n) {
+        struct str param;
+        size_t eq;
+
+        rest = str_skip(type, semi + 1);
+        param = str_trim(str_sub(rest, 0, str_find(rest, ';')));
+        semi += 1 + str_find(rest, ';');
+        eq = str_find(param, '=');
+        if (eq == param.n)
+            return err_set(err, RC_UNSUPPORTED, "Content-Type parameter '%.*s' is not key=value", (int)MIN(param.n, (size_t)64), param.p);
+        if (str_eqz(str_trim(str_sub(param, 0, eq)), "proto") && !str_eqz(str_trim(str_skip(param, eq + 1)), "prometheus.WriteRequest"))
+            return err_set(err, RC_UNSUPPORTED, "message '%.*s' is not supported, send prometheus.WriteRequest (Remote Write 1.0)", (int)MIN(param.n, (size_t)80), param.p);
+    }
+    return 0;
+}
+
+/* The claimed length is judged before anything is allocated. */
+static int inflate_body(struct push *p, struct str body, struct err *err)
+{
+    size_t size, max = (size_t)p->limits->max_request_inflated_size;
+    char *out;
+
+    if (body.n == 0)
+        return err_set(err, RC_INVALID, "the body is empty: expected a snappy-compressed WriteRequest");
+    if (snappy_uncompressed_length(body.p, body.n, &size) != SNAPPY_OK)
+        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
+    if (max && size > max)
+        return err_set(err, RC_LIMIT, "the request inflates to %zu bytes, limit %zu (max_request_inflated_size)", size, max);
+    p->charged = size;
+    if (atomic_fetch_add(&p->d->in_flight_bytes, size) + size > p->d->cfg.in_flight_bytes)
+        return err_set(err, RC_UNAVAILABLE, "too many bytes in flight in this distributor, limit %llu (distributor.max-inflight-bytes)",
+                       (unsigned long long)p->d->cfg.in_flight_bytes);
+    buf_init(&p->body, size + 1);
+    out = buf_space(&p->body, size);
+    if (!out)
+        return err_set(err, RC_NOMEM, "no memory for a body of %zu bytes", size);
+    if (snappy_uncompress(body.p, body.n, out, &size) != SNAPPY_OK || size != p->body.n)
+        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
+    return 0;
+}
+
+static double share(const struct distributor *d, double limit)
+{
+    uint32_t n = d->deps.distributors ? d->deps.distributors(d->deps.ring_arg) : 1;
+
+    return limit / MAX(n, 1u);
+}
+
+static int requests_take(struct push *p, struct err *err)
+{
+    bool fits;
+
+    if (p->limits->request_rate <= 0)
+        return 0;
+    mutex_lock(&p->tenant->rate_lock);
+    fits = rate_take(&p->tenant->requests, share(p->d, p->limits->request_rate), MAX((double)p->limits->request_burst_size, 1),
+                     clock_mono_ns(p->d->deps.clock), 1);
+    mutex_unlock(&p->tenant->rate_lock);
+    return fits ? 0 : err_set(err, RC_RATE, "{\"message\":\"Rate exceeded\"}");
+}
+
+/* The whole batch or nothing (IN-013). */
+static int samples_take(struct push *p, struct err *err)
+{
+    uint32_t samples = p->row_count + p->hist_count;
+    struct buf text;
+    bool fits;
+
+    if (p->limits->ingestion_rate <= 0)
+        return 0;
+    mutex_lock(&p->tenant->rate_lock);
+    fits = rate_take(&p->tenant->samples, share(p->d, p->limits->ingestion_rate), (double)p->limits->ingestion_burst_size,
+                     clock_mono_ns(p->d->deps.clock), samples + p->metadata_count);
+    mutex_unlock(&p->tenant->rate_lock);
+    if (fits)
+        return 0;
+    metric_add(metric_with(p->d->m_discarded, discard_text(DISCARD_RATE_LIMITED), p->tenant->id, NULL), samples);
+    buf_init(&text, 64);
+    float_print_plain(&text, p->limits->ingestion_rate);
+    err_set(err, RC_RATE, "ingestion rate limit (%.*s) exceeded while adding %u samples and %u metadata", STR_FMT(text), samples, p->metadata_count);
+    buf_fini(&text);
+    return RC_RATE;
+}
+
+static int push_run(struct push *p, struct err *err)
+{
+    int rc = requests_take(p, err);
+
+    if (rc == 0)
+        rc = content_check(p->http, err);
+    if (rc == 0)
+        rc = inflate_body(p, http_body(p->http), err);
+    if (rc < 0)
+        return rc;
+    p->ring = p->d->deps.ring(p->d->deps.ring_arg);
+    if (!p->ring)
+        return err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
+    dist_ring_seen(p->d, ring_version(p->ring));
+    p->ack_epoch = atomic_load(&p->d->ack_epoch);
+    rc = push_parse(p, err);
+    if (rc == 0)
+        rc = samples_take(p, err);
+    if (rc < 0)
+        return rc;
+    metric_add(p->d->m_received, p->row_count + p->hist_count);
+    if (p->row_count + p->hist_count + p->metadata_count == 0) {
+        if (p->refused)
+            reply_refused(p);
+        else
+            reply(p, p->success_status, (struct str){0});
+        return 0;
+    }
+    return push_replicate(p, err);
+}
+
+enum { PUSH_ARENA_FACTOR = 8 };
+
+void push_handle(void *arg, struct http_req *req)
+{
+    struct distributor *d = arg;
+    struct dist_tenant *tenant;
+    struct push *p;
+    struct err err;
+
+    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
+        http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
+        return;
+    }
+    p = xcalloc(1, sizeof *p);
+    p->d = d;
+    p->tenant = tenant;
+    p->limits = limits_of(d->deps.overrides, str_n(tenant->id, tenant->id_len));
+    p->http = req;
+    p->success_status = http_path_param(req, "id").p ? 200 : 204;
+    atomic_store(&p->refs, 1);
+    mutex_init(&p->lock);
+    /* Parsed labels, exemplars and histograms of a body: a small multiple of its size. */
+    arena_init(&p->arena, ((size_t)p->limits->max_request_inflated_size + (1 << 20)) * PUSH_ARENA_FACTOR);
+    buf_init(&p->errors, PUSH_ERRORS_TEXT_MAX);
+    atomic_fetch_add(&d->in_flight_requests, 1);
+    if (push_run(p, &err) < 0)
+        reply_error(p, &err);
+    push_unref(p);
+}

@@ -1,0 +1,452 @@
+/* replicate.c - from rows to one batch per ingester, out at once, and what comes back.
+ * When every instance owns every series (as many instances as copies), all share one batch. Labels go along only for series that the instance's head has not
+ * acknowledged to this distributor; an `unknown` answer sends those rows again with their labels, once. Answers after the client's are still taken: they
+ * teach the cache who has which labels. */
+#include "distributor/distributor_impl.h"
+
+#include <stdlib.h>
+
+enum { BATCH_BYTES_MAX = 15 << 20, ANSWER_ARENA_MAX = 16 << 20 };
+
+static uint32_t owner_bit(uint32_t instance)
+{
+    return 1u << (instance & 31);
+}
+
+/* Quorum rows: floats, then histograms, then metadata. */
+static uint32_t rows_all(const struct push *p)
+{
+    return p->row_count + p->hist_count + p->metadata_count;
+}
+
+static fingerprint metadata_fp(const struct push *p, const struct wr_metadata *m)
+{
+    struct label name = {STR(LABEL_METRIC_NAME), m->metric};
+
+    return labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), &(struct labels){&name, 1});
+}
+
+static int add_series(struct push *p, struct push_batch *b, uint32_t series, struct err *err)
+{
+    struct push_series *s = &p->series[series];
+    struct labels ls;
+    struct arena a;
+    int rc;
+
+    arena_init(&a, 1 << 20);
+    rc = push_series_labels(p, s, &a, &ls, err);
+    if (rc == 0) {
+        push_batch_series(b, s->fp, &ls);
+        metric_inc(p->d->m_labels_sent);
+    }
+    arena_fini(&a);
+    return rc;
+}
+
+static void add_row(struct push *p, struct push_batch *b, uint32_t row)
+{
+    if (row < p->row_count) {
+        const struct push_row *r = &p->rows[row];
+
+        push_batch_float(b, p->series[r->series].fp, r->t, r->vbits, 0);
+    } else if (row < p->row_count + p->hist_count) {
+        const struct push_hist *h = &p->hists[row - p->row_count];
+
+        push_batch_histogram(b, p->series[h->series].fp, h->t, 0, &h->h);
+    } else {
+        const struct wr_metadata *m = &p->metadata[row - p->row_count - p->hist_count];
+
+        push_batch_metadata(b, m->metric, m->type, m->help, m->unit);
+    }
+}
+
+/* Times further apart than a batch can hold: answered as the client's error, with the way out. */
+static int spread_check(const struct push *p, struct err *err)
+{
+    int64_t lo = INT64_MAX, hi = INT64_MIN;
+
+    for (uint32_t i = 0; i < p->row_count; i++) {
+        lo = MIN(lo, p->rows[i].t);
+        hi = MAX(hi, p->rows[i].t);
+    }
+    if (p->row_count && hi - lo > (int64_t)UINT32_MAX)
+        return err_set(err, RC_INVALID, "samples of one request are more than 49 days apart: send them in separate requests");
+    return 0;
+}
+
+/* --- one batch for all --- */
+
+static int build_shared(struct push *p, struct err *err)
+{
+    struct push_batch *b = &p->shared;
+    uint32_t all = 0, rows = rows_all(p);
+    int rc = 0;
+
+    for (uint32_t i = 0; i < p->target_count; i++)
+        all |= owner_bit(p->targets[i].index);
+    for (uint32_t i = 0; i < p->series_count && rc == 0; i++)
+        if ((p->series[i].acked & all) != all)
+            rc = add_series(p, b, i, err);
+    for (uint32_t i = 0; i < rows; i++)
+        add_row(p, b, i);
+    for (uint32_t i = 0; i < p->exemplar_count; i++) {
+        const struct push_exemplar *e = &p->exemplars[i];
+
+        push_batch_exemplar(b, p->series[e->series].fp, e->t, e->v, &e->labels);
+    }
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        p->targets[i].batch = b;
+        p->targets[i].rows = rows;
+    }
+    return rc;
+}
+
+/* --- a batch of its own for each --- */
+
+struct router {
+    struct push *p;
+    struct push_target **by_index; /* instance -> target */
+    uint8_t *series_sent;          /* per target index and series: labels are in its batch already */
+};
+
+static fingerprint row_fp(const struct push *p, uint32_t row)
+{
+    if (row < p->row_count)
+        return p->series[p->rows[row].series].fp;
+    if (row < p->row_count + p->hist_count)
+        return p->series[p->hists[row - p->row_count].series].fp;
+    return metadata_fp(p, &p->metadata[row - p->row_count - p->hist_count]);
+}
+
+static int row_to_target(struct router *r, uint32_t row, struct push_target *t, struct err *err)
+{
+    struct push *p = r->p;
+    uint32_t rows = rows_all(p);
+    bool has_series = row < p->row_count + p->hist_count;
+    uint32_t series = !has_series ? 0 : row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+    uint8_t *sent;
+    int rc = 0;
+
+    if (!t->row_map)
+        t->row_map = xmalloc(rows * sizeof *t->row_map);
+    t->row_map[t->rows++] = row;
+    add_row(p, t->batch, row);
+    if (!has_series || (p->series[series].acked & owner_bit(t->index)))
+        return 0;
+    sent = &r->series_sent[(size_t)(t - p->targets) * p->series_count + series];
+    if (!*sent)
+        rc = add_series(p, t->batch, series, err);
+    *sent = 1;
+    return rc;
+}
+
+static int route_rows(struct router *r, struct err *err)
+{
+    struct push *p = r->p;
+    uint32_t rows = rows_all(p), last_series = UINT32_MAX;
+    struct ring_replica_set set = {0};
+    int rc = 0;
+
+    for (uint32_t row = 0; row < rows && rc == 0; row++) {
+        uint32_t series = row < p->row_count ? p->rows[row].series : UINT32_MAX;
+
+        /* Samples of a series stand together. */
+        if (series == UINT32_MAX || series != last_series)
+            ring_replicas(p->ring, fingerprint_token(row_fp(p, row)), &set);
+        last_series = series;
+        quorum_row(&p->quorum, row, (uint8_t)set.n, (uint8_t)ring_quorum(ring_rf(p->ring)));
+        for (uint32_t k = 0; k < set.n && rc == 0; k++)
+            rc = row_to_target(r, row, r->by_index[set.instance[k]], err);
+    }
+    return rc;
+}
+
+static void route_exemplars(struct router *r)
+{
+    struct push *p = r->p;
+
+    for (uint32_t i = 0; i < p->exemplar_count; i++) {
+        const struct push_exemplar *e = &p->exemplars[i];
+        struct ring_replica_set set;
+
+        ring_replicas(p->ring, fingerprint_token(p->series[e->series].fp), &set);
+        for (uint32_t k = 0; k < set.n; k++)
+            push_batch_exemplar(r->by_index[set.instance[k]]->batch, p->series[e->series].fp, e->t, e->v, &e->labels);
+    }
+}
+
+static int build_routed(struct push *p, struct err *err)
+{
+    struct router r = {.p = p};
+    int rc;
+
+    r.by_index = xcalloc(ring_instance_count(p->ring), sizeof(struct push_target *));
+    r.series_sent = xcalloc((size_t)p->target_count * p->series_count + 1, 1);
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        struct push_target *t = &p->targets[i];
+
+        t->batch = xmalloc(sizeof *t->batch);
+        push_batch_init(t->batch, BATCH_BYTES_MAX);
+        r.by_index[t->index] = t;
+    }
+    rc = route_rows(&r, err);
+    if (rc == 0)
+        route_exemplars(&r);
+    free(r.by_index);
+    free(r.series_sent);
+    return rc;
+}
+
+/* --- sending and answers --- */
+
+static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verdict_count);
+
+static void target_send(struct push_target *t, const struct push_batch *b, rpc_done_fn *done, void *arg);
+
+/* Series whose labels this target now holds. Lock held. */
+static void learn(struct push_target *t, const uint8_t *verdicts)
+{
+    struct push *p = t->push;
+    uint32_t votes = p->row_count + p->hist_count;
+
+    for (uint32_t i = 0; i < t->rows; i++) {
+        uint32_t row = t->row_map ? t->row_map[i] : i, series;
+
+        if (row >= votes || (verdicts && !push_is_vote(verdicts[i]) && verdicts[i] < PUSH_REFUSED))
+            continue;
+        series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+        if (!(p->series[series].acked & owner_bit(t->index)) && (!verdicts || push_is_vote(verdicts[i]))) {
+            p->series[series].acked |= owner_bit(t->index);
+            series_cache_ack(p->tenant->cache, p->series[series].hash, owner_bit(t->index), p->ack_epoch);
+        }
+    }
+}
+
+/* Texts of refusals, for the client. Lock held. */
+static void take_texts(struct push *p, const struct push_answer *an)
+{
+    for (size_t i = 0; i < an->refusal_count && p->error_lines < PUSH_ERROR_LINES_MAX; i++) {
+        struct str text = an->refusals[i].text;
+
+        /* The other replicas say the same. */
+        if (p->errors.n && memmem(p->errors.p, p->errors.n, text.p, text.n))
+            continue;
+        if (p->errors.n)
+            buf_char(&p->errors, '\n');
+        buf_str(&p->errors, text);
+        p->error_lines++;
+    }
+}
+
+static uint32_t rows_with_verdicts(const struct push_target *t)
+{
+    return t->batch->rows + t->batch->histogram_rows;
+}
+
+/* Lock held. Rows beyond the verdicts are metadata: taken when the rest was. */
+static void count_answer(struct push_target *t, const struct push_answer *an)
+{
+    struct push *p = t->push;
+    uint32_t with = rows_with_verdicts(t);
+
+    if (!an->verdicts) {
+        quorum_answer(&p->quorum, t->row_map, t->rows, NULL);
+        return;
+    }
+    quorum_answer(&p->quorum, t->row_map, with, an->verdicts);
+    for (uint32_t i = with; i < t->rows; i++)
+        quorum_answer(&p->quorum, t->row_map ? &t->row_map[i] : &i, 1, NULL);
+}
+
+static bool has_unknown(const struct push_answer *an)
+{
+    return an->verdicts && memchr(an->verdicts, PUSH_UNKNOWN, an->verdict_count);
+}
+
+static void target_done(void *arg, int rc, struct str reply, const struct err *rpc_err)
+{
+    struct push_target *t = arg;
+    struct push *p = t->push;
+    struct distributor *d = p->d;
+    struct push_answer an = {0};
+    struct arena a;
+    struct err err = {0};
+
+    arena_init(&a, ANSWER_ARENA_MAX);
+    if (rc == RC_OK)
+        rc = push_answer_decode(reply, &a, &an, &err);
+    else if (rpc_err)
+        err = *rpc_err;
+    if (rc == RC_OK && an.verdicts && an.verdict_count != rows_with_verdicts(t))
+        rc = err_set(&err, RC_CORRUPT, "ingester %s answered %zu verdicts for %u rows", t->instance, an.verdict_count, rows_with_verdicts(t));
+    metric_inc(metric_with(d->m_acks, rc_name(rc), NULL));
+    if (rc == RC_OK)
+        dist_head_seen(d, t->instance, an.head_id);
+    else
+        log_limited(d->deps.log, LOG_WARN, "push to ingester failed", "ingester", t->instance, "rc", rc_name(rc), "err", err_log(&err));
+    mutex_lock(&p->lock);
+    if (rc != RC_OK) {
+        quorum_lost(&p->quorum, t->row_map, t->rows);
+    } else if (has_unknown(&an) && !t->has_resent) {
+        /* The known rows count now, the unknown ones when their labels have arrived. */
+        learn(t, an.verdicts);
+        take_texts(p, &an);
+        resend(t, an.verdicts, (uint32_t)an.verdict_count);
+    } else {
+        learn(t, an.verdicts);
+        take_texts(p, &an);
+        count_answer(t, &an);
+    }
+    push_answer(p);
+    mutex_unlock(&p->lock);
+    arena_fini(&a);
+    push_unref(p);
+}
+
+/* The rows an ingester did not know, on their way again with labels. */
+struct second {
+    struct push_target *t;
+    uint32_t *row_map;
+    uint32_t rows;
+    struct push_batch batch;
+};
+
+static void second_done(void *arg, int rc, struct str reply, UNUSED const struct err *rpc_err)
+{
+    struct second *s = arg;
+    struct push_target *t = s->t;
+    struct push *p = t->push;
+    struct push_answer an = {0};
+    struct arena a;
+
+    arena_init(&a, ANSWER_ARENA_MAX);
+    if (rc == RC_OK)
+        rc = push_answer_decode(reply, &a, &an, NULL);
+    if (rc == RC_OK && an.verdicts && an.verdict_count != s->rows)
+        rc = RC_CORRUPT;
+    mutex_lock(&p->lock);
+    if (rc == RC_OK) {
+        take_texts(p, &an);
+        quorum_answer(&p->quorum, s->row_map, s->rows, an.verdicts);
+        for (uint32_t i = 0; i < s->rows; i++) {
+            uint32_t row = s->row_map[i];
+            uint32_t series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+
+            if (!an.verdicts || push_is_vote(an.verdicts[i]))
+                series_cache_ack(p->tenant->cache, p->series[series].hash, owner_bit(t->index), p->ack_epoch);
+        }
+    } else {
+        quorum_lost(&p->quorum, s->row_map, s->rows);
+    }
+    push_answer(p);
+    mutex_unlock(&p->lock);
+    arena_fini(&a);
+    push_batch_fini(&s->batch);
+    free(s->row_map);
+    free(s);
+    push_unref(p);
+}
+
+/* Lock held. */
+static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verdict_count)
+{
+    struct push *p = t->push;
+    struct second *s = xcalloc(1, sizeof *s);
+    uint32_t last_series = UINT32_MAX;
+
+    t->has_resent = true;
+    s->t = t;
+    s->row_map = xmalloc(verdict_count * sizeof *s->row_map);
+    push_batch_init(&s->batch, BATCH_BYTES_MAX);
+    for (uint32_t i = 0; i < t->rows; i++) {
+        uint32_t row = t->row_map ? t->row_map[i] : i, series;
+        uint8_t v = i < verdict_count ? verdicts[i] : PUSH_ACCEPTED;
+
+        if (v != PUSH_UNKNOWN) {
+            quorum_answer(&p->quorum, &row, 1, &v);
+            continue;
+        }
+        metric_inc(p->d->m_unknown);
+        s->row_map[s->rows++] = row;
+        add_row(p, &s->batch, row);
+        series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+        if (series != last_series)
+            add_series(p, &s->batch, series, NULL);
+        last_series = series;
+    }
+    push_ref(p);
+    target_send(t, &s->batch, second_done, s);
+}
+
+static void target_send(struct push_target *t, const struct push_batch *b, rpc_done_fn *done, void *arg)
+{
+    struct push *p = t->push;
+    struct push_header h = {
+        .tenant = str_n(p->tenant->id, p->tenant->id_len),
+        .ring_version = ring_version(p->ring),
+        .head_id = t->head_id,
+    };
+    struct buf out;
+    struct err err;
+
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    /* An encoding that does not fit is sent as nothing, which the ingester refuses: the row counts stay right. */
+    if (push_batch_encode(b, &h, &out, &err) < 0) {
+        log_limited(p->d->deps.log, LOG_WARN, "push batch not sent", "ingester", t->instance, "err", err_log(&err));
+        buf_clear(&out);
+    }
+    rpc_send_buf(p->d->deps.rpc, t->address, RPC_PUSH, &out, p->d->cfg.push_timeout_ms, done, arg);
+    buf_fini(&out);
+}
+
+static int targets_make(struct push *p, struct err *err)
+{
+    uint32_t n = ring_instance_count(p->ring), rf = ring_rf(p->ring), rows = rows_all(p);
+
+    if (n < ring_quorum(rf))
+        return err_set(err, RC_UNAVAILABLE, "%u ingesters are in the ring, a quorum of %u copies needs %u: wait until more have joined", n, rf, ring_quorum(rf));
+    p->targets = xcalloc(n, sizeof *p->targets);
+    p->target_count = n;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct ring_instance *in = ring_instance(p->ring, i);
+
+        p->targets[i] = (struct push_target){
+            .push = p,
+            .address = xstrdup(in->address),
+            .instance = xstrdup(in->id),
+            .index = i,
+            .head_id = dist_head_id(p->d, in->id),
+        };
+    }
+    if (!quorum_init(&p->quorum, &p->arena, rows, (uint8_t)MIN(n, rf), (uint8_t)ring_quorum(rf)))
+        return err_set(err, RC_NOMEM, "the request's memory budget is spent");
+    return 0;
+}
+
+int push_replicate(struct push *p, struct err *err)
+{
+    bool shared;
+    int rc = spread_check(p, err);
+
+    if (rc == 0)
+        rc = targets_make(p, err);
+    if (rc < 0)
+        return rc;
+    shared = ring_instance_count(p->ring) <= ring_rf(p->ring);
+    push_batch_init(&p->shared, BATCH_BYTES_MAX);
+    rc = shared ? build_shared(p, err) : build_routed(p, err);
+    if (rc < 0)
+        return rc;
+    mutex_lock(&p->lock);
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        struct push_target *t = &p->targets[i];
+
+        if (t->rows == 0)
+            continue;
+        push_ref(p);
+        target_send(t, t->batch, target_done, t);
+    }
+    push_answer(p);
+    mutex_unlock(&p->lock);
+    return 0;
+}
