@@ -29,6 +29,7 @@ static int bad_count(struct err *err, const char *before, double v, const char *
 static int spans_validate(const struct hist_side *side, bool first_any, const char *where, uint64_t *ret_length, struct err *err)
 {
     uint64_t buckets = 0, length = 0;
+    bool far = false;
     int64_t index = 0;
 
     if (side->span_count > HIST_SPANS_MAX || side->bucket_count > HIST_BUCKETS_MAX)
@@ -42,15 +43,15 @@ static int spans_validate(const struct hist_side *side, bool first_any, const ch
         buckets += s->length;
         length += (uint64_t)(int64_t)s->offset + s->length;
         index += (int64_t)s->offset + s->length;
-        if (s->offset < -HIST_INDEX_MAX || index > HIST_INDEX_MAX)
-            return err_set(err, RC_INVALID, "%sspan number %" PRIu32 " with offset %" PRId32 ": bucket index out of range", where, i + 1,
-                           s->offset);
+        far |= s->offset < -HIST_INDEX_MAX || index > HIST_INDEX_MAX;
     }
     if (buckets != side->bucket_count)
         return err_set(err, RC_INVALID,
                        "%sspans need %" PRIu64 " buckets, have %" PRIu32
                        " buckets: histogram spans specify different number of buckets than provided",
                        where, buckets, side->bucket_count);
+    if (far)
+        return err_set(err, RC_INVALID, "%shistogram has a bucket index out of range", where);
     *ret_length = length;
     return 0;
 }
@@ -197,6 +198,9 @@ int histogram_validate(const struct histogram *h, struct err *err)
 {
     int rc;
 
+    /* Prometheus lets these pass; nothing that compares thresholds could then be trusted to end. */
+    if (!(h->zero_threshold >= 0))
+        return bad(err, "", "zero threshold must be a number that is not negative");
     if (h->schema == HIST_CUSTOM_SCHEMA)
         rc = custom_validate(h, err);
     else if (h->schema >= HIST_SCHEMA_MIN && h->schema <= HIST_SCHEMA_MAX)
