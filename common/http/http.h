@@ -58,6 +58,7 @@ enum {
 enum {
     HTTP_FORM     = 1 << 0, /* a body must be application/x-www-form-urlencoded, else 415; its parameters come first */
     HTTP_BLOCKING = 1 << 1, /* run on a worker */
+    HTTP_ALWAYS   = 1 << 2, /* answers during the drain too: /ready, /metrics */
 };
 
 /* Patterns: "/ready" exact; "{name}" stands for one non-empty segment, as in "/api/v1/label/{name}/values"; a last segment "*"
@@ -84,7 +85,10 @@ void http_route(struct http_server *s, const struct http_route *route);
 /* Binds, listens and serves. */
 int http_server_start(struct http_server *s, struct err *err);
 uint16_t http_server_port(const struct http_server *s);
-/* Stops accepting, waits up to drain_ms for requests in flight, then cancels the rest and waits until each is answered. */
+/* From now on all but HTTP_ALWAYS routes answer 503. Waits up to drain_ms until requests in flight are answered and sent, then cancels
+ * the rest and waits until each is answered: afterwards no handler of such a route runs. (A stream may still be pulled.) */
+void http_server_drain(struct http_server *s, int64_t drain_ms);
+/* Drains if that is still to do, stops accepting, sends what is being sent for up to drain_ms, closes everything. */
 void http_server_stop(struct http_server *s, int64_t drain_ms);
 void http_server_free(struct http_server *s); /* stops first if need be */
 

@@ -92,9 +92,11 @@ struct http_server {
     struct mutex conns_lock; /* guards all that follows; after a request's lock */
     struct cond conns_changed, watch_wake;
     struct http_conn *conns;
-    int in_flight;  /* dispatched, not completed */
-    int unanswered; /* dispatched, http_respond not yet called */
-    bool closing;   /* nothing is dispatched any more */
+    struct http_load {
+        int in_flight;  /* dispatched, not completed */
+        int unanswered; /* handler begun, http_respond not yet called */
+    } work, always;     /* always: of HTTP_ALWAYS routes */
+    bool closing; /* not even HTTP_ALWAYS is dispatched any more */
     bool watch_stop;
     pthread_t watcher;
     bool watching;

@@ -162,14 +162,17 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mhd)
     return NULL;
 }
 
+static void body_free(struct http_req *req)
+{
+    atomic_fetch_sub(&req->server->bodies_bytes, req->charged);
+    req->charged = 0;
+    buf_fini(&req->body);
+}
+
 static void req_free(struct http_req *req)
 {
-    struct http_server *s = req->server;
-
-    if (req->charged)
-        atomic_fetch_sub(&s->bodies_bytes, req->charged);
     http_resp_free(req->resp);
-    buf_fini(&req->body);
+    body_free(req);
     arena_fini(&req->arena);
     mutex_fini(&req->lock);
     free(req->uri);
@@ -309,7 +312,7 @@ static enum MHD_Result take_body(struct http_req *req, struct str part)
     }
     if (req->discarding) {
         req->discarded += part.n;
-        buf_fini(&req->body);
+        body_free(req);
         return req->discarded > HTTP_DISCARD_BYTES_MAX ? MHD_NO : MHD_YES;
     }
     buf_str(&req->body, part);
@@ -325,39 +328,51 @@ static void run_handler(void *arg)
     req->route->route.handle(req->route->route.arg, req);
 }
 
-/* The whole request is here. */
-static void dispatch(struct http_req *req)
+static bool is_always(const struct http_req *req)
+{
+    return req->route && (req->route->route.flags & HTTP_ALWAYS);
+}
+
+static struct http_load *load_of(const struct http_req *req)
+{
+    return is_always(req) ? &req->server->always : &req->server->work;
+}
+
+/* Counts the request as in flight; false when its handler must not begin. */
+static bool admit(struct http_req *req)
 {
     struct http_server *s = req->server;
-    struct err err = {0};
-    int status = 400;
-    bool closing;
+    bool ok;
 
-    req->dispatched = true;
     mutex_lock(&s->conns_lock);
-    s->in_flight++;
+    load_of(req)->in_flight++;
+    ok = req->state == REQ_READING && !s->closing && (is_always(req) || !atomic_load(&s->draining));
+    load_of(req)->unanswered += ok;
     mutex_unlock(&s->conns_lock);
     if (req->route && req->route->inflight)
         metric_add_f64(req->route->inflight, 1);
-    if (req->state == REQ_ANSWERED)
-        return;
-    if (req_params_parse(req, &status, &err) < 0) {
+    return ok;
+}
+
+/* The whole request is here. */
+static void dispatch(struct http_req *req)
+{
+    struct err err = {0};
+    int status = 400;
+
+    req->dispatched = true;
+    if (!req->discarding && req_params_parse(req, &status, &err) < 0)
         refuse(req, resp_text(status, "%s", err_text(&err)));
-        return;
-    }
-    mutex_lock(&s->conns_lock);
-    closing = s->closing;
-    s->unanswered += !closing;
-    mutex_unlock(&s->conns_lock);
-    if (closing) {
-        refuse(req, resp_text(503, "shutting down"));
+    if (!admit(req)) {
+        if (req->state == REQ_READING)
+            refuse(req, resp_text(503, "shutting down"));
         return;
     }
     req->state = REQ_RUNNING;
     conn_phase_set(req->conn, CONN_HANDLING);
     if (!(req->route->route.flags & HTTP_BLOCKING))
         run_handler(req);
-    else if (!pool_submit(s->pool, run_handler, req))
+    else if (!pool_submit(req->server->pool, run_handler, req))
         http_respond(req, resp_text(503, "too many requests are waiting"));
 }
 
@@ -388,7 +403,7 @@ void http_respond(struct http_req *req, struct http_resp *r)
         MHD_resume_connection(req->mhd);
     req->state = REQ_ANSWERED;
     mutex_lock(&s->conns_lock);
-    s->unanswered--;
+    load_of(req)->unanswered--;
     cond_broadcast(&s->conns_changed);
     mutex_unlock(&s->conns_lock);
     mutex_unlock(&req->lock); /* from here the server's thread may free req */
@@ -443,7 +458,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, UNUSED void **co
         metric_add_f64(req->route->inflight, -1);
     if (req->dispatched) {
         mutex_lock(&s->conns_lock);
-        s->in_flight--;
+        load_of(req)->in_flight--;
         cond_broadcast(&s->conns_changed);
         mutex_unlock(&s->conns_lock);
     }
@@ -571,29 +586,40 @@ static void cancel_all(struct http_server *s)
         atomic_store(&c->cancel, true);
 }
 
-/* libmicrohttpd must not be stopped over suspended connections: every request is waited for. */
-static void drain(struct http_server *s, int64_t drain_ms)
+/* Under conns_lock: until nothing is in flight or time is up, then, cancelled, until everything is answered. */
+static void wait_out(struct http_server *s, const struct http_load *load, int64_t until_ms)
 {
-    int64_t until = clock_mono_ms(clock_system()) + drain_ms, left;
+    int64_t left;
 
-    mutex_lock(&s->conns_lock);
-    while (s->in_flight > 0 && (left = until - clock_mono_ms(clock_system())) > 0)
+    while (load->in_flight > 0 && (left = until_ms - clock_mono_ms(clock_system())) > 0)
         cond_wait_ms(&s->conns_changed, &s->conns_lock, left);
-    if (s->unanswered > 0)
-        log_warn(s->log, "drain time is over, requests are cancelled", "requests", log_i64(s->unanswered));
-    s->closing = true;
-    cancel_all(s);
-    while (s->unanswered > 0)
+    if (load->unanswered > 0) {
+        log_warn(s->log, "drain time is over, requests are cancelled", "requests", log_i64(load->unanswered));
+        cancel_all(s);
+    }
+    while (load->unanswered > 0)
         cond_wait(&s->conns_changed, &s->conns_lock);
+}
+
+void http_server_drain(struct http_server *s, int64_t drain_ms)
+{
+    mutex_lock(&s->conns_lock);
+    atomic_store(&s->draining, true);
+    wait_out(s, &s->work, clock_mono_ms(clock_system()) + drain_ms);
     mutex_unlock(&s->conns_lock);
 }
 
 void http_server_stop(struct http_server *s, int64_t drain_ms)
 {
+    int64_t until = clock_mono_ms(clock_system()) + drain_ms;
+
     if (s->daemon) {
-        atomic_store(&s->draining, true);
+        http_server_drain(s, drain_ms);
         MHD_quiesce_daemon(s->daemon);
-        drain(s, drain_ms);
+        mutex_lock(&s->conns_lock);
+        s->closing = true;
+        wait_out(s, &s->always, until); /* libmicrohttpd must not be stopped over suspended connections */
+        mutex_unlock(&s->conns_lock);
         MHD_stop_daemon(s->daemon);
         s->daemon = NULL;
     }

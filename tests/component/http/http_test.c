@@ -111,6 +111,7 @@ static size_t limit_of_tenant(UNUSED void *arg, const struct http_req *req)
 
 static const struct http_route routes[] = {
     {"/echo", HTTP_M_GET | HTTP_M_POST, HTTP_FORM, 1 << 20, NULL, echo, NULL},
+    {"/always", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, echo, NULL},
     {"/raw", HTTP_M_POST, 0, 5 << 20, NULL, echo, NULL},
     {"/api/v1/label/{name}/values", HTTP_M_GET, 0, 0, NULL, echo, NULL},
     {"/workspaces/{id}/api/v1/label/{name}/values", HTTP_M_GET, 0, 0, NULL, echo, NULL},
@@ -490,6 +491,44 @@ TEST(stopping_waits_for_answers_and_then_cancels)
     CHECK_INT(raw_connect(port), -1);
     r = raw_read(fd, 1000);
     CHECK(r.status == 200 || r.status == 0);
+    raw_free(&r);
+    close(fd);
+    stop();
+}
+
+static _Atomic bool drained;
+
+static void *drain_main(UNUSED void *arg)
+{
+    http_server_drain(server, 5000);
+    atomic_store(&drained, true);
+    return NULL;
+}
+
+TEST(while_draining_only_the_pages_that_always_answer_do)
+{
+    struct raw_reply r;
+    pthread_t t;
+    int fd;
+
+    start(NULL);
+    atomic_store(&hold, true);
+    atomic_store(&drained, false);
+    fd = raw_connect(port);
+    CHECK(raw_send(fd, "GET /async " H "\r\n", strlen("GET /async " H "\r\n")));
+    usleep(100000);
+    t = thread_start("drain", drain_main, NULL);
+    usleep(50000);
+    ASK("GET /echo " H "\r\n", 503, "shutting down");
+    ASK("GET /always " H "\r\n", 200, "Connection: close");
+    CHECK(!atomic_load(&drained));
+    atomic_store(&hold, false);
+    r = raw_read(fd, 5000);
+    CHECK_INT(r.status, 200);
+    pthread_join(t, NULL);
+    CHECK(atomic_load(&drained));
+    CHECK_INT(cancels_seen, 0);
+    ASK("GET /always " H "\r\n", 200, "path=/always");
     raw_free(&r);
     close(fd);
     stop();
