@@ -6,7 +6,7 @@ add_library(torc_flags INTERFACE)
 target_include_directories(torc_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
 target_compile_definitions(torc_flags INTERFACE _GNU_SOURCE TORC_VERSION="${PROJECT_VERSION}")
 target_link_libraries(torc_flags INTERFACE Threads::Threads m)
-set(TORC_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wmissing-prototypes -Wvla -Wformat=2 -Wno-format-truncation
+set(TORC_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wmissing-prototypes -Wvla -Wformat=2 $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>
     -Werror)
 target_compile_options(torc_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:${TORC_WARNINGS}>

@@ -1,7 +1,9 @@
 /* rpc.h - calls between processes: a server that answers methods, a client that sends to "host:port".
  * Transport: nng's TCP streams (nng_stream_*, 1.5.2) with the frames of frame.h; one connection per client and address,
- * many calls in flight on it, answers in any order. nng's req/rep protocol was measured and not taken; see rpc_bench.c
- * and the figures at the end of this comment.
+ * many calls in flight on it, answers in any order.
+ * Cost (tests/bench/rpc_bench, 60 kB requests, 8 in flight, two cores shared with other work): 15 to 44 us CPU a call, both
+ * sides, checksums and the kernel's loopback copies included; nng's req/rep contexts took 24 to 61 us in runs alternating with
+ * these, without a checksum, and neither tell a refused connection nor pipeline on one socket. 100-byte calls: 15 us.
  *
  * Callbacks and handlers run on nng's few threads: they must not block, and must not call rpc_call_sync. A handler that
  * needs time is registered with rpc_server_handle_slow and then runs on the server's worker threads, or it keeps the call,
