@@ -16,7 +16,8 @@ enum chunk_kind { CHUNK_FLOATS = 0, CHUNK_HISTOGRAMS = 1 };
 struct chunk_open; /* about 40 bytes plus its bytes; grows by steps; its encoding is chosen for appending, not for size */
 struct chunk_open *chunk_open_new(void);
 void chunk_open_free(struct chunk_open *c);
-/* t must be greater than the last t. False when CHUNK_SAMPLES_MAX is reached: seal and start another. */
+/* t must be greater than the last t. False (and nothing changed) when CHUNK_SAMPLES_MAX is reached or t is 2^32 ms or more after the first:
+ * seal and start another. */
 bool chunk_open_append(struct chunk_open *c, int64_t t, uint64_t vbits, int64_t st);
 uint32_t chunk_open_count(const struct chunk_open *c);
 int64_t chunk_open_first_ms(const struct chunk_open *c);
@@ -30,6 +31,7 @@ size_t chunk_open_memory(const struct chunk_open *c); /* bytes allocated */
 /* Encodes n floats with the smallest codec (constant, integer delta, delta-of-delta bit packing, scaled decimal, XOR; timestamps and
  * values apart). st may be NULL. n in 1..CHUNK_SAMPLES_MAX. */
 void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v, const int64_t *st);
+/* out fails when its maximum is passed; chunk_decode reads no more than CHUNK_BYTES_MAX: many large histograms are cut into several chunks. */
 void chunk_encode_histograms(struct buf *out, size_t n, const int64_t *t, const struct histogram *const *h, const int64_t *st);
 
 struct chunk_info {
@@ -53,6 +55,10 @@ int chunk_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, s
 /* Merges any number of decoded chunks into time order. Equal (t, value bits, st) once. Where values differ for a timestamp, votes decide: the value
  * that most inputs hold, else the smaller bits (a float before a histogram). Deterministic whatever the order of inputs. */
 int chunk_merge(const struct chunk_columns *in, size_t n, struct arena *a, struct chunk_columns *ret, struct err *err);
+/* The same with votes[i] replicas behind input i (NULL: 1 each). Inputs of one replica are merged first, so that it votes once. Costs one pass over
+ * the samples when few inputs overlap at a time, samples times overlapping inputs otherwise. */
+int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, size_t n, struct arena *a, struct chunk_columns *ret,
+                      struct err *err);
 /* Sum of sample_hash over the columns. */
 struct u128 chunk_digest(const struct chunk_columns *c);
 /* Value word of sample i for sample_hash: float bits, or the upper half of histogram_hash. */

@@ -1,0 +1,299 @@
+/* Open float chunks, and the stream encoding they are written in.
+ *
+ * Layout (little-endian): 0 u8 first byte | 1 count, uvarint padded to 2 bytes | 3 i64 first t [ms] | 11 u32 last t - first t
+ *   | 15 i64 last start timestamp, only with ENC_STREAM_ST | bits, first bit lowest, zero bits to the end of the last byte.
+ * Per sample, the first included (previous t, step, start, mantissa and value bits all zero, scale 0, except previous t = first t):
+ *   time    x = zigzag(step - previous step); unary class, then the bits of x: 0: none, x = 0 | 1: 7 | 2: 14 | 3: 34 (STEP_BITS)
+ *   start   (ENC_STREAM_ST) unary: 0: as before | 1: t of the sample before | 2: as before + 32 bits zigzag | 3: 64 bits
+ *   value   as in chunk_values.h. Delta-of-delta time as in Pelkonen et al. (Gorilla, VLDB 2015, section 4.1). */
+#include "tsdb/chunk_values.h"
+
+#include <stdlib.h>
+
+enum {
+    HEADER_BYTES = 15,
+    HEADER_ST_BYTES = 8,
+    SAMPLE_BYTES_MAX = 40, /* worst case: 37 bits time, 67 start, 8 + 64 value, and 8 of slack for bit_put */
+    STEP_BITS = 34,
+};
+
+struct chunk_open {
+    uint8_t *p; /* header and stream; cap bytes */
+    uint64_t last_bits;
+    int64_t m, mstep;
+    uint32_t step;   /* of t */
+    uint32_t bits;   /* used in p */
+    uint16_t count;
+    uint16_t cap16;  /* capacity in units of 16 bytes */
+    uint8_t mode, k;
+    int8_t score;
+    bool has_st;
+};
+_Static_assert(sizeof(struct chunk_open) <= 48, "one per active series");
+_Static_assert((CHUNK_SAMPLES_MAX * (size_t)SAMPLE_BYTES_MAX) / 16 <= UINT16_MAX, "cap16 holds the largest chunk");
+
+const double decimal_powers[DECIMAL_SCALE_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                                      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                                      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* --- writing --- */
+static void put_time(struct bit_writer *w, int64_t x)
+{
+    uint64_t z = zigzag(x);
+
+    if (LIKELY(z == 0)) {
+        bit_put(w, 0, 1);
+    } else if (z < 1 << 7) {
+        bit_put(w, 1 | z << 2, 2 + 7);
+    } else if (z < 1 << 14) {
+        bit_put(w, 3 | z << 3, 3 + 14);
+    } else {
+        bit_put(w, 7 | z << 3, 3 + STEP_BITS);
+    }
+}
+
+static void put_start(struct bit_writer *w, int64_t st, int64_t last_st, int64_t previous_t)
+{
+    uint64_t z = zigzag(wrap_sub(st, last_st));
+
+    if (z == 0) {
+        put_unary(w, 0, 3);
+    } else if (st == previous_t) {
+        put_unary(w, 1, 3);
+    } else if (z <= UINT32_MAX) {
+        put_unary(w, 2, 3);
+        bit_put(w, z, 32);
+    } else {
+        put_unary(w, 3, 3);
+        bit_put(w, (uint64_t)st, 64);
+    }
+}
+
+/* --- the open chunk --- */
+struct chunk_open *chunk_open_new(void)
+{
+    return xcalloc(1, sizeof(struct chunk_open));
+}
+
+void chunk_open_free(struct chunk_open *c)
+{
+    if (!c)
+        return;
+    free(c->p);
+    free(c);
+}
+
+uint32_t chunk_open_count(const struct chunk_open *c)
+{
+    return c->count;
+}
+
+int64_t chunk_open_first_ms(const struct chunk_open *c)
+{
+    return c->count ? (int64_t)le_get64(c->p + 3) : 0;
+}
+
+int64_t chunk_open_last_ms(const struct chunk_open *c)
+{
+    return c->count ? (int64_t)le_get64(c->p + 3) + le_get32(c->p + 11) : 0;
+}
+
+uint64_t chunk_open_last_bits(const struct chunk_open *c)
+{
+    return c->last_bits;
+}
+
+size_t chunk_open_memory(const struct chunk_open *c)
+{
+    return sizeof *c + c->cap16 * (size_t)16;
+}
+
+/* Sizes the allocator has classes for: 16 apart up to 128, then a quarter of a power of two apart. */
+static void open_reserve(struct chunk_open *c, size_t need)
+{
+    size_t cap = c->cap16 * (size_t)16;
+
+    if (LIKELY(need <= cap))
+        return;
+    while (cap < need)
+        cap += cap < 128 ? 16 : (size_t)1 << (bit_length(cap) - 3);
+    c->p = xrealloc(c->p, cap);
+    c->cap16 = (uint16_t)(cap / 16);
+}
+
+static void open_start(struct chunk_open *c, int64_t t)
+{
+    size_t n = HEADER_BYTES + (c->has_st ? HEADER_ST_BYTES : 0);
+
+    open_reserve(c, 48);
+    memset(c->p, 0, n);
+    c->p[0] = chunk_first_byte(c->has_st ? ENC_STREAM_ST : ENC_STREAM);
+    le_put64(c->p + 3, (uint64_t)t);
+    c->bits = (uint32_t)n * 8;
+}
+
+/* The first start timestamp in a chunk that has none: its samples are written again with room for it. */
+static void open_add_starts(struct chunk_open *c)
+{
+    struct chunk_columns cols;
+    struct arena a;
+
+    arena_init(&a, SIZE_MAX / 2);
+    ASSERT(chunk_stream_decode(chunk_open_view(c), &a, &cols, NULL) == 0);
+    *c = (struct chunk_open){.p = c->p, .cap16 = c->cap16, .has_st = true};
+    for (size_t i = 0; i < cols.n; i++)
+        ASSERT(chunk_open_append(c, cols.t[i], double_bits(cols.v[i]), 0));
+    arena_fini(&a);
+}
+
+/* The partial last byte is written again, in front of the new bits. */
+static void open_store(struct chunk_open *c, const uint8_t *from, size_t n, size_t bits)
+{
+    size_t at = c->bits >> 3;
+
+    open_reserve(c, at + n);
+    memcpy(c->p + at, from, n);
+    c->bits += (uint32_t)bits;
+}
+
+bool chunk_open_append(struct chunk_open *c, int64_t t, uint64_t vbits, int64_t st)
+{
+    uint8_t scratch[SAMPLE_BYTES_MAX], *end;
+    struct bit_writer w = {scratch, 0, c->bits & 7};
+    struct model s;
+    uint64_t step;
+
+    if (c->count == CHUNK_SAMPLES_MAX)
+        return false;
+    if (UNLIKELY(st && !c->has_st)) {
+        if (c->count)
+            open_add_starts(c);
+        c->has_st = true;
+    }
+    if (c->count == 0)
+        open_start(c, t);
+    ASSERT(c->count == 0 || t > chunk_open_last_ms(c));
+    if ((uint64_t)t - le_get64(c->p + 3) > UINT32_MAX)
+        return false;
+    step = (uint64_t)t - le_get64(c->p + 3) - le_get32(c->p + 11);
+    w.n = c->bits & 7;
+    w.acc = w.n ? c->p[c->bits >> 3] : 0;
+    put_time(&w, (int64_t)(step - c->step));
+    if (c->has_st) {
+        put_start(&w, st, (int64_t)le_get64(c->p + HEADER_BYTES), (int64_t)(le_get64(c->p + 3) + le_get32(c->p + 11)));
+        le_put64(c->p + HEADER_BYTES, (uint64_t)st);
+    }
+    s = (struct model){c->last_bits, c->m, c->mstep, c->mode, c->k, c->score};
+    put_value(&w, &s, vbits);
+    c->step = (uint32_t)step;
+    le_put32(c->p + 11, le_get32(c->p + 11) + (uint32_t)step);
+    c->last_bits = s.bits;
+    c->m = s.m;
+    c->mstep = s.step;
+    c->mode = s.mode;
+    c->k = s.k;
+    c->score = s.score;
+    c->count++;
+    step = (uint64_t)(w.p - scratch) * 8 + w.n - (c->bits & 7); /* bits written */
+    end = bit_finish(&w);
+    open_store(c, scratch, (size_t)(end - scratch), (size_t)step);
+    return true;
+}
+
+struct str chunk_open_view(struct chunk_open *c)
+{
+    if (c->count == 0)
+        return (struct str){0};
+    c->p[1] = (uint8_t)(c->count | 0x80);
+    c->p[2] = (uint8_t)(c->count >> 7);
+    return str_n(c->p, (c->bits + 7) / 8);
+}
+
+/* --- reading --- */
+static int64_t get_time(struct bit_reader *r)
+{
+    static const uint8_t widths[] = {0, 7, 14, STEP_BITS};
+
+    return unzigzag(bit_get(r, widths[bit_unary(r, 3)]));
+}
+
+static int64_t get_start(struct bit_reader *r, int64_t last_st, int64_t previous_t)
+{
+    switch (bit_unary(r, 3)) {
+    case 0:
+        return last_st;
+    case 1:
+        return previous_t;
+    case 2:
+        return wrap_add(last_st, unzigzag(bit_get(r, 32)));
+    default:
+        return (int64_t)bit_get(r, 64);
+    }
+}
+
+static int stream_header(struct rd *r, struct chunk_info *ret, struct err *err)
+{
+    struct chunk_info info = {.kind = CHUNK_FLOATS};
+    uint64_t count;
+    uint32_t span;
+
+    rd_u8(r);
+    count = rd_uvarint(r);
+    info.mint_ms = (int64_t)rd_u64(r);
+    span = rd_u32(r);
+    CORRUPT_UNLESS(rd_ok(r) && count >= 1 && count <= CHUNK_SAMPLES_MAX, err);
+    CORRUPT_UNLESS(!__builtin_add_overflow(info.mint_ms, (int64_t)span, &info.maxt_ms), err);
+    info.count = (uint32_t)count;
+    *ret = info;
+    return 0;
+}
+
+int chunk_stream_info(struct str bytes, struct chunk_info *ret, struct err *err)
+{
+    struct rd r = rd_of(bytes);
+
+    return stream_header(&r, ret, err);
+}
+
+int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err)
+{
+    bool has_st = (bytes.p[0] & 15) == ENC_STREAM_ST;
+    struct rd front = rd_of(bytes);
+    struct model s = {0};
+    struct chunk_columns c = {0};
+    struct bit_reader r;
+    struct chunk_info info;
+    int64_t t, step = 0, st = 0, last_st = 0;
+    int rc = stream_header(&front, &info, err);
+
+    if (rc < 0)
+        return rc;
+    if (has_st)
+        last_st = (int64_t)rd_u64(&front);
+    CORRUPT_UNLESS(rd_ok(&front), err);
+    r = bit_reader_of(front.p, rd_left(&front));
+    CORRUPT_UNLESS(r.end / 2 >= info.count, err); /* a sample has two bits at least */
+    c.n = info.count;
+    c.t = arena_array(a, c.n, sizeof *c.t);
+    c.v = arena_array(a, c.n, sizeof *c.v);
+    c.st = has_st ? arena_array(a, c.n, sizeof *c.st) : NULL;
+    if (!c.t || !c.v || (has_st && !c.st))
+        return err_set(err, RC_NOMEM, "memory for %zu samples", c.n);
+    t = info.mint_ms;
+    for (size_t i = 0; i < c.n; i++) {
+        int64_t before = t;
+
+        step = wrap_add(step, get_time(&r));
+        CORRUPT_UNLESS(i ? step > 0 : step == 0, err);
+        CORRUPT_UNLESS(step <= info.maxt_ms - t, err);
+        t += step;
+        c.t[i] = t;
+        if (has_st)
+            c.st[i] = st = get_start(&r, st, before);
+        CORRUPT_UNLESS(get_value(&r, &s) && !r.failed, err);
+        c.v[i] = bits_double(s.bits);
+    }
+    CORRUPT_UNLESS(bit_done(&r) && t == info.maxt_ms && st == last_st, err);
+    *ret = c;
+    return 0;
+}
