@@ -235,3 +235,35 @@ void float_print_plain(struct buf *out, double v)
 
     buf_add(out, text, shim_double_text(v, false, text));
 }
+
+void float_print_g(struct buf *out, double v)
+{
+    enum { PLAIN_MIN = -4, PLAIN_MAX = 6 };
+    char text[SHIM_DOUBLE_MAX], digits[SHIM_DOUBLE_MAX];
+    size_t n = shim_double_text(v, false, text), from = v < 0, point, count = 0;
+    int exponent;
+
+    if (isnan(v) || isinf(v) || v == 0) {
+        buf_add(out, text, n);
+        return;
+    }
+    point = str_find(str_n(text, n), '.');
+    for (size_t i = from; i < n; i++)
+        if (text[i] != '.' && (count > 0 || text[i] != '0'))
+            digits[count++] = text[i];
+    /* Of the first digit: of the integer part's, or behind the point after some zeros. */
+    exponent = text[from] != '0' ? (int)(point - from) - 1 : (int)count - (int)(n - point - 1) - 1;
+    if (exponent >= PLAIN_MIN && exponent < PLAIN_MAX) {
+        buf_add(out, text, n);
+        return;
+    }
+    while (count > 1 && digits[count - 1] == '0')
+        count--;
+    if (v < 0)
+        buf_char(out, '-');
+    buf_char(out, digits[0]);
+    if (count > 1)
+        buf_char(out, '.');
+    buf_add(out, digits + 1, count - 1);
+    buf_printf(out, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+}

@@ -16,5 +16,7 @@ void time_print_rfc3339(struct buf *out, int64_t unix_ms);
 int float_parse(struct str s, double *ret, struct err *err);
 /* As Prometheus prints sample values (exponent below 1e-6 and from 1e21). */
 void float_print(struct buf *out, double v);
+/* As Go's %g: shortest digits, an exponent below 1e-4 and from 1e+06 up; "NaN", "+Inf", "-Inf". For annotations and count_values. */
+void float_print_g(struct buf *out, double v);
 /* Without exponent ever: scalar results. */
 void float_print_plain(struct buf *out, double v);

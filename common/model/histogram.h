@@ -9,7 +9,10 @@
 #include "common/base/err.h"
 
 enum { HIST_CUSTOM_SCHEMA = -53, HIST_SCHEMA_MIN = -4, HIST_SCHEMA_MAX = 8 };
-enum { HIST_BUCKETS_MAX = 65536, HIST_SPANS_MAX = 65536 };
+enum { HIST_SCHEMA_WIRE_MAX = 52 }; /* schemas 9..52 are accepted on the wire and reduced to 8, see histogram_reduce() */
+enum { HIST_BUCKETS_MAX = 65536, HIST_SPANS_MAX = 65536, HIST_CUSTOM_MAX = 65536 };
+/* Bucket indexes of a valid histogram lie in [-HIST_INDEX_MAX, HIST_INDEX_MAX]; doubles need less than 2^19 at schema 8. */
+enum { HIST_INDEX_MAX = 1 << 24 };
 enum hist_hint { HIST_HINT_UNKNOWN = 0, HIST_HINT_RESET = 1, HIST_HINT_NOT_RESET = 2, HIST_HINT_GAUGE = 3 };
 
 struct hist_span {
@@ -40,11 +43,14 @@ struct histogram {
     uint32_t custom_count;
 };
 
-/* 0, or RC_INVALID with a reason as Prometheus words it (conformance/remote-write.md section 6). */
+/* 0, or RC_INVALID with a reason as Prometheus words it (conformance/remote-write.md section 6). Schemas 9..52 are invalid here: the edge
+ * reduces them first. Reads no bucket past bucket_count, whatever the spans say. */
 int histogram_validate(const struct histogram *h, struct err *err);
-/* Canonical bytes: equal histograms (bit for bit, spans as given) have equal bytes. One version byte first. */
+/* Canonical bytes: equal histograms (bit for bit, spans as given) have equal bytes. One version byte first; layout in
+ * histogram_codec.c. h keeps the HIST_*_MAX ceilings. */
 void histogram_encode(struct buf *out, const struct histogram *h);
-/* Arrays come from the arena. Bounded by HIST_*_MAX and by the input; RC_CORRUPT on anything else. */
+/* Arrays come from the arena. Bounded by HIST_*_MAX and by the input; RC_CORRUPT on anything else, RC_NOMEM over budget. What it returns is safe
+ * to walk and re-encodes to the same bytes, but need not pass histogram_validate() (results of queries may be negative). */
 int histogram_decode(struct rd *r, struct arena *a, struct histogram *ret, struct err *err);
 bool histogram_eq(const struct histogram *a, const struct histogram *b); /* by canonical bytes */
 /* XXH3-128, seed 0, of the canonical bytes; its hi word is the value word of sample_hash(). */
@@ -55,3 +61,29 @@ static inline bool histogram_is_stale(const struct histogram *h)
 }
 /* Deep copy into the arena; false over budget. */
 bool histogram_dup(struct arena *a, const struct histogram *h, struct histogram *ret);
+
+/* Walks the buckets of one side in ascending (next) or descending (prev) order of index, empty ones included:
+ * w.at is the position in side.i or side.f, w.index the bucket's index. Never leaves [0, bucket_count). */
+struct hist_walk {
+    const struct hist_side *side;
+    uint32_t span, in_span, at;
+    int64_t index; /* 64 bits: spans that were never validated must not overflow it */
+    bool started;
+};
+void hist_walk_init(struct hist_walk *w, const struct hist_side *side);      /* for next */
+void hist_walk_init_back(struct hist_walk *w, const struct hist_side *side); /* for prev */
+bool hist_walk_next(struct hist_walk *w);
+bool hist_walk_prev(struct hist_walk *w);
+
+/* Cuts empty buckets off the ends of spans, cuts runs of more than max_empty of them out, and joins spans that are at most max_empty apart.
+ * Integer and float alike. Arrays come from the arena (custom bounds are borrowed from h); false over budget or when the
+ * joined buckets would pass HIST_BUCKETS_MAX. ret may be h. */
+bool histogram_compact(struct arena *a, const struct histogram *h, uint32_t max_empty, struct histogram *ret);
+/* Lower resolution: merges buckets to the exponential schema given, which must not be above h's. RC_NOMEM, or RC_INVALID when an index
+ * is out of range. Arrays come from the arena; ret may be h. */
+int histogram_reduce(struct arena *a, const struct histogram *h, int32_t schema, struct histogram *ret, struct err *err);
+/* Index of the bucket that bucket index of schema from falls into at schema to <= from. */
+static inline int64_t hist_index_reduce(int64_t index, int32_t from, int32_t to)
+{
+    return ((index - 1) >> (from - to)) + 1;
+}
