@@ -13,6 +13,8 @@
 #include "tsdb/store.h"
 
 enum { HEAD_SELECT_SLICE = 256, HEAD_SYMBOL_BYTES_MAX = 1 << 20 };
+#define HEAD_SERIES_MAX (1U << 31)
+enum { HEAD_EXEMPLARS_MAX = 1 << 24 };
 
 struct head;
 struct head_series;
@@ -25,6 +27,8 @@ void head_lock(struct head *h);
 void head_unlock(struct head *h);
 /* NULL when unknown. */
 struct head_series *head_find(struct head *h, struct str tenant, fingerprint fp);
+/* The same for a batch, several times faster when the series are not in the cache: use it before a batch is appended. */
+void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret);
 /* Labels are interned (copied). The caller has checked limits. RC_EXISTS never: same fp returns the existing one; RC_INVALID when its labels differ
  * (two label sets with one fingerprint: refused, never merged). */
 int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls, struct head_series **ret, struct err *err);
@@ -50,8 +54,18 @@ bool head_value_at(struct head *h, const struct head_series *s, int64_t t, doubl
 void head_replay(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st);
 void head_replay_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist, int64_t st);
 
-/* Exemplars: a bounded ring per tenant (max 0: off), deduplicated. Metadata: see head_metadata_*. */
+/* Exemplars: a ring per tenant of at most tenant_max (0: off), equal ones once, the oldest go first. Of a tenant without series: ignored.
+ * Metadata is not kept here: it belongs to metric families, not to series. */
 void head_exemplar_add(struct head *h, struct str tenant, fingerprint fp, int64_t t, double v, const struct labels *ls, size_t tenant_max);
+struct head_exemplar {
+    fingerprint fp;
+    const struct labels *series, *labels;
+    int64_t t;
+    double v;
+};
+/* In the order they came; only of series that are still in the head. Lock taken inside; fn runs without it, everything is borrowed. */
+int head_exemplar_select(struct head *h, const struct store_select *q, int (*fn)(void *arg, const struct head_exemplar *e), void *arg,
+                         struct err *err);
 
 /* --- counts, for limits and pages; lock taken inside --- */
 struct head_tenant_stats {

@@ -1,0 +1,211 @@
+/* Counts, walks and memory of a head. */
+#include "tsdb/head_priv.h"
+
+#include <stdlib.h>
+
+static struct head_tenant_stats stats_of(const struct tenant *tn, int64_t now_ms)
+{
+    struct head_tenant_stats st = {.series = tn->series, .samples = tn->samples};
+
+    for (size_t i = tn->active.n; i > 0 && tn->active.v[i - 1].start_ms + ACTIVE_BUCKET_MS > now_ms - ACTIVE_MS; i--)
+        st.active_series += tn->active.v[i - 1].series;
+    return st;
+}
+
+bool head_tenant_stats(struct head *h, struct str tenant, int64_t now_ms, struct head_tenant_stats *ret)
+{
+    uint32_t id;
+
+    lock_slice(h);
+    id = tenant_find(h, tenant);
+    if (id != ID_NONE)
+        *ret = stats_of(h->tenants.v[id], now_ms);
+    unlock_slice(h);
+    return id != ID_NONE;
+}
+
+uint64_t head_metric_series(struct head *h, struct str tenant, struct str metric_name)
+{
+    uint64_t n = 0;
+    uint32_t id, pair;
+
+    lock_slice(h);
+    id = tenant_find(h, tenant);
+    if (id != ID_NONE) {
+        pair = postings_pair_find(h->postings, id, STR(LABEL_METRIC_NAME), metric_name);
+        n = pair == ID_NONE ? 0 : postings_pair(h->postings, pair)->list.count;
+    }
+    unlock_slice(h);
+    return n;
+}
+
+void head_each_tenant(struct head *h, void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st), void *arg)
+{
+    struct head_tenant_stats st;
+    char *name;
+
+    for (size_t i = 0;; i++) {
+        lock_slice(h);
+        while (i < h->tenants.n && !h->tenants.v[i])
+            i++;
+        name = NULL;
+        if (i < h->tenants.n) {
+            st = stats_of(h->tenants.v[i], h->max_ms);
+            name = str_dupz(h->tenants.v[i]->name);
+        }
+        unlock_slice(h);
+        if (!name)
+            return;
+        fn(arg, str_of(name), &st);
+        free(name);
+    }
+}
+
+/* --- walks over all series, a slice at a time --- */
+struct walked {
+    struct str tenant;
+    fingerprint fp;
+    struct labels labels;
+};
+
+/* Copies up to HEAD_SELECT_SLICE series from *seq on; false when the arena is full. */
+static bool walk_slice(struct head *h, uint64_t *seq, struct arena *a, struct walked *out, size_t *ret_n)
+{
+    uint32_t at = ordinal_of_seq(h, *seq);
+    size_t n = 0;
+
+    for (; at < h->ordinals && n < HEAD_SELECT_SLICE; at++, n++) {
+        const struct head_series *s = series_at(h, h->by_ordinal[at]);
+
+        out[n].fp = s->fp;
+        out[n].tenant = arena_str(a, h->tenants.v[s->tenant]->name);
+        if (!out[n].tenant.p || !series_labels(h, s, a, &out[n].labels))
+            return false;
+        *seq = s->seq + 1;
+    }
+    *ret_n = n;
+    return true;
+}
+
+int head_each_series(struct head *h, int (*fn)(void *arg, struct str tenant, fingerprint fp, const struct labels *ls), void *arg)
+{
+    struct walked *slice = xmalloc(HEAD_SELECT_SLICE * sizeof *slice);
+    uint64_t seq = 0;
+    struct arena a;
+    size_t n;
+    int rc = 0;
+
+    arena_init(&a, SCRATCH_BYTES_MAX);
+    do {
+        n = 0;
+        lock_slice(h);
+        if (!walk_slice(h, &seq, &a, slice, &n))
+            rc = RC_NOMEM;
+        unlock_slice(h);
+        for (size_t i = 0; i < n && rc >= 0; i++)
+            rc = fn(arg, slice[i].tenant, slice[i].fp, &slice[i].labels);
+        arena_reset(&a);
+    } while (n > 0 && rc >= 0);
+    arena_fini(&a);
+    free(slice);
+    return MIN(rc, 0);
+}
+
+/* Calls fn for every series under the lock, a slice at a time. */
+static void walk_locked(struct head *h, void (*fn)(struct head *h, const struct head_series *s, void *arg), void *arg)
+{
+    uint64_t seq = 0;
+    bool more = true;
+
+    while (more) {
+        uint32_t at, end;
+
+        lock_slice(h);
+        at = ordinal_of_seq(h, seq);
+        end = MIN(h->ordinals, at + HEAD_SELECT_SLICE);
+        for (; at < end; at++) {
+            fn(h, series_at(h, h->by_ordinal[at]), arg);
+            seq = series_at(h, h->by_ordinal[at])->seq + 1;
+        }
+        more = end < h->ordinals;
+        unlock_slice(h);
+    }
+}
+
+static void min_of_series(struct head *h, const struct head_series *s, void *arg)
+{
+    int64_t *min = arg;
+
+    if (s->cur.count > 0)
+        *min = MIN(*min, s->cur.start + s->cur.mint_off);
+    for (const struct window *w = s->cur.next; w; w = w->next)
+        if (w->set == 0 || h->sets.v[w->set - 1].gen == 0)
+            *min = MIN(*min, w->start + w->mint_off);
+}
+
+int64_t head_min_ms(struct head *h)
+{
+    int64_t min = INT64_MAX;
+
+    walk_locked(h, min_of_series, &min);
+    return min;
+}
+
+int64_t head_max_ms(struct head *h)
+{
+    int64_t max;
+
+    lock_slice(h);
+    max = h->max_ms;
+    unlock_slice(h);
+    return max;
+}
+
+/* --- memory --- */
+static void memory_of_series(struct head *h, const struct head_series *s, void *arg)
+{
+    struct head_memory *m = arg;
+
+    (void)h;
+    m->labels += (s->label_count * sizeof *s->pairs + 15) & ~(size_t)15;
+    if (s->open)
+        m->open_chunks += chunk_open_memory(s->open);
+    for (const struct blob *b = s->cur.blobs; b; b = b->next)
+        m->sealed_chunks += sizeof *b + b->n;
+    for (const struct window *w = s->cur.next; w; w = w->next) {
+        m->sealed_chunks += sizeof *w;
+        for (const struct blob *b = w->blobs; b; b = b->next)
+            m->sealed_chunks += sizeof *b + b->n;
+    }
+    if (!s->extra)
+        return;
+    m->open_chunks += s->extra->hists.cap * sizeof *s->extra->hists.v + s->extra->hists.bytes.cap;
+    m->ooo += sizeof *s->extra + s->extra->ooo_cap * sizeof *s->extra->ooo;
+    for (uint32_t i = 0; i < s->extra->ooo_n; i++)
+        m->ooo += s->extra->ooo[i].hist ? s->extra->ooo[i].hist_n : 0;
+}
+
+void head_memory(struct head *h, struct head_memory *ret)
+{
+    struct head_memory m = {0};
+
+    walk_locked(h, memory_of_series, &m);
+    lock_slice(h);
+    for (size_t i = 0; i < h->pages.n; i++)
+        m.series += h->pages.v[i] ? sizeof *h->pages.v[i] : 0;
+    m.series += idtab_memory(&h->by_fp) + h->ordinal_cap * sizeof *h->by_ordinal;
+    m.symbols = symbols_memory(h->syms);
+    m.postings = postings_memory(h->postings);
+    m.other = sizeof *h + h->scratch.used + h->encoded.cap + h->hist_bytes.cap;
+    for (size_t i = 0; i < h->tenants.n; i++) {
+        const struct tenant *tn = h->tenants.v[i];
+
+        if (!tn)
+            continue;
+        m.postings += tn->all.cap;
+        m.exemplars += exemplar_ring_memory(tn->exemplars);
+        m.other += sizeof *tn + tn->name.n + tn->active.cap * sizeof tn->active.v[0];
+    }
+    unlock_slice(h);
+    *ret = m;
+}
