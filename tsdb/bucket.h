@@ -27,6 +27,11 @@ struct bucket_ops {
 struct bucket {
     const struct bucket_ops *ops;
 };
+/* RC_INVALID names the name and the rule; also refuses names that look like a temporary file of bucket_fs. */
+int bucket_name_check(const char *name, struct err *err);
+enum { BUCKET_NAME_BYTES_MAX = 1024, BUCKET_DEPTH_MAX = 16, BUCKET_TEMP_AGE_S = 24 * 3600 };
+/* A directory. put, put_file and create write a temporary name beside the object (NAME.tmp-<16 hex>), sync it, then rename or link it and sync every
+ * directory up to the top. Temporary files that a crash left are removed by list() once they are BUCKET_TEMP_AGE_S old. */
 int bucket_fs_new(const char *dir, struct bucket **ret, struct err *err);
 static inline void bucket_free(struct bucket *b)
 {
