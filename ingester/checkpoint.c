@@ -8,19 +8,21 @@ struct collector {
     struct ingester *with;
     wal_emit_fn *emit;
     void *emit_arg;
-    struct buf record;
-    struct buf tenant;
-    bool open;
+    struct err *err;
+    struct buf front, rows, tenant;
+    size_t n;
 };
 
-static int collector_flush(struct collector *c)
+static int emit_list(struct collector *c, enum wal_type type)
 {
-    int rc = 0;
-
-    if (c->open)
-        rc = buf_ok(&c->record) ? c->emit(c->emit_arg, WAL_SERIES, buf_view(&c->record)) : RC_NOMEM;
-    c->open = false;
-    return rc;
+    buf_clear(&c->front);
+    wal_list_begin(&c->front, buf_view(&c->tenant), c->n);
+    buf_str(&c->front, buf_view(&c->rows));
+    c->n = 0;
+    if (!buf_ok(&c->front) || !buf_ok(&c->rows))
+        return err_set(c->err, RC_NOMEM, "no memory for a checkpoint record");
+    buf_clear(&c->rows);
+    return c->emit(c->emit_arg, type, buf_view(&c->front), c->err);
 }
 
 static int collect_series(void *arg, struct str tenant, fingerprint fp, const struct labels *ls)
@@ -28,18 +30,16 @@ static int collect_series(void *arg, struct str tenant, fingerprint fp, const st
     struct collector *c = arg;
     int rc = 0;
 
-    if (c->open && (!str_eq(tenant, buf_view(&c->tenant)) || c->record.n > CHECKPOINT_RECORD_BYTES))
-        rc = collector_flush(c);
+    if (c->n && (!str_eq(tenant, buf_view(&c->tenant)) || c->rows.n > CHECKPOINT_RECORD_BYTES || c->n == WAL_ROWS_MAX))
+        rc = emit_list(c, WAL_SERIES);
     if (rc < 0)
         return rc;
-    if (!c->open) {
+    if (c->n == 0) {
         buf_clear(&c->tenant);
         buf_str(&c->tenant, tenant);
-        buf_clear(&c->record);
-        wal_series_begin(&c->record, tenant);
-        c->open = true;
     }
-    wal_series_add(&c->record, fp, ls);
+    wal_series_add(&c->rows, fp, ls);
+    c->n++;
     return 0;
 }
 
@@ -50,25 +50,30 @@ static int collect_metadata(struct collector *c)
 
     pthread_rwlock_rdlock(&c->with->tenants_lock);
     HASH_ITER(hh, c->with->tenants, t, tmp) {
-        buf_clear(&c->record);
-        wal_metadata_begin(&c->record, str_n(t->id, t->id_len));
-        if (rc == 0 && metadata_write(t->metadata, (struct str){0}, &c->record) > 0)
-            rc = buf_ok(&c->record) ? c->emit(c->emit_arg, WAL_METADATA, buf_view(&c->record)) : RC_NOMEM;
+        if (rc < 0)
+            break;
+        buf_clear(&c->tenant);
+        buf_str(&c->tenant, str_n(t->id, t->id_len));
+        buf_clear(&c->rows);
+        c->n = metadata_write(t->metadata, (struct str){0}, &c->rows);
+        if (c->n)
+            rc = emit_list(c, WAL_METADATA);
     }
     pthread_rwlock_unlock(&c->with->tenants_lock);
     return rc;
 }
 
-static int fill(void *arg, wal_emit_fn *emit, void *emit_arg)
+static int fill(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err)
 {
     struct collector *c = arg;
     int rc;
 
     c->emit = emit;
     c->emit_arg = emit_arg;
+    c->err = err;
     rc = head_each_series(shard_head(c->shard), collect_series, c);
-    if (rc == 0)
-        rc = collector_flush(c);
+    if (rc == 0 && c->n)
+        rc = emit_list(c, WAL_SERIES);
     if (rc == 0 && c->with)
         rc = collect_metadata(c);
     return rc;
@@ -79,10 +84,12 @@ int checkpoint_write(struct shard *s, struct ingester *with, int64_t older_than_
     struct collector c = {.shard = s, .with = with};
     int rc;
 
-    buf_init(&c.record, WAL_RECORD_BYTES_MAX / 2);
+    buf_init(&c.front, WAL_RECORD_BYTES_MAX);
+    buf_init(&c.rows, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&c.tenant, 4096);
     rc = wal_checkpoint(shard_wal(s), wal_segment(shard_wal(s)), older_than_ms, fill, &c, err);
-    buf_fini(&c.record);
+    buf_fini(&c.front);
+    buf_fini(&c.rows);
     buf_fini(&c.tenant);
     return rc;
 }

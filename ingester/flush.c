@@ -17,12 +17,11 @@ struct mark {
 
 static void mark_log(struct shard *s, const struct mark *m)
 {
-    struct buf record;
+    uint64_t value = m->type == WAL_SEAL ? (uint64_t)m->below_ms : m->type == WAL_PUBLISHED ? m->gen : (uint64_t)m->idle_before_ms;
+    uint8_t bytes[WAL_MARK_BYTES];
+    struct str part = wal_mark_encode(&(struct wal_mark){m->set, value}, bytes);
 
-    buf_init(&record, 256);
-    wal_mark_write(&record, &(struct wal_mark){m->set, m->gen, m->below_ms});
-    shard_log_buf(s, m->type, &record, INT64_MIN);
-    buf_fini(&record);
+    shard_log(s, m->type, &part, 1, INT64_MIN);
 }
 
 static void seal_run(void *arg, struct shard *s)
@@ -103,7 +102,9 @@ static int block_fill(struct ingester *in, uint64_t set, struct block_writer *w,
 
     for (uint32_t i = 0; i < in->shard_count && rc == 0; i++) {
         rc = head_flush_iter_new(shard_head(in->shards[i]), set, &sources[i].it, err);
-        if (rc == 0)
+        if (rc == RC_NOT_FOUND)
+            rc = 0; /* this shard's log ended before the seal: its samples go with a later set */
+        else if (rc == 0)
             rc = source_next(&sources[i], err);
     }
     while (rc == 0 && (src = smallest(sources, in->shard_count))) {

@@ -146,17 +146,6 @@ void ingester_handle(struct ingester *in, struct rpc_server *srv)
     rpc_server_handle_slow(srv, RPC_FLUSH, ingester_on_flush, in);
 }
 
-static int open_logs(struct ingester *in, struct err *err)
-{
-    int rc = 0;
-
-    for (uint32_t i = 0; i < in->shard_count && rc == 0; i++)
-        rc = shard_open_log(in->shards[i], err);
-    for (uint32_t i = 0; i < in->shard_count && rc == 0; i++)
-        shard_start(in->shards[i]);
-    return rc;
-}
-
 static int foreign_absorb(struct ingester *in, struct err *err)
 {
     int rc = ingester_flush_all(in, NULL, NULL, err);
@@ -169,8 +158,8 @@ static int come_up(struct ingester *in, struct err *err)
     int64_t start = clock_mono_ms(in->deps.clock);
     int rc = ingester_replay(in, err);
 
-    if (rc == 0)
-        rc = open_logs(in, err);
+    for (uint32_t i = 0; i < in->shard_count && rc == 0; i++)
+        shard_start(in->shards[i]);
     if (rc == 0 && in->foreign)
         rc = foreign_absorb(in, err);
     if (rc < 0)

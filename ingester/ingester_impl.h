@@ -91,7 +91,9 @@ uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf); /* live inge
 int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tenant **ret, struct err *err);
 void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_limits *ret);
 /* PUSH_ACCEPTED (and counted: ingester_series_undo takes it back) or a refusal with its text. */
-uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l, const struct labels *ls, struct err *err);
+uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_limits *l, const struct labels *ls, uint64_t metric_series, struct err *err);
+/* Series with this metric name in all heads (their locks are taken). */
+uint64_t ingester_metric_series(struct ingester *in, const struct ingester_tenant *t, const struct labels *ls);
 void ingester_series_undo(struct ingester_tenant *t);
 void ingester_explain_sample(struct head *h, const struct head_series *hs, int64_t t, uint64_t vbits, enum append_verdict v,
                              const struct ingester_limits *l, char *out, size_t out_n);

@@ -20,6 +20,7 @@ struct push_series {
     fingerprint fp;
     struct labels labels;
     struct str refused;   /* text, when limits refuse it */
+    uint64_t metric_series; /* of its metric name, when that is limited */
     uint8_t verdict;
 };
 struct push_histogram {
@@ -150,7 +151,7 @@ static void create_series(struct push_call *c, struct shard *s, struct buf *new_
             ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
             continue;
         }
-        ps->verdict = ingester_judge_series(c->in, c->tenant, &c->limits, &ps->labels, &err);
+        ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, ps->metric_series, &err);
         if (ps->verdict != PUSH_ACCEPTED) {
             mutex_lock(&c->refusals_lock);
             ps->refused = arena_str(&c->arena, str_of(err.text));
@@ -269,7 +270,7 @@ static void judge_histograms(struct push_part *p, struct head *h, struct buf *lo
         if (v == APPEND_ACCEPTED) {
             j->accepted++;
             j->t_max = MAX(j->t_max, ph->t);
-            wal_histograms_add(log, ph->fp, ph->t, ph->st, &ph->h);
+            wal_histogram_add(log, ph->fp, ph->t, ph->st, &ph->h);
             ++*ret_logged;
         } else if (v != APPEND_DUPLICATE) {
             explain(c, h, hs, row, ph->t, 0, v);
@@ -349,7 +350,7 @@ static void take_exemplars(struct push_part *p, struct shard *s, struct buf *log
     while (push_exemplar_next(&r, &a, &fp, &t, &v, &ls, NULL) > 0) {
         if (ingester_shard(c->in, shard_of(c->in, fp)) == s && head_find(shard_head(s), c->view.header.tenant, fp)) {
             head_exemplar_add(shard_head(s), c->view.header.tenant, fp, t, v, &ls, c->limits.exemplars_max);
-            wal_exemplars_add(log, fp, t, v, &ls);
+            wal_exemplar_add(log, fp, t, v, &ls);
             ++*ret_logged;
         }
         arena_reset(&a);
@@ -359,15 +360,24 @@ static void take_exemplars(struct push_part *p, struct shard *s, struct buf *log
 
 static void take_metadata(struct push_call *c, struct shard *s)
 {
-    struct str parts[1] = {c->view.metadata};
-    struct buf record;
+    struct buf rows;
 
     ingester_metadata_add(c->in, c->tenant, c->view.metadata, &c->limits);
-    buf_init(&record, WAL_RECORD_BYTES_MAX / 2);
-    wal_metadata_begin(&record, c->view.header.tenant);
-    buf_str(&record, parts[0]);
-    shard_log_buf(s, WAL_METADATA, &record, INT64_MIN);
-    buf_fini(&record);
+    buf_init(&rows, c->view.metadata.n);
+    buf_str(&rows, c->view.metadata);
+    shard_log_list(s, WAL_METADATA, c->view.header.tenant, c->view.metadata_rows, &rows, INT64_MIN);
+    buf_fini(&rows);
+}
+
+/* Before the head is locked: counting takes the locks of all heads. */
+static void count_metrics(struct push_call *c, const struct shard *s)
+{
+    for (uint32_t i = 0; i < c->view.series_rows; i++) {
+        struct push_series *ps = &c->series[i];
+
+        if (ingester_shard(c->in, shard_of(c->in, ps->fp)) == s)
+            ps->metric_series = ingester_metric_series(c->in, c->tenant, &ps->labels);
+    }
 }
 
 static void part_run(struct shard_job *job, struct shard *s)
@@ -376,14 +386,14 @@ static void part_run(struct shard_job *job, struct shard *s)
     struct push_call *c = p->call;
     struct judged floats = {INT64_MIN, 0}, hists = {INT64_MIN, 0};
     struct buf series, histograms, exemplars;
+    struct str tenant = c->view.header.tenant;
     uint32_t new_series = 0, logged = 0, exemplars_logged = 0;
 
     buf_init(&series, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&histograms, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&exemplars, WAL_RECORD_BYTES_MAX / 2);
-    wal_series_begin(&series, c->view.header.tenant);
-    wal_histograms_begin(&histograms, c->view.header.tenant);
-    wal_exemplars_begin(&exemplars, c->view.header.tenant);
+    if (c->limits.metric_series_max)
+        count_metrics(c, s);
     head_lock(shard_head(s));
     if (c->view.series_rows)
         create_series(c, s, &series, &new_series);
@@ -391,15 +401,15 @@ static void part_run(struct shard_job *job, struct shard *s)
     if (p->histogram_count)
         judge_histograms(p, shard_head(s), &histograms, &logged, &hists);
     if (new_series)
-        shard_log_buf(s, WAL_SERIES, &series, INT64_MIN);
+        shard_log_list(s, WAL_SERIES, tenant, new_series, &series, INT64_MIN);
     if (floats.accepted)
         log_samples(p, s, floats.t_max);
     if (logged)
-        shard_log_buf(s, WAL_HISTOGRAMS, &histograms, hists.t_max);
+        shard_log_list(s, WAL_HISTOGRAMS, tenant, logged, &histograms, hists.t_max);
     if (c->view.exemplar_rows && c->limits.exemplars_max)
         take_exemplars(p, s, &exemplars, &exemplars_logged);
     if (exemplars_logged)
-        shard_log_buf(s, WAL_EXEMPLARS, &exemplars, INT64_MIN);
+        shard_log_list(s, WAL_EXEMPLARS, tenant, exemplars_logged, &exemplars, INT64_MIN);
     if (c->view.metadata_rows && p == &c->parts[0])
         take_metadata(c, s);
     head_unlock(shard_head(s));

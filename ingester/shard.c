@@ -252,9 +252,11 @@ int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), voi
     return rc;
 }
 
-int shard_open_log(struct shard *s, struct err *err)
+int shard_open_log(struct shard *s, const struct wal_replay_stats *found, struct err *err)
 {
-    return wal_open(s->dir, &s->wal, err);
+    struct wal_cfg cfg = {s->dir, s->cfg.number, found->head_id ? found->head_id : s->cfg.head_id};
+
+    return wal_open(&cfg, found, &s->wal, err);
 }
 
 void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms)
@@ -268,17 +270,22 @@ void shard_log(struct shard *s, enum wal_type type, const struct str *parts, siz
     s->unsynced = true;
 }
 
-void shard_log_buf(struct shard *s, enum wal_type type, const struct buf *record, int64_t t_max_ms)
+void shard_log_list(struct shard *s, enum wal_type type, struct str tenant, size_t n, const struct buf *rows, int64_t t_max_ms)
 {
-    struct str part = buf_view(record);
+    struct buf front;
     struct err err;
 
-    if (buf_ok(record)) {
-        shard_log(s, type, &part, 1, t_max_ms);
-        return;
+    buf_init(&front, 1024);
+    wal_list_begin(&front, tenant, n);
+    if (buf_ok(rows) && buf_ok(&front)) {
+        struct str parts[] = {buf_view(&front), buf_view(rows)};
+
+        shard_log(s, type, parts, ARRAY_LEN(parts), t_max_ms);
+    } else {
+        err_set(&err, RC_LIMIT, "a log record of %zu rows is larger than %zu bytes", n, rows->max);
+        shard_kill(s, &err);
     }
-    err_set(&err, RC_LIMIT, "a log record is larger than %zu bytes", record->max);
-    shard_kill(s, &err);
+    buf_fini(&front);
 }
 
 struct buf *shard_scratch(struct shard *s)

@@ -10,7 +10,7 @@
 #include "common/sys/thread.h"
 #include "common/wire/push.h"
 #include "tsdb/head.h"
-#include "tsdb/wal.h"
+#include "tsdb/wal_payload.h"
 
 #include <stdatomic.h>
 
@@ -34,7 +34,8 @@ struct shard_cfg {
 };
 /* Makes an empty head. Replay (replay.c) fills it, then shard_open_log opens the log for appending, then shard_start runs the thread. */
 int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err);
-int shard_open_log(struct shard *s, struct err *err);
+/* found: what replay of this shard's directory said. */
+int shard_open_log(struct shard *s, const struct wal_replay_stats *found, struct err *err);
 void shard_start(struct shard *s);
 /* Runs what is queued, syncs, stops the thread. */
 void shard_stop(struct shard *s);
@@ -55,5 +56,6 @@ size_t shard_queued(const struct shard *s);
 /* --- on the shard's thread --- */
 /* Appends a record; on failure the shard is dead (shard_kill). */
 void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms);
-void shard_log_buf(struct shard *s, enum wal_type type, const struct buf *record, int64_t t_max_ms);
+/* A list record (wal_payload.h) of n rows. */
+void shard_log_list(struct shard *s, enum wal_type type, struct str tenant, size_t n, const struct buf *rows, int64_t t_max_ms);
 struct buf *shard_scratch(struct shard *s);

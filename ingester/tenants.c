@@ -75,8 +75,17 @@ void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_
     };
 }
 
-uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l,
-                              const struct labels *ls, struct err *err)
+uint64_t ingester_metric_series(struct ingester *in, const struct ingester_tenant *t, const struct labels *ls)
+{
+    struct str name = labels_get(ls, STR(LABEL_METRIC_NAME));
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < in->shard_count && name.p; i++)
+        n += head_metric_series(shard_head(in->shards[i]), str_n(t->id, t->id_len), name);
+    return n;
+}
+
+uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_limits *l, const struct labels *ls, uint64_t metric_series, struct err *err)
 {
     struct str name = labels_get(ls, STR(LABEL_METRIC_NAME));
     uint64_t now = atomic_fetch_add(&t->series, 1) + 1;
@@ -87,19 +96,12 @@ uint8_t ingester_judge_series(struct ingester *in, struct ingester_tenant *t, co
                 (unsigned long long)l->series_limit);
         return PUSH_REFUSED + DISCARD_PER_USER_SERIES_LIMIT;
     }
-    if (l->metric_series_max && name.p) {
-        struct str tenant = str_n(t->id, t->id_len);
-        uint64_t n = 0;
-
-        for (uint32_t i = 0; i < in->shard_count; i++)
-            n += head_metric_series(shard_head(in->shards[i]), tenant, name);
-        if (n >= l->metric_series_max) {
-            ingester_series_undo(t);
-            err_set(err, RC_LIMIT, "per-metric series limit of %llu exceeded, please contact administrator to raise it "
-                    "(per_metric_series_limit, max_series_per_metric) metric: '%.*s'", (unsigned long long)l->metric_series_limit,
-                    (int)MIN(name.n, (size_t)200), name.p);
-            return PUSH_REFUSED + DISCARD_PER_METRIC_SERIES_LIMIT;
-        }
+    if (l->metric_series_max && metric_series >= l->metric_series_max) {
+        ingester_series_undo(t);
+        err_set(err, RC_LIMIT, "per-metric series limit of %llu exceeded, please contact administrator to raise it "
+                "(per_metric_series_limit, max_series_per_metric) metric: '%.*s'", (unsigned long long)l->metric_series_limit,
+                (int)MIN(name.n, (size_t)200), name.p ? name.p : "");
+        return PUSH_REFUSED + DISCARD_PER_METRIC_SERIES_LIMIT;
     }
     return PUSH_ACCEPTED;
 }
@@ -179,5 +181,5 @@ void ingester_recount_series(struct ingester *in)
         atomic_store(&t->series, 0);
     pthread_rwlock_unlock(&in->tenants_lock);
     for (uint32_t i = 0; i < in->shard_count; i++)
-        head_each_tenant(shard_head(in->shards[i]), clock_wall_ms(in->deps.clock), recount_one, in);
+        head_each_tenant(shard_head(in->shards[i]), recount_one, in);
 }

@@ -91,8 +91,12 @@ int head_label_values(struct head *h, const struct store_select *q, struct str n
 /* --- flush --- */
 /* Seals every window with start < below_ms that is not in a flush set yet into set id (owner thread, lock held by caller); returns the number of windows. */
 uint64_t head_seal(struct head *h, int64_t below_ms, uint64_t set_id);
-/* Series of a flush set in (tenant, labels) order, with data; any thread; takes the lock in slices. */
-int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg, struct err *err);
+/* Series of a flush set in (tenant, labels) order, with data; any thread; takes the lock in slices. RC_NOT_FOUND: no such set. next: 1 with a series, borrowed
+ * until the next call; 0 at the end. The set must not be dropped meanwhile. */
+struct head_flush_iter;
+int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter **ret, struct err *err);
+int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, const struct stored_series **ret, struct err *err);
+void head_flush_iter_free(struct head_flush_iter *it);
 /* The set's block is named by index generation gen from now on. */
 void head_published(struct head *h, uint64_t set_id, uint64_t gen);
 /* Frees the set's windows and remembers gen for RC_STALE; series without any window left and idle since idle_before_ms are removed with

@@ -295,49 +295,73 @@ static void flush_sort(struct flushing *f)
         qsort_r(f->series.v, f->series.n, sizeof *f->series.v, by_tenant_and_rank, f->rank);
 }
 
-typedef int flush_fn(void *arg, struct str tenant, const struct stored_series *s);
+struct head_flush_iter {
+    struct flushing f;
+    struct stored_series slice[HEAD_SELECT_SLICE];
+    struct arena arena;      /* of the slice */
+    size_t from, to, next;   /* slice is series[from, to), next to hand out */
+};
 
-static int flush_deliver(struct flushing *f, flush_fn *fn, void *arg, struct err *err)
+static int slice_copy(struct head_flush_iter *it, struct err *err)
 {
-    const struct window_filter filter = {.mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .set = f->set, .mode = STORE_DATA};
-    struct stored_series *slice = xmalloc(HEAD_SELECT_SLICE * sizeof *slice);
-    struct arena a;
+    const struct window_filter filter = {.mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .set = it->f.set, .mode = STORE_DATA};
     size_t bytes;
     int rc = 0;
 
-    arena_init(&a, SCRATCH_BYTES_MAX);
-    for (size_t from = 0, to; from < f->series.n && rc >= 0; from = to) {
-        to = MIN(from + HEAD_SELECT_SLICE, f->series.n);
-        arena_reset(&a);
-        lock_slice(f->h);
-        for (size_t i = from; i < to && rc >= 0; i++) {
-            rc = series_copy(f->h, f->series.v[i].s, &filter, &a, &slice[i - from], &bytes, err);
-            ASSERT(rc != 0);
-        }
-        unlock_slice(f->h);
-        for (size_t i = from; i < to && rc >= 0; i++)
-            rc = fn(arg, f->series.v[i].tenant, &slice[i - from]);
+    it->from = it->to;
+    it->to = MIN(it->from + HEAD_SELECT_SLICE, it->f.series.n);
+    arena_reset(&it->arena);
+    lock_slice(it->f.h);
+    for (size_t i = it->from; i < it->to && rc >= 0; i++) {
+        rc = series_copy(it->f.h, it->f.series.v[i].s, &filter, &it->arena, &it->slice[i - it->from], &bytes, err);
+        ASSERT(rc != 0);
     }
-    arena_fini(&a);
-    free(slice);
+    unlock_slice(it->f.h);
     return MIN(rc, 0);
 }
 
-int head_flush_each(struct head *h, uint64_t set_id, flush_fn *fn, void *arg, struct err *err)
+int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter **ret, struct err *err)
 {
-    struct flushing f = {.h = h};
-    int rc;
+    struct head_flush_iter *it;
+    uint32_t set;
 
     lock_slice(h);
-    f.set = set_find(h, set_id);
+    set = set_find(h, set_id);
     unlock_slice(h);
-    if (!f.set)
+    if (!set)
         return err_set(err, RC_NOT_FOUND, "flush set %lu is not there", (unsigned long)set_id);
-    flush_collect(&f);
-    flush_sort(&f);
-    rc = flush_deliver(&f, fn, arg, err);
-    vec_fini(&f.series);
-    vec_fini(&f.texts);
-    free(f.rank);
-    return rc;
+    it = xcalloc(1, sizeof *it);
+    it->f = (struct flushing){.h = h, .set = set};
+    arena_init(&it->arena, SCRATCH_BYTES_MAX);
+    flush_collect(&it->f);
+    flush_sort(&it->f);
+    *ret = it;
+    return 0;
+}
+
+int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, const struct stored_series **ret, struct err *err)
+{
+    if (it->next == it->f.series.n)
+        return 0;
+    if (it->next == it->to) {
+        int rc = slice_copy(it, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    *ret_tenant = it->f.series.v[it->next].tenant;
+    *ret = &it->slice[it->next - it->from];
+    it->next++;
+    return 1;
+}
+
+void head_flush_iter_free(struct head_flush_iter *it)
+{
+    if (!it)
+        return;
+    arena_fini(&it->arena);
+    vec_fini(&it->f.series);
+    vec_fini(&it->f.texts);
+    free(it->f.rank);
+    free(it);
 }
