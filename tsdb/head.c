@@ -298,7 +298,7 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
         return rc;
     id = series_id_new(h);
     s = series_at(h, id);
-    *s = (struct head_series){.fp = fp, .newest = INT64_MIN, .tenant = tenant_make(h, tenant), .seq = h->next_seq++ & ((1ULL << 48) - 1)};
+    *s = (struct head_series){.fp = fp, .newest = INT64_MIN, .tenant = tenant_make(h, tenant), .seq = h->next_seq++ & SEQ_MASK};
     s->label_count = (uint16_t)ls->n;
     s->pairs = xmalloc(ls->n * sizeof *s->pairs);
     tn = h->tenants.v[s->tenant];

@@ -97,6 +97,8 @@ struct head_flush_iter;
 int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter **ret, struct err *err);
 int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, const struct stored_series **ret, struct err *err);
 void head_flush_iter_free(struct head_flush_iter *it);
+/* The same as a loop; a negative return of fn stops and is passed on. */
+int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg, struct err *err);
 /* The set's block is named by index generation gen from now on. */
 void head_published(struct head *h, uint64_t set_id, uint64_t gen);
 /* Frees the set's windows and remembers gen for RC_STALE; series without any window left and idle since idle_before_ms are removed with

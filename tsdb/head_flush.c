@@ -365,3 +365,22 @@ void head_flush_iter_free(struct head_flush_iter *it)
     free(it->f.rank);
     free(it);
 }
+
+int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg,
+                    struct err *err)
+{
+    const struct stored_series *s;
+    struct head_flush_iter *it;
+    struct str tenant;
+    int rc = head_flush_iter_new(h, set_id, &it, err);
+
+    if (rc < 0)
+        return rc;
+    while ((rc = head_flush_iter_next(it, &tenant, &s, err)) > 0) {
+        rc = fn(arg, tenant, s);
+        if (rc < 0)
+            break;
+    }
+    head_flush_iter_free(it);
+    return rc;
+}

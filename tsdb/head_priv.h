@@ -80,6 +80,7 @@ struct head_series {
     uint64_t seq : 48;          /* order of creation, never used again; 0: the slot is free */
     uint64_t label_count : 16;
 };
+#define SEQ_MASK ((1ULL << 48) - 1)
 _Static_assert(LABELS_MAX < 1 << 16, "label_count holds it");
 
 /* Series in pages, so that an id finds its series without a cache miss and pointers never move; empty pages are freed. */

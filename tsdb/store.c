@@ -261,7 +261,7 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
     struct candidate *c = arena_array(a, n, sizeof *c);
     size_t *at = arena_zalloc(a, n * sizeof *at), total = 0;
     struct stored_window *windows;
-    int64_t start;
+    int64_t start = 0;
     int rc = 0;
 
     ASSERT(n > 0);
