@@ -1,4 +1,5 @@
-/* The canonical text of a tree: what Prometheus's String() gives. Recursion is bounded by PROMQL_HEIGHT_MAX, which the parser keeps.
+/* The canonical text of a tree: what Prometheus's String() gives, but for the few that would be read back as something else or
+ * not at all (see print_offset, print_duration, print_matchers). Recursion is bounded by PROMQL_HEIGHT_MAX, which the parser keeps.
  * A buffer that is full stops the walk: pretty.c asks in this way whether a part fits into a line. */
 #include "promql/print.h"
 #include "common/model/duration.h"
@@ -85,6 +86,8 @@ const char *dur_op_text(enum dur_op op)
 
 void print_duration(struct buf *out, const struct dur_expr *d)
 {
+    bool parens;
+
     if (!buf_ok(out))
         return;
     switch (d->op) {
@@ -110,8 +113,11 @@ void print_duration(struct buf *out, const struct dur_expr *d)
         buf_char(out, ')');
         break;
     default:
+        /* (-2) ^ 2 has lost its parentheses in the tree, and is not -(2 ^ 2). */
+        parens = d->op == DUR_POW && d->lhs->op == DUR_LITERAL && signbit(d->lhs->seconds);
+        buf_z(out, parens ? "(" : "");
         print_duration(out, d->lhs);
-        buf_printf(out, " %s ", dur_op_text(d->op));
+        buf_printf(out, "%s %s ", parens ? ")" : "", dur_op_text(d->op));
         print_duration(out, d->rhs);
         break;
     }
@@ -135,12 +141,25 @@ static void print_at(struct buf *out, enum at_kind at, int64_t ms)
     }
 }
 
+/* Whether offset would take only the first part of d: offset 5m * 2 is (offset 5m) * 2. Lost parentheses, as in (5m) * 2, lead there. */
+static bool stops_early(const struct dur_expr *d)
+{
+    if (d->op < DUR_ADD || d->op > DUR_POW)
+        return false;
+    while (d->op >= DUR_ADD && d->op <= DUR_POW)
+        d = d->lhs;
+    return d->op != DUR_PAREN && !(d->op == DUR_NEG && d->rhs->op == DUR_NEG);
+}
+
 static void print_offset(struct buf *out, int64_t ms, const struct dur_expr *expr)
 {
+    bool parens = expr && stops_early(expr);
+
     if (!expr && ms == 0)
         return;
-    buf_z(out, " offset ");
+    buf_z(out, parens ? " offset (" : " offset ");
     print_range(out, ms, expr);
+    buf_z(out, parens ? ")" : "");
 }
 
 /* --- selectors --- */
@@ -184,6 +203,8 @@ static void print_matchers(struct buf *out, const struct node *n)
     }
     if (count > 0)
         buf_char(out, '}');
+    else if (!n->selector.name.p)
+        buf_z(out, "{}"); /* in info() */
     buf_fini(&texts);
     free(spans);
     free(ends);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
 enum { FUZZ_ARENA_BYTES = 64 << 20, FUZZ_TEXT_BYTES = 16 << 20 };
 
 /* Text of a query, printed; false when it does not parse or its text is too long to be a query again. */

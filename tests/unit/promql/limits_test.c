@@ -211,7 +211,7 @@ TEST(durations_and_moments_follow_start_end_and_step)
         {"a[min_of(step(), 1m) + max_of(1, 2)]", 17000, 0, 0, NULL},
         {"a offset (7 % 4 - 1.5)", -1, 1500, 0, NULL},
         {"a offset (1 / 3)", -1, 333, 0, NULL},
-        {"a[step() - 15s]", 0, 0, 0, "2:12: duration must be greater than 0"},
+        {"a[step() - 15s]", 0, 0, 0, "2:14: duration must be greater than 0"},
         {"a[1m - 2m]", 0, 0, 0, "2:9: duration must be greater than 0"},
         {"a[1m / (1m - 60)]", 0, 0, 0, "2:15: division by zero"},
         {"a[1m % (1m - 60)]", 0, 0, 0, "2:15: modulo by zero"},
@@ -245,7 +245,7 @@ TEST(subqueries_resolve_range_step_and_offset)
 {
     struct parsed p;
 
-    parse_n(&p, STR("max_over_time(a[range():step() * 2] offset (step() + 1s) @ start())"));
+    parse_n(&p, STR("max_over_time(a[0s + range():step() * 2] offset (step() + 1s) @ start())"));
     CHECK_INT(p.rc, 0);
     CHECK_INT(promql_resolve(&p.ast, 10000, 60000, 15000, NULL), 0);
     CHECK(p.ast.root->call.args[0]->subquery.range_ms == 50000);
