@@ -100,10 +100,13 @@ static bool side_eq(const struct hist_side *a, const struct hist_side *b, enum e
 static bool hist_eq(const struct histogram *a, const struct histogram *b, enum equality how)
 {
     ASSERT(a->is_float && b->is_float);
-    return a->schema == b->schema && number_eq(a->count.f, b->count.f, how) && number_eq(a->sum, b->sum, how) &&
-           (!fhist_is_custom(a) || fhist_custom_eq(a->custom, a->custom_count, b->custom, b->custom_count)) &&
-           a->zero_threshold == b->zero_threshold && number_eq(a->zero_count.f, b->zero_count.f, how) &&
-           side_eq(&a->pos, &b->pos, how) && side_eq(&a->neg, &b->neg, how);
+    return a->schema == b->schema && number_eq(a->count.f, b->count.f, how) &&
+           number_eq(a->sum, b->sum, how) &&
+           (!fhist_is_custom(a) ||
+            fhist_custom_eq(a->custom, a->custom_count, b->custom, b->custom_count)) &&
+           a->zero_threshold == b->zero_threshold &&
+           number_eq(a->zero_count.f, b->zero_count.f, how) && side_eq(&a->pos, &b->pos, how) &&
+           side_eq(&a->neg, &b->neg, how);
 }
 
 bool fhist_eq(const struct histogram *a, const struct histogram *b)
@@ -118,7 +121,8 @@ bool fhist_eq_exact(const struct histogram *a, const struct histogram *b)
 
 /* --- counter resets --- */
 /* A bucket of prev, at h's resolution and outside h's zero bucket, that is lower or gone in h. */
-static bool side_reset(const struct histogram *h, const struct hist_side *now, const struct histogram *prev, const struct hist_side *before)
+static bool side_reset(const struct histogram *h, const struct hist_side *now,
+                       const struct histogram *prev, const struct hist_side *before)
 {
     struct fhist_stream x, y;
     double value = 0, old, comp;
@@ -137,11 +141,13 @@ static bool side_reset(const struct histogram *h, const struct hist_side *now, c
 }
 
 /* Count of everything up to and including bound, from where the walk stands. */
-static double custom_rollup(const struct histogram *h, struct hist_walk *w, bool *more, double bound)
+static double custom_rollup(const struct histogram *h, struct hist_walk *w, bool *more,
+                            double bound)
 {
     double total = 0;
 
-    for (; *more && fhist_bucket_of(h, false, w->index, 0).upper <= bound; *more = hist_walk_next(w))
+    for (; *more && fhist_bucket_of(h, false, w->index, 0).upper <= bound;
+         *more = hist_walk_next(w))
         total += h->pos.f[w->at];
     return total;
 }
@@ -161,7 +167,8 @@ static bool custom_reset(const struct histogram *h, const struct histogram *prev
         double now = i < h->custom_count ? h->custom[i] : INFINITY;
         double before = j < prev->custom_count ? prev->custom[j] : INFINITY;
 
-        if (now == before && custom_rollup(h, &x, &x_more, now) < custom_rollup(prev, &y, &y_more, now))
+        if (now == before &&
+            custom_rollup(h, &x, &x_more, now) < custom_rollup(prev, &y, &y_more, now))
             return true;
         i += !(now > before);
         j += !(now < before);
@@ -177,8 +184,11 @@ bool fhist_detect_reset(const struct histogram *h, const struct histogram *prev)
         return h->hint == HIST_HINT_RESET;
     if (h->count.f < prev->count.f || fhist_is_custom(h) != fhist_is_custom(prev))
         return true;
-    if (fhist_is_custom(h) && !fhist_custom_eq(h->custom, h->custom_count, prev->custom, prev->custom_count))
-        return custom_reset(h, prev);
+    if (fhist_is_custom(h)) {
+        if (!fhist_custom_eq(h->custom, h->custom_count, prev->custom, prev->custom_count))
+            return custom_reset(h, prev);
+        return side_reset(h, &h->pos, prev, &prev->pos);
+    }
     if (h->schema > prev->schema || h->zero_threshold < prev->zero_threshold)
         return true;
     /* A threshold inside a populated bucket of prev cannot have grown from it. */

@@ -101,7 +101,8 @@ static void cells_cut(struct fhist_cells *c, int32_t schema, double threshold)
 
     c->n = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (fhist_bound(schema, c->index[i] - 1) >= threshold && (c->value[i] != 0 || c->comp[i] != 0))
+        if (fhist_bound(schema, c->index[i] - 1) >= threshold &&
+            (c->value[i] != 0 || c->comp[i] != 0))
             cells_push(c, c->index[i], c->value[i], c->comp[i]);
 }
 
@@ -141,7 +142,8 @@ static void cells_add_in_place(struct fhist_cells *c, struct fhist_stream s, dou
 }
 
 /* dst becomes the union of c and the stream. */
-static void cells_merge(struct fhist_cells *dst, const struct fhist_cells *c, struct fhist_stream s, double sign)
+static void cells_merge(struct fhist_cells *dst, const struct fhist_cells *c, struct fhist_stream s,
+                        double sign)
 {
     double value, comp;
     uint32_t at = 0;
@@ -163,7 +165,8 @@ static void cells_merge(struct fhist_cells *dst, const struct fhist_cells *c, st
         cells_push(dst, c->index[at], c->value[at], c->comp[at]);
 }
 
-static bool side_add(struct arena *a, struct fhist_acc *acc, struct fhist_cells *c, struct fhist_stream s, double sign)
+static bool side_add(struct arena *a, struct fhist_acc *acc, struct fhist_cells *c,
+                     struct fhist_stream s, double sign)
 {
     uint32_t missing = cells_missing(c, s);
     struct fhist_cells old;
@@ -188,7 +191,8 @@ struct zero_side {
     struct hist_walk walk;
     uint32_t at;
 };
-static bool zero_side_next(struct zero_side *z, int64_t *ret_index, double *ret_value, double *ret_comp)
+static bool zero_side_next(struct zero_side *z, int64_t *ret_index, double *ret_value,
+                           double *ret_comp)
 {
     if (z->cells) {
         if (z->at == z->cells->n)
@@ -206,8 +210,10 @@ static bool zero_side_next(struct zero_side *z, int64_t *ret_index, double *ret_
     return true;
 }
 
-/* Adds the buckets that reach below *threshold; a populated one that it cuts raises it. Both sides are alike in absolute terms. */
-static void zero_take(struct zero_side z, int32_t schema, double *threshold, double *zero, double *comp, bool kahan)
+/* Adds the buckets that reach below *threshold; a populated one that it cuts raises it. Both sides
+ * are alike in absolute terms. */
+static void zero_take(struct zero_side z, int32_t schema, double *threshold, double *zero,
+                      double *comp, bool kahan)
 {
     double value, value_comp, limit = *threshold;
     int64_t index;
@@ -227,9 +233,10 @@ static void zero_take(struct zero_side z, int32_t schema, double *threshold, dou
     }
 }
 
-/* *zero and *comp: the zero count; grown to at least *threshold. Repeats when the negative side raises the threshold, since the positive side then
- * has more to give. */
-static void zero_grow(struct zero_side pos, struct zero_side neg, int32_t schema, double *threshold, double *zero, double *comp, bool kahan)
+/* *zero and *comp: the zero count; grown to at least *threshold. Repeats when the negative side
+ * raises the threshold, since the positive side then has more to give. */
+static void zero_grow(struct zero_side pos, struct zero_side neg, int32_t schema, double *threshold,
+                      double *zero, double *comp, bool kahan)
 {
     double start = *zero, start_comp = *comp, before;
 
@@ -265,7 +272,8 @@ static void acc_zero_grow(struct fhist_acc *acc, double threshold, bool kahan)
     cells_cut(&acc->neg, acc->schema, threshold);
 }
 
-/* Finds a threshold that cuts no populated bucket of either; returns y's zero count at it. Written with < and > so that NaN ends it. */
+/* Finds a threshold that cuts no populated bucket of either; returns y's zero count at it. Written
+ * with < and > so that NaN ends it. */
 static double zero_reconcile(struct fhist_acc *acc, const struct histogram *y, bool kahan)
 {
     double threshold = y->zero_threshold, zero = y->zero_count.f;
@@ -308,8 +316,10 @@ static void bounds_intersect(struct fhist_acc *acc, const struct histogram *y)
     acc->custom_count = n;
 }
 
-/* Index among bounds of the bucket that ends at the bound of index i in from, or beyond it. *at: search position, only grows. */
-static int32_t custom_map(const double *from, uint32_t from_n, int64_t i, const double *bounds, uint32_t n, uint32_t *at)
+/* Index among bounds of the bucket that ends at the bound of index i in from, or beyond it. *at:
+ * search position, only grows. */
+static int32_t custom_map(const double *from, uint32_t from_n, int64_t i, const double *bounds,
+                          uint32_t n, uint32_t *at)
 {
     if (i >= from_n)
         return (int32_t)n;
@@ -332,13 +342,15 @@ static void acc_map(struct fhist_acc *acc, const double *old, uint32_t old_n, bo
 
     acc->pos.n = 0;
     for (uint32_t i = 0; i < n; i++) {
-        int32_t index = custom_map(old, old_n, acc->pos.index[i], acc->custom, acc->custom_count, &at);
+        int32_t index =
+            custom_map(old, old_n, acc->pos.index[i], acc->custom, acc->custom_count, &at);
 
         custom_push(&acc->pos, index, acc->pos.value[i], acc->pos.comp[i], kahan);
     }
 }
 
-static bool side_map(struct arena *tmp, const struct fhist_acc *acc, const struct histogram *y, struct hist_side *ret)
+static bool side_map(struct arena *tmp, const struct fhist_acc *acc, const struct histogram *y,
+                     struct hist_side *ret)
 {
     struct hist_span *spans = arena_array(tmp, y->pos.bucket_count, sizeof *spans);
     double *counts = arena_array(tmp, y->pos.bucket_count, sizeof *counts);
@@ -350,7 +362,8 @@ static bool side_map(struct arena *tmp, const struct fhist_acc *acc, const struc
         return false;
     hist_walk_init(&w, &y->pos);
     while (hist_walk_next(&w)) {
-        int32_t index = custom_map(y->custom, y->custom_count, w.index, acc->custom, acc->custom_count, &at);
+        int32_t index =
+            custom_map(y->custom, y->custom_count, w.index, acc->custom, acc->custom_count, &at);
 
         if (n > 0 && index == end - 1) {
             counts[n - 1] += y->pos.f[w.at];
@@ -364,8 +377,10 @@ static bool side_map(struct arena *tmp, const struct fhist_acc *acc, const struc
     return true;
 }
 
-/* Both are mapped to the bounds they share: the accumulator in place, y into a scratch side, which is then added. */
-static bool custom_reconcile(struct arena *a, struct fhist_acc *acc, const struct histogram *y, double sign, bool kahan)
+/* Both are mapped to the bounds they share: the accumulator in place, y into a scratch side, which
+ * is then added. */
+static bool custom_reconcile(struct arena *a, struct fhist_acc *acc, const struct histogram *y,
+                             double sign, bool kahan)
 {
     uint32_t old_n = acc->custom_count;
     struct histogram mapped = *y;
@@ -411,7 +426,8 @@ bool fhist_acc_copy(struct arena *a, struct fhist_acc *acc, const struct fhist_a
     *acc = *from;
     acc->pos = acc->neg = acc->spare = (struct fhist_cells){0};
     acc->custom = arena_dup(a, from->custom, from->custom_count * sizeof *from->custom);
-    return acc->custom && cells_copy(a, &acc->pos, &from->pos) && cells_copy(a, &acc->neg, &from->neg);
+    return acc->custom && cells_copy(a, &acc->pos, &from->pos) &&
+           cells_copy(a, &acc->neg, &from->neg);
 }
 
 static void hint_combine(struct fhist_acc *acc, uint8_t hint, unsigned *notes)
@@ -429,7 +445,8 @@ static void hint_combine(struct fhist_acc *acc, uint8_t hint, unsigned *notes)
         *notes |= FHIST_NOTE_RESET_COLLISION;
 }
 
-static bool acc_add_exponential(struct arena *a, struct fhist_acc *acc, const struct histogram *y, double sign, bool kahan)
+static bool acc_add_exponential(struct arena *a, struct fhist_acc *acc, const struct histogram *y,
+                                double sign, bool kahan)
 {
     struct fhist_stream pos, neg;
 
@@ -444,7 +461,8 @@ static bool acc_add_exponential(struct arena *a, struct fhist_acc *acc, const st
     return side_add(a, acc, &acc->pos, pos, sign) && side_add(a, acc, &acc->neg, neg, sign);
 }
 
-static bool acc_add_custom(struct arena *a, struct fhist_acc *acc, const struct histogram *y, double sign, bool kahan, unsigned *notes)
+static bool acc_add_custom(struct arena *a, struct fhist_acc *acc, const struct histogram *y,
+                           double sign, bool kahan, unsigned *notes)
 {
     struct fhist_stream s;
 
@@ -457,7 +475,8 @@ static bool acc_add_custom(struct arena *a, struct fhist_acc *acc, const struct 
     return custom_reconcile(a, acc, y, sign, kahan);
 }
 
-int fhist_acc_add(struct arena *a, struct fhist_acc *acc, const struct histogram *y, enum fhist_op op, unsigned *notes)
+int fhist_acc_add(struct arena *a, struct fhist_acc *acc, const struct histogram *y,
+                  enum fhist_op op, unsigned *notes)
 {
     double sign = op == FHIST_MINUS ? -1 : 1;
     bool kahan = op == FHIST_PLUS_KAHAN, ok;

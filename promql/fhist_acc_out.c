@@ -1,12 +1,15 @@
-/* Scaling accumulators and turning them into histograms; and the stream that additions read their right side from. */
+/* Scaling accumulators and turning them into histograms; and the stream that additions read their
+ * right side from. */
 #include "promql/fhist_work.h"
 
 #include <math.h>
 
-void fhist_stream_init(struct fhist_stream *s, const struct histogram *h, const struct hist_side *side, int32_t to, double threshold, bool kahan)
+void fhist_stream_init(struct fhist_stream *s, const struct histogram *h,
+                       const struct hist_side *side, int32_t to, double threshold, bool kahan)
 {
     ASSERT(to <= h->schema && (fhist_is_custom(h) ? to == h->schema : to >= HIST_SCHEMA_MIN));
-    *s = (struct fhist_stream){.h = h, .to = to, .threshold = threshold, .kahan = kahan, .below = !fhist_is_custom(h)};
+    *s = (struct fhist_stream){
+        .h = h, .to = to, .threshold = threshold, .kahan = kahan, .below = !fhist_is_custom(h)};
     hist_walk_init(&s->walk, side);
     s->more = hist_walk_next(&s->walk);
 }
@@ -16,7 +19,8 @@ static int32_t stream_index(const struct fhist_stream *s)
     return (int32_t)hist_index_reduce(s->walk.index, s->h->schema, s->to);
 }
 
-bool fhist_stream_next(struct fhist_stream *s, int32_t *ret_index, double *ret_value, double *ret_comp)
+bool fhist_stream_next(struct fhist_stream *s, int32_t *ret_index, double *ret_value,
+                       double *ret_comp)
 {
     while (s->more) {
         int32_t index = stream_index(s);
@@ -80,7 +84,8 @@ static bool cells_overflowed(const struct fhist_cells *c)
 
 bool fhist_acc_overflowed(const struct fhist_acc *acc)
 {
-    return isinf(acc->count) || isinf(acc->sum) || isinf(acc->zero) || cells_overflowed(&acc->pos) || cells_overflowed(&acc->neg);
+    return isinf(acc->count) || isinf(acc->sum) || isinf(acc->zero) ||
+           cells_overflowed(&acc->pos) || cells_overflowed(&acc->neg);
 }
 
 static double cell_result(const struct fhist_cells *c, uint32_t i, double divisor)
@@ -88,7 +93,8 @@ static double cell_result(const struct fhist_cells *c, uint32_t i, double diviso
     return c->value[i] / divisor + c->comp[i] / divisor;
 }
 
-static bool side_result(struct arena *a, const struct fhist_cells *c, double divisor, struct hist_side *ret)
+static bool side_result(struct arena *a, const struct fhist_cells *c, double divisor,
+                        struct hist_side *ret)
 {
     uint32_t spans = 0, buckets = 0, span = 0, bucket = 0;
     int64_t end = INT64_MIN;

@@ -6,8 +6,8 @@
 /* Accumulators hold 20 bytes a bucket, twice over for merging, with room to double. */
 enum { SCRATCH_BYTES_MAX = 16 << 20 };
 
-static int binary(struct arena *a, const struct histogram *x, const struct histogram *y, enum fhist_op op, struct histogram **ret,
-                  unsigned *notes)
+static int binary(struct arena *a, const struct histogram *x, const struct histogram *y,
+                  enum fhist_op op, struct histogram **ret, unsigned *notes)
 {
     struct histogram *out;
     struct fhist_acc acc;
@@ -27,12 +27,14 @@ static int binary(struct arena *a, const struct histogram *x, const struct histo
     return rc;
 }
 
-int fhist_add(struct arena *a, const struct histogram *x, const struct histogram *y, struct histogram **ret, unsigned *notes)
+int fhist_add(struct arena *a, const struct histogram *x, const struct histogram *y,
+              struct histogram **ret, unsigned *notes)
 {
     return binary(a, x, y, FHIST_PLUS, ret, notes);
 }
 
-int fhist_sub(struct arena *a, const struct histogram *x, const struct histogram *y, struct histogram **ret, unsigned *notes)
+int fhist_sub(struct arena *a, const struct histogram *x, const struct histogram *y,
+              struct histogram **ret, unsigned *notes)
 {
     return binary(a, x, y, FHIST_MINUS, ret, notes);
 }
@@ -70,7 +72,8 @@ static struct histogram *scale(struct arena *a, const struct histogram *h, doubl
         all.pos = all.neg = (struct hist_side){0};
     all.custom = arena_dup(a, h->custom, h->custom_count * sizeof *h->custom);
     arena_init(&tmp, SCRATCH_BYTES_MAX);
-    ok = out && all.custom && side_scale(&tmp, &all.pos, k, divide) && side_scale(&tmp, &all.neg, k, divide) && histogram_compact(a, &all, 0, out);
+    ok = out && all.custom && side_scale(&tmp, &all.pos, k, divide) &&
+         side_scale(&tmp, &all.neg, k, divide) && histogram_compact(a, &all, 0, out);
     arena_fini(&tmp);
     return ok ? out : NULL;
 }
@@ -142,7 +145,8 @@ static int sum_overflows(const struct fhist_sum *s, const struct histogram *x, b
 }
 
 /* mean(n) = mean(n-1) * (n-1)/n + x/n, compensated. */
-static int mean_add_incremental(struct arena *a, struct fhist_mean *m, const struct histogram *x, unsigned *notes)
+static int mean_add_incremental(struct arena *a, struct fhist_mean *m, const struct histogram *x,
+                                unsigned *notes)
 {
     struct histogram *part;
     struct arena tmp;
@@ -160,7 +164,8 @@ static int mean_add_incremental(struct arena *a, struct fhist_mean *m, const str
     return rc;
 }
 
-int fhist_mean_add(struct arena *a, struct fhist_mean *m, const struct histogram *x, unsigned *notes)
+int fhist_mean_add(struct arena *a, struct fhist_mean *m, const struct histogram *x,
+                   unsigned *notes)
 {
     int rc = 0;
 
@@ -174,7 +179,8 @@ int fhist_mean_add(struct arena *a, struct fhist_mean *m, const struct histogram
         m->magnitude = magnitude(x);
     }
     if (rc == 0)
-        rc = m->incremental ? mean_add_incremental(a, m, x, notes) : fhist_sum_add(a, &m->sum, x, notes);
+        rc = m->incremental ? mean_add_incremental(a, m, x, notes)
+                            : fhist_sum_add(a, &m->sum, x, notes);
     if (rc == 0)
         m->n++;
     return rc;

@@ -5,8 +5,9 @@
 
 enum { ROOTS = HIST_SCHEMA_MAX };
 
-/* roots[i] = 2^(1/2^(i+1)) by repeated square roots; the first is 2/sqrt(2), one unit in the last place below sqrt(2). A bound is the product of
- * those its index names, largest first: thus every bound has the very bits that Prometheus shows. */
+/* roots[i] = 2^(1/2^(i+1)) by repeated square roots; the first is 2/sqrt(2), one unit in the last
+ * place below sqrt(2). A bound is the product of those its index names, largest first: thus every
+ * bound has the very bits that Prometheus shows. */
 static const double roots[ROOTS] = {
     0x1.6a09e667f3bccp+0, 0x1.306fe0a31b715p+0, 0x1.172b83c7d517bp+0, 0x1.0b5586cf9890fp+0,
     0x1.059b0d3158574p+0, 0x1.02c9a3e778061p+0, 0x1.0163da9fb3335p+0, 0x1.00b1afa5abcbfp+0,
@@ -39,7 +40,8 @@ static double custom_bound(const struct histogram *h, int64_t index)
     return index < h->custom_count ? h->custom[index] : INFINITY;
 }
 
-struct fhist_bucket fhist_bucket_of(const struct histogram *h, bool negative, int64_t index, double count)
+struct fhist_bucket fhist_bucket_of(const struct histogram *h, bool negative, int64_t index,
+                                    double count)
 {
     struct fhist_bucket b = {.count = count, .index = (int32_t)index};
 
@@ -63,7 +65,8 @@ struct fhist_bucket fhist_bucket_of(const struct histogram *h, bool negative, in
     return b;
 }
 
-/* Stages in the order of iteration: one side outwards in, the zero bucket, the other side inwards out. */
+/* Stages in the order of iteration: one side outwards in, the zero bucket, the other side inwards
+ * out. */
 enum { STAGE_FIRST, STAGE_ZERO, STAGE_LAST, STAGE_END };
 
 static void iter_init(struct fhist_iter *it, const struct histogram *h, bool descending)
@@ -102,7 +105,8 @@ bool fhist_iter_next(struct fhist_iter *it, struct fhist_bucket *ret)
         it->stage = STAGE_LAST;
         hist_walk_init(&it->walk, it->descending ? &h->neg : &h->pos);
         if (h->zero_count.f > 0 && !fhist_is_custom(h)) {
-            *ret = (struct fhist_bucket){-h->zero_threshold, h->zero_threshold, h->zero_count.f, true, true, 0};
+            *ret = (struct fhist_bucket){
+                -h->zero_threshold, h->zero_threshold, h->zero_count.f, true, true, 0};
             return true;
         }
         return fhist_iter_next(it, ret);

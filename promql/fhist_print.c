@@ -13,7 +13,8 @@ static void put_bucket(struct buf *out, const struct fhist_bucket *b)
     float_print_g(out, b->count);
 }
 
-static void put_walked(struct buf *out, const struct histogram *h, bool negative, const struct hist_walk *w)
+static void put_walked(struct buf *out, const struct histogram *h, bool negative,
+                       const struct hist_walk *w)
 {
     struct fhist_bucket b = fhist_bucket_of(h, negative, w->index, w->side->f[w->at]);
 
@@ -23,7 +24,8 @@ static void put_walked(struct buf *out, const struct histogram *h, bool negative
 /* Bounds as they are, also where they reach into the zero bucket. */
 void fhist_print(struct buf *out, const struct histogram *h)
 {
-    struct fhist_bucket zero = {-h->zero_threshold, h->zero_threshold, h->zero_count.f, true, true, 0};
+    struct fhist_bucket zero = {
+        -h->zero_threshold, h->zero_threshold, h->zero_count.f, true, true, 0};
     struct hist_walk w;
 
     ASSERT(h->is_float);
@@ -50,7 +52,8 @@ static void put_quoted(struct buf *out, const char *before, double v)
 
 void fhist_print_json(struct buf *out, const struct histogram *h)
 {
-    static const char rules[2][2] = {{'2', '0'}, {'1', '3'}}; /* [lower inclusive][upper inclusive] */
+    static const char rules[2][2] = {{'2', '0'},
+                                     {'1', '3'}}; /* [lower inclusive][upper inclusive] */
     const char *before = ",\"buckets\":[[";
     struct fhist_bucket b;
     struct fhist_iter it;

@@ -17,7 +17,8 @@ static void zero_bucket_lean(const struct histogram *h, struct fhist_bucket *b)
         b->upper = 0;
 }
 
-/* The value at fraction of the way through an exponential bucket: linear between the logarithms of its bounds. */
+/* The value at fraction of the way through an exponential bucket: linear between the logarithms of
+ * its bounds. */
 static double exponential_at(const struct fhist_bucket *b, double fraction)
 {
     double lower = log2(fabs(b->lower)), upper = log2(fabs(b->upper));
@@ -27,7 +28,8 @@ static double exponential_at(const struct fhist_bucket *b, double fraction)
     return -exp2(upper + (lower - upper) * (1 - fraction));
 }
 
-/* Observations in no bucket are NaN ones (which make the sum NaN too); total: those found so far. */
+/* Observations in no bucket are NaN ones (which make the sum NaN too); total: those found so far.
+ */
 static bool nan_observed(const struct histogram *h, struct fhist_iter *it, double total)
 {
     struct fhist_bucket b;
@@ -37,7 +39,8 @@ static bool nan_observed(const struct histogram *h, struct fhist_iter *it, doubl
     return total < h->count.f;
 }
 
-/* A custom bucket with an infinite bound gives its other bound, except that values start at 0 when that bound is positive. */
+/* A custom bucket with an infinite bound gives its other bound, except that values start at 0 when
+ * that bound is positive. */
 static bool custom_edge(const struct histogram *h, struct fhist_bucket *b, double *ret)
 {
     if (!fhist_is_custom(h))

@@ -1,5 +1,6 @@
 /* The {{...}} literals of test scripts. Keys, all optional, each at most once, in any order:
- *   schema sum count z_bucket z_bucket_w buckets offset n_buckets n_offset custom_values counter_reset_hint */
+ *   schema sum count z_bucket z_bucket_w buckets offset n_buckets n_offset custom_values
+ * counter_reset_hint */
 #include "common/model/duration.h"
 #include "promql/fhist_work.h"
 
@@ -21,11 +22,16 @@ enum text_key {
     KEYS
 };
 static const char *const keys[KEYS] = {
-    [KEY_SCHEMA] = "schema",           [KEY_SUM] = "sum",
-    [KEY_COUNT] = "count",             [KEY_ZERO] = "z_bucket",
-    [KEY_ZERO_WIDTH] = "z_bucket_w",   [KEY_BUCKETS] = "buckets",
-    [KEY_OFFSET] = "offset",           [KEY_NEG_BUCKETS] = "n_buckets",
-    [KEY_NEG_OFFSET] = "n_offset",     [KEY_CUSTOM] = "custom_values",
+    [KEY_SCHEMA] = "schema",
+    [KEY_SUM] = "sum",
+    [KEY_COUNT] = "count",
+    [KEY_ZERO] = "z_bucket",
+    [KEY_ZERO_WIDTH] = "z_bucket_w",
+    [KEY_BUCKETS] = "buckets",
+    [KEY_OFFSET] = "offset",
+    [KEY_NEG_BUCKETS] = "n_buckets",
+    [KEY_NEG_OFFSET] = "n_offset",
+    [KEY_CUSTOM] = "custom_values",
     [KEY_HINT] = "counter_reset_hint",
 };
 static const char *const hints[] = {
@@ -86,11 +92,12 @@ static int number_take(struct text *t, double *ret, struct err *err)
     }
     for (size_t i = 0; i < word.n; i++) {
         char c = word.p[i];
-        bool between = i > 0 && i + 1 < word.n && word.p[i - 1] >= '0' && word.p[i - 1] <= '9' && word.p[i + 1] >= '0' &&
-                       word.p[i + 1] <= '9';
+        bool between = i > 0 && i + 1 < word.n && word.p[i - 1] >= '0' && word.p[i - 1] <= '9' &&
+                       word.p[i + 1] >= '0' && word.p[i + 1] <= '9';
 
         if ((c == '_' && !between) || !c || !strchr("0123456789.eE+-_", c) || n == sizeof plain)
-            return err_set(err, RC_INVALID, "histogram description: not a number: \"%.*s\"", (int)MIN(word.n, (size_t)64), word.p);
+            return err_set(err, RC_INVALID, "histogram description: not a number: \"%.*s\"",
+                           (int)MIN(word.n, (size_t)64), word.p);
         if (c != '_')
             plain[n++] = c;
     }
@@ -105,7 +112,9 @@ static int integer_take(struct text *t, int32_t limit, int32_t *ret, struct err 
     if (rc < 0)
         return rc;
     if (!(fabs(v) <= limit) || v != trunc(v))
-        return err_set(err, RC_INVALID, "histogram description: %g is not an integer between -%d and %d", v, limit, limit);
+        return err_set(err, RC_INVALID,
+                       "histogram description: %g is not an integer between -%d and %d", v, limit,
+                       limit);
     *ret = (int32_t)v;
     return 0;
 }
@@ -122,7 +131,8 @@ static int list_take(struct text *t, double **ret, uint32_t *ret_n, struct err *
     for (size_t i = 1; i < end; i++)
         cap += is_space(t->rest.p[i]);
     if (cap > HIST_BUCKETS_MAX)
-        return err_set(err, RC_INVALID, "histogram description: more than %d numbers", HIST_BUCKETS_MAX);
+        return err_set(err, RC_INVALID, "histogram description: more than %d numbers",
+                       HIST_BUCKETS_MAX);
     v = arena_array(t->arena, cap, sizeof *v);
     if (!v)
         return err_set(err, RC_NOMEM, "histogram description: no memory");
@@ -142,7 +152,8 @@ static int list_take(struct text *t, double **ret, uint32_t *ret_n, struct err *
     return 0;
 }
 
-static int buckets_take(struct text *t, struct hist_side *side, struct hist_span *span, struct err *err)
+static int buckets_take(struct text *t, struct hist_side *side, struct hist_span *span,
+                        struct err *err)
 {
     uint32_t n;
     double *v;
@@ -174,7 +185,8 @@ static int hint_take(struct text *t, struct err *err)
             t->h->hint = (uint8_t)i;
             return 0;
         }
-    return err_set(err, RC_INVALID, "histogram description: bad counter reset hint \"%.*s\"", (int)MIN(word.n, (size_t)64), word.p);
+    return err_set(err, RC_INVALID, "histogram description: bad counter reset hint \"%.*s\"",
+                   (int)MIN(word.n, (size_t)64), word.p);
 }
 
 static int schema_take(struct text *t, struct err *err)
@@ -183,7 +195,8 @@ static int schema_take(struct text *t, struct err *err)
 
     if (rc < 0)
         return rc;
-    if (t->h->schema != HIST_CUSTOM_SCHEMA && (t->h->schema < HIST_SCHEMA_MIN || t->h->schema > HIST_SCHEMA_MAX))
+    if (t->h->schema != HIST_CUSTOM_SCHEMA &&
+        (t->h->schema < HIST_SCHEMA_MIN || t->h->schema > HIST_SCHEMA_MAX))
         return err_set(err, RC_INVALID, "histogram description: bad schema %d", t->h->schema);
     return 0;
 }
@@ -229,7 +242,8 @@ static int pair_take(struct text *t, struct err *err)
     while (key < KEYS && !str_eqz(word, keys[key]))
         key++;
     if (key == KEYS)
-        return err_set(err, RC_INVALID, "histogram description: bad key \"%.*s\"", (int)MIN(word.n, (size_t)64), word.p);
+        return err_set(err, RC_INVALID, "histogram description: bad key \"%.*s\"",
+                       (int)MIN(word.n, (size_t)64), word.p);
     if (t->seen & 1u << key)
         return err_set(err, RC_INVALID, "histogram description: duplicate key \"%s\"", keys[key]);
     t->seen |= 1u << key;
@@ -238,24 +252,37 @@ static int pair_take(struct text *t, struct err *err)
     t->rest = str_skip(t->rest, 1);
     rc = value_take(t, (enum text_key)key, err);
     if (rc == 0 && t->rest.n > 0 && !is_space(t->rest.p[0]))
-        return err_set(err, RC_INVALID, "histogram description: expected white space after \"%s\"", keys[key]);
+        return err_set(err, RC_INVALID, "histogram description: expected white space after \"%s\"",
+                       keys[key]);
     return rc;
 }
 
-/* Custom buckets need no zero bucket, no negative side and enough bounds; bounds need custom buckets. What else histogram_validate() demands may
- * be broken on purpose. */
+/* Custom buckets have ascending bounds, enough of them, no zero bucket and no negative side. Counts
+ * may be anything: results of queries are. */
 static int shape_check(const struct histogram *h, struct err *err)
 {
     if (isnan(h->zero_threshold) || h->zero_threshold < 0)
         return err_set(err, RC_INVALID, "histogram description: bad zero bucket width");
     if (!fhist_is_custom(h))
-        return 0;
+        return h->custom_count == 0
+                   ? 0
+                   : err_set(err, RC_INVALID,
+                             "histogram description: custom_values need schema:-53");
+    for (uint32_t i = 0; i < h->custom_count; i++)
+        if (!isfinite(h->custom[i]) || (i > 0 && h->custom[i] <= h->custom[i - 1]))
+            return err_set(err, RC_INVALID,
+                           "histogram description: custom_values must be finite and ascend");
     if (h->neg.bucket_count > 0 || h->zero_count.f != 0 || h->zero_threshold != 0)
-        return err_set(err, RC_INVALID, "histogram description: custom buckets have neither a zero bucket nor a negative side");
+        return err_set(
+            err, RC_INVALID,
+            "histogram description: custom buckets have neither a zero bucket nor a negative side");
     if (h->pos.bucket_count > 0 && h->pos.spans[0].offset < 0)
-        return err_set(err, RC_INVALID, "histogram description: custom buckets cannot have a negative offset");
-    if (h->pos.bucket_count > 0 && (uint64_t)h->pos.spans[0].offset + h->pos.bucket_count > (uint64_t)h->custom_count + 1)
-        return err_set(err, RC_INVALID, "histogram description: more buckets than custom_values allow");
+        return err_set(err, RC_INVALID,
+                       "histogram description: custom buckets cannot have a negative offset");
+    if (h->pos.bucket_count > 0 &&
+        (uint64_t)h->pos.spans[0].offset + h->pos.bucket_count > (uint64_t)h->custom_count + 1)
+        return err_set(err, RC_INVALID,
+                       "histogram description: more buckets than custom_values allow");
     return 0;
 }
 
@@ -292,7 +319,7 @@ bool fhist_text_gives_hint(struct str s)
 /* --- printing: every item ends with a space, the last one's is taken back --- */
 static void put_number(struct buf *out, const char *key, double v)
 {
-    if (v == 0)
+    if (double_bits(v) == 0) /* -0 is kept: equality sees it */
         return;
     buf_z(out, key);
     float_print_g(out, v);
@@ -313,7 +340,8 @@ static void list_end(struct buf *out)
 }
 
 /* Empty buckets between the first and the last populated one are written out. */
-static void put_buckets(struct buf *out, const struct hist_side *side, const char *offset, const char *name)
+static void put_buckets(struct buf *out, const struct hist_side *side, const char *offset,
+                        const char *name)
 {
     bool first = true;
     int64_t next = 0;

@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-/* What a trim leaves of one bucket: how many observations, and the value each is taken to have in the new sum. */
+/* What a trim leaves of one bucket: how many observations, and the value each is taken to have in
+ * the new sum. */
 struct kept {
     double count, value;
 };
@@ -12,7 +13,8 @@ static double finite_or_0(double v)
     return isinf(v) ? 0 : v;
 }
 
-/* Representative value of (lower, upper]: arithmetic mean for custom buckets, geometric for exponential ones; an infinite bound gives way. */
+/* Representative value of (lower, upper]: arithmetic mean for custom buckets, geometric for
+ * exponential ones; an infinite bound gives way. */
 static double middle(double lower, double upper, bool linear)
 {
     double geometric;
@@ -44,8 +46,8 @@ static double below(const struct fhist_bucket *b, double bound, bool linear)
     return b->count * (1 - (at - upper) / (lower - upper));
 }
 
-/* bound lies inside a bucket that starts at -Inf: custom buckets only. A positive upper bound makes it start at 0; else nothing is known about where its
- * observations lie. */
+/* bound lies inside a bucket that starts at -Inf: custom buckets only. A positive upper bound makes
+ * it start at 0; else nothing is known about where its observations lie. */
 static struct kept cut_open_below(const struct fhist_bucket *b, double bound, bool keep_below)
 {
     bool from_zero = b->upper > 0 && b->upper != INFINITY;
@@ -119,9 +121,11 @@ static bool side_trim(struct trim *t, const struct histogram *h, bool negative, 
 }
 
 /* Linear; leans to the populated side when there is but one. */
-static struct kept zero_keep(const struct trim *t, const struct histogram *h, bool has_pos, bool has_neg)
+static struct kept zero_keep(const struct trim *t, const struct histogram *h, bool has_pos,
+                             bool has_neg)
 {
-    double lower = has_pos && !has_neg ? 0 : -h->zero_threshold, upper = has_neg && !has_pos ? 0 : h->zero_threshold;
+    double lower = has_pos && !has_neg ? 0 : -h->zero_threshold,
+           upper = has_neg && !has_pos ? 0 : h->zero_threshold;
     double count = h->zero_count.f, from = lower, to = upper;
 
     if (t->keep_below ? t->bound <= lower : (t->bound >= upper && t->bound > lower))
@@ -135,7 +139,8 @@ static struct kept zero_keep(const struct trim *t, const struct histogram *h, bo
     return (struct kept){count * ((to - from) / (upper - lower)), (from + to) / 2};
 }
 
-struct histogram *fhist_trim(struct arena *a, const struct histogram *h, double bound, bool keep_below)
+struct histogram *fhist_trim(struct arena *a, const struct histogram *h, double bound,
+                             bool keep_below)
 {
     struct trim t = {.bound = bound, .keep_below = keep_below};
     struct histogram out = *h, *ret = NULL;

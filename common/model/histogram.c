@@ -25,8 +25,10 @@ static int bad_count(struct err *err, const char *before, double v, const char *
 
 #define NEGATIVE_BUCKET "histogram has a bucket whose observation count is negative"
 
-/* Spans against buckets. first_any: the first offset may be negative (exponential schemas). ret_length: gaps and buckets together. */
-static int spans_validate(const struct hist_side *side, bool first_any, const char *where, uint64_t *ret_length, struct err *err)
+/* Spans against buckets. first_any: the first offset may be negative (exponential schemas).
+ * ret_length: gaps and buckets together. */
+static int spans_validate(const struct hist_side *side, bool first_any, const char *where,
+                          uint64_t *ret_length, struct err *err)
 {
     uint64_t buckets = 0, length = 0;
     bool far = false;
@@ -38,7 +40,9 @@ static int spans_validate(const struct hist_side *side, bool first_any, const ch
         const struct hist_span *s = &side->spans[i];
 
         if (s->offset < 0 && !(i == 0 && first_any))
-            return err_set(err, RC_INVALID, "%sspan number %" PRIu32 " with offset %" PRId32 ": histogram has a span whose offset is negative",
+            return err_set(err, RC_INVALID,
+                           "%sspan number %" PRIu32 " with offset %" PRId32
+                           ": histogram has a span whose offset is negative",
                            where, i + 1, s->offset);
         buckets += s->length;
         length += (uint64_t)(int64_t)s->offset + s->length;
@@ -46,10 +50,11 @@ static int spans_validate(const struct hist_side *side, bool first_any, const ch
         far |= s->offset < -HIST_INDEX_MAX || index > HIST_INDEX_MAX;
     }
     if (buckets != side->bucket_count)
-        return err_set(err, RC_INVALID,
-                       "%sspans need %" PRIu64 " buckets, have %" PRIu32
-                       " buckets: histogram spans specify different number of buckets than provided",
-                       where, buckets, side->bucket_count);
+        return err_set(
+            err, RC_INVALID,
+            "%sspans need %" PRIu64 " buckets, have %" PRIu32
+            " buckets: histogram spans specify different number of buckets than provided",
+            where, buckets, side->bucket_count);
     if (far)
         return err_set(err, RC_INVALID, "%shistogram has a bucket index out of range", where);
     *ret_length = length;
@@ -82,7 +87,8 @@ static int bounds_validate(const struct histogram *h, struct err *err)
             char before[BOUND_TEXT_MAX], now[BOUND_TEXT_MAX];
 
             return err_set(err, RC_INVALID,
-                           "custom buckets: previous bound is %s and current is %s: histogram custom bounds must be in strictly "
+                           "custom buckets: previous bound is %s and current is %s: histogram "
+                           "custom bounds must be in strictly "
                            "increasing order",
                            bound_text(prev, before), bound_text(bound, now));
         }
@@ -90,7 +96,8 @@ static int bounds_validate(const struct histogram *h, struct err *err)
     }
     if (prev == INFINITY)
         return bad(err, "custom buckets: ",
-                   "last +Inf bound must not be explicitly defined: histogram custom bounds must be finite");
+                   "last +Inf bound must not be explicitly defined: histogram custom bounds must "
+                   "be finite");
     return 0;
 }
 
@@ -104,10 +111,12 @@ static int custom_validate(const struct histogram *h, struct err *err)
     if (rc < 0)
         return rc;
     if ((uint64_t)h->custom_count + 1 < length)
-        return err_set(err, RC_INVALID,
-                       "custom buckets: only %" PRIu32 " custom bounds defined which is insufficient to cover total span length of %" PRIu64
-                       ": histogram custom bounds are too few",
-                       h->custom_count, length);
+        return err_set(
+            err, RC_INVALID,
+            "custom buckets: only %" PRIu32
+            " custom bounds defined which is insufficient to cover total span length of %" PRIu64
+            ": histogram custom bounds are too few",
+            h->custom_count, length);
     if (h->is_float ? h->zero_count.f != 0 : h->zero_count.i != 0)
         return bad(err, "custom buckets: ", "must have zero count of 0");
     if (h->zero_threshold != 0)
@@ -126,7 +135,8 @@ static int float_side_validate(const struct hist_side *side, const char *where, 
 
         if (!(side->f[i] < 0))
             continue;
-        snprintf(before, sizeof before, "%sbucket number %" PRIu32 " has observation count of ", where, i + 1);
+        snprintf(before, sizeof before, "%sbucket number %" PRIu32 " has observation count of ",
+                 where, i + 1);
         return bad_count(err, before, side->f[i], NEGATIVE_BUCKET);
     }
     return 0;
@@ -144,7 +154,8 @@ static int exponential_validate(const struct histogram *h, struct err *err)
     if (rc < 0)
         return rc;
     if (h->is_float && h->zero_count.f < 0)
-        return bad_count(err, "zero bucket has observation count of ", h->zero_count.f, NEGATIVE_BUCKET);
+        return bad_count(err, "zero bucket has observation count of ", h->zero_count.f,
+                         NEGATIVE_BUCKET);
     if (h->custom_count > 0)
         return bad(err, "", "histogram with exponential schema must not have custom bounds");
     return 0;
@@ -172,13 +183,15 @@ static int integer_count_validate(const struct histogram *h, struct err *err)
     if (isnan(h->sum) && total > h->count.i)
         return err_set(err, RC_INVALID,
                        "%" PRIu64 " observations found in buckets, but the Count field is %" PRIu64
-                       ": histogram's observation count should be at least the number of observations found in the buckets",
+                       ": histogram's observation count should be at least the number of "
+                       "observations found in the buckets",
                        total, h->count.i);
     /* NaN observations are in the count and in no bucket. */
     if (!isnan(h->sum) && total != h->count.i)
         return err_set(err, RC_INVALID,
                        "%" PRIu64 " observations found in buckets, but the Count field is %" PRIu64
-                       ": histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)",
+                       ": histogram's observation count should equal the number of observations "
+                       "found in the buckets (in absence of NaN)",
                        total, h->count.i);
     return 0;
 }
@@ -188,10 +201,11 @@ static int schema_invalid(int32_t schema, struct err *err)
     bool known = schema >= -9 && schema <= HIST_SCHEMA_WIRE_MAX;
 
     return err_set(err, RC_INVALID,
-                   "histogram has an %s schema, which must be between %d and %d for exponential buckets, or %d for custom buckets, got "
+                   "histogram has an %s schema, which must be between %d and %d for exponential "
+                   "buckets, or %d for custom buckets, got "
                    "schema %" PRId32,
-                   known ? "invalid" : "unknown", known ? HIST_SCHEMA_MIN : -9, known ? HIST_SCHEMA_MAX : HIST_SCHEMA_WIRE_MAX,
-                   HIST_CUSTOM_SCHEMA, schema);
+                   known ? "invalid" : "unknown", known ? HIST_SCHEMA_MIN : -9,
+                   known ? HIST_SCHEMA_MAX : HIST_SCHEMA_WIRE_MAX, HIST_CUSTOM_SCHEMA, schema);
 }
 
 int histogram_validate(const struct histogram *h, struct err *err)
@@ -212,6 +226,7 @@ int histogram_validate(const struct histogram *h, struct err *err)
     if (!h->is_float)
         return integer_count_validate(h, err);
     if (h->count.f < 0)
-        return bad_count(err, "observation count is  ", h->count.f, "histogram's observation count is negative");
+        return bad_count(err, "observation count is  ", h->count.f,
+                         "histogram's observation count is negative");
     return float_side_validate(&h->pos, "positive side: ", err);
 }

@@ -1,10 +1,11 @@
-/* Canonical bytes of a histogram, the form that is hashed, stored and sent between our own processes:
- *   u8 version (1) | u8 flags: 0 float, 1-2 hint, 3 custom bounds present | svarint schema | u64 bits of zero threshold | u64 bits of sum
- *   count, zero count, then the sides positive, negative, then if flag 3: uvarint bound count (> 0), u64 bits each
- *   side: uvarint span count, per span svarint offset, uvarint length; then its buckets, as many as the lengths sum up to
- *   counts: integer as uvarint, buckets as svarint difference mod 2^64 to the bucket before; float as uvarint of its bits in reversed byte order, which
- *   is short for the small whole numbers that counts mostly are
- * Varints are minimal, so that equal histograms have equal bytes and only those. */
+/* Canonical bytes of a histogram, the form that is hashed, stored and sent between our own
+ * processes: u8 version (1) | u8 flags: 0 float, 1-2 hint, 3 custom bounds present | svarint schema
+ * | u64 bits of zero threshold | u64 bits of sum count, zero count, then the sides positive,
+ * negative, then if flag 3: uvarint bound count (> 0), u64 bits each side: uvarint span count, per
+ * span svarint offset, uvarint length; then its buckets, as many as the lengths sum up to counts:
+ * integer as uvarint, buckets as svarint difference mod 2^64 to the bucket before; float as uvarint
+ * of its bits in reversed byte order, which is short for the small whole numbers that counts mostly
+ * are Varints are minimal, so that equal histograms have equal bytes and only those. */
 #include "common/model/histogram.h"
 
 enum { HIST_ENCODE_VERSION = 1 };
@@ -41,7 +42,8 @@ void histogram_encode(struct buf *out, const struct histogram *h)
 
     ASSERT(h->hint <= FLAG_HINT_MASK && h->custom_count <= HIST_CUSTOM_MAX);
     buf_u8(out, HIST_ENCODE_VERSION);
-    buf_u8(out, (uint8_t)((h->is_float ? FLAG_FLOAT : 0) | h->hint << FLAG_HINT_SHIFT | (custom ? FLAG_CUSTOM : 0)));
+    buf_u8(out, (uint8_t)((h->is_float ? FLAG_FLOAT : 0) | h->hint << FLAG_HINT_SHIFT |
+                          (custom ? FLAG_CUSTOM : 0)));
     buf_svarint(out, h->schema);
     buf_u64(out, double_bits(h->zero_threshold));
     buf_u64(out, double_bits(h->sum));
@@ -91,18 +93,22 @@ static int get_spans(struct rd *r, struct arena *a, struct hist_side *ret, struc
         int64_t offset = unzigzag(get_uvarint(r));
         uint64_t length = get_uvarint(r);
 
-        CORRUPT_UNLESS(rd_ok(r) && length <= HIST_BUCKETS_MAX && offset >= (i == 0 ? -HIST_INDEX_MAX : 0), err);
+        CORRUPT_UNLESS(rd_ok(r) && length <= HIST_BUCKETS_MAX &&
+                           offset >= (i == 0 ? -HIST_INDEX_MAX : 0),
+                       err);
         CORRUPT_UNLESS(offset <= HIST_INDEX_MAX, err);
         index += offset + (int64_t)length;
         buckets += length;
         CORRUPT_UNLESS(index <= HIST_INDEX_MAX && buckets <= HIST_BUCKETS_MAX, err);
         spans[i] = (struct hist_span){(int32_t)offset, (uint32_t)length};
     }
-    *ret = (struct hist_side){.spans = spans, .span_count = (uint32_t)count, .bucket_count = (uint32_t)buckets};
+    *ret = (struct hist_side){
+        .spans = spans, .span_count = (uint32_t)count, .bucket_count = (uint32_t)buckets};
     return 0;
 }
 
-static int get_side(struct rd *r, struct arena *a, bool is_float, struct hist_side *ret, struct err *err)
+static int get_side(struct rd *r, struct arena *a, bool is_float, struct hist_side *ret,
+                    struct err *err)
 {
     uint64_t *counts, prev = 0;
     int rc = get_spans(r, a, ret, err);
@@ -112,7 +118,8 @@ static int get_side(struct rd *r, struct arena *a, bool is_float, struct hist_si
     CORRUPT_UNLESS(ret->bucket_count <= rd_left(r), err);
     counts = arena_array(a, ret->bucket_count, sizeof *counts);
     if (!counts)
-        return err_set(err, RC_NOMEM, "histogram: no memory for %u buckets", (unsigned)ret->bucket_count);
+        return err_set(err, RC_NOMEM, "histogram: no memory for %u buckets",
+                       (unsigned)ret->bucket_count);
     for (uint32_t i = 0; i < ret->bucket_count; i++) {
         if (is_float)
             counts[i] = double_bits(get_float(r));
@@ -132,7 +139,8 @@ static int get_custom(struct rd *r, struct arena *a, struct histogram *h, struct
     uint64_t count = get_uvarint(r);
     double *bounds;
 
-    CORRUPT_UNLESS(rd_ok(r) && count > 0 && count <= HIST_CUSTOM_MAX && count <= rd_left(r) / 8, err);
+    CORRUPT_UNLESS(rd_ok(r) && count > 0 && count <= HIST_CUSTOM_MAX && count <= rd_left(r) / 8,
+                   err);
     bounds = arena_array(a, count, sizeof *bounds);
     if (!bounds)
         return err_set(err, RC_NOMEM, "histogram: no memory for %u bounds", (unsigned)count);
@@ -151,7 +159,9 @@ int histogram_decode(struct rd *r, struct arena *a, struct histogram *ret, struc
     int rc;
 
     CORRUPT_UNLESS(rd_ok(r) && version == HIST_ENCODE_VERSION && (flags & ~FLAGS_ALL) == 0, err);
-    CORRUPT_UNLESS(schema == HIST_CUSTOM_SCHEMA || (schema >= HIST_SCHEMA_MIN && schema <= HIST_SCHEMA_MAX), err);
+    CORRUPT_UNLESS(schema == HIST_CUSTOM_SCHEMA ||
+                       (schema >= HIST_SCHEMA_MIN && schema <= HIST_SCHEMA_MAX),
+                   err);
     h.is_float = flags & FLAG_FLOAT;
     h.hint = flags >> FLAG_HINT_SHIFT & FLAG_HINT_MASK;
     h.schema = (int32_t)schema;
@@ -183,14 +193,18 @@ static bool words_eq(const void *a, const void *b, size_t n)
 static bool side_eq(const struct hist_side *a, const struct hist_side *b)
 {
     return a->span_count == b->span_count && a->bucket_count == b->bucket_count &&
-           words_eq(a->spans, b->spans, a->span_count * sizeof *a->spans) && words_eq(a->i, b->i, a->bucket_count * sizeof *a->i);
+           words_eq(a->spans, b->spans, a->span_count * sizeof *a->spans) &&
+           words_eq(a->i, b->i, a->bucket_count * sizeof *a->i);
 }
 
 bool histogram_eq(const struct histogram *a, const struct histogram *b)
 {
-    return a->is_float == b->is_float && a->hint == b->hint && a->schema == b->schema && a->custom_count == b->custom_count &&
-           double_bits(a->zero_threshold) == double_bits(b->zero_threshold) && double_bits(a->sum) == double_bits(b->sum) &&
-           a->count.i == b->count.i && a->zero_count.i == b->zero_count.i && side_eq(&a->pos, &b->pos) && side_eq(&a->neg, &b->neg) &&
+    return a->is_float == b->is_float && a->hint == b->hint && a->schema == b->schema &&
+           a->custom_count == b->custom_count &&
+           double_bits(a->zero_threshold) == double_bits(b->zero_threshold) &&
+           double_bits(a->sum) == double_bits(b->sum) && a->count.i == b->count.i &&
+           a->zero_count.i == b->zero_count.i && side_eq(&a->pos, &b->pos) &&
+           side_eq(&a->neg, &b->neg) &&
            words_eq(a->custom, b->custom, a->custom_count * sizeof *a->custom);
 }
 

@@ -26,7 +26,8 @@ bool hist_walk_next(struct hist_walk *w)
     return w->span < side->span_count && w->at < side->bucket_count;
 }
 
-/* span counts down from span_count and stands one above the current one; so does in_span. at is one above until started. */
+/* span counts down from span_count and stands one above the current one; so does in_span. at is one
+ * above until started. */
 void hist_walk_init_back(struct hist_walk *w, const struct hist_side *side)
 {
     *w = (struct hist_walk){.side = side, .span = side->span_count, .at = side->bucket_count};
@@ -83,7 +84,8 @@ static bool layout_add(struct layout *l, int64_t index, uint32_t max_empty, uint
     return fresh;
 }
 
-static bool side_compact(struct arena *a, const struct hist_side *side, bool is_float, uint32_t max_empty, struct hist_side *ret)
+static bool side_compact(struct arena *a, const struct hist_side *side, bool is_float,
+                         uint32_t max_empty, struct hist_side *ret)
 {
     struct layout size = {0}, l = {0};
     struct hist_span *spans;
@@ -107,29 +109,35 @@ static bool side_compact(struct arena *a, const struct hist_side *side, bool is_
         if (bucket_empty(side, is_float, w.at))
             continue;
         if (layout_add(&l, w.index, max_empty, &gap))
-            spans[l.spans - 1] = (struct hist_span){.offset = (int32_t)(w.index - (l.spans == 1 ? 0 : end))};
+            spans[l.spans - 1] =
+                (struct hist_span){.offset = (int32_t)(w.index - (l.spans == 1 ? 0 : end))};
         for (uint64_t i = 0; i < gap; i++)
             counts[l.buckets - 2 - i] = 0; /* also the bits of 0.0 */
         spans[l.spans - 1].length += (uint32_t)gap + 1;
         counts[l.buckets - 1] = side->i[w.at];
     }
-    *ret = (struct hist_side){.spans = spans, .span_count = (uint32_t)l.spans, .bucket_count = (uint32_t)l.buckets, .i = counts};
+    *ret = (struct hist_side){.spans = spans,
+                              .span_count = (uint32_t)l.spans,
+                              .bucket_count = (uint32_t)l.buckets,
+                              .i = counts};
     return true;
 }
 
-bool histogram_compact(struct arena *a, const struct histogram *h, uint32_t max_empty, struct histogram *ret)
+bool histogram_compact(struct arena *a, const struct histogram *h, uint32_t max_empty,
+                       struct histogram *ret)
 {
     struct histogram out = *h;
 
-    if (!side_compact(a, &h->pos, h->is_float, max_empty, &out.pos) || !side_compact(a, &h->neg, h->is_float, max_empty, &out.neg))
+    if (!side_compact(a, &h->pos, h->is_float, max_empty, &out.pos) ||
+        !side_compact(a, &h->neg, h->is_float, max_empty, &out.neg))
         return false;
     *ret = out;
     return true;
 }
 
 /* --- reducing the resolution --- */
-static int side_reduce(struct arena *a, const struct histogram *h, const struct hist_side *side, int32_t schema, struct hist_side *ret,
-                       struct err *err)
+static int side_reduce(struct arena *a, const struct histogram *h, const struct hist_side *side,
+                       int32_t schema, struct hist_side *ret, struct err *err)
 {
     struct hist_span *spans = arena_array(a, side->bucket_count, sizeof *spans);
     uint64_t *counts = arena_array(a, side->bucket_count, sizeof *counts);
@@ -155,15 +163,20 @@ static int side_reduce(struct arena *a, const struct histogram *h, const struct 
             continue;
         }
         if (layout_add(&l, index, 0, &gap))
-            spans[l.spans - 1] = (struct hist_span){.offset = (int32_t)(index - (l.spans == 1 ? 0 : end))};
+            spans[l.spans - 1] =
+                (struct hist_span){.offset = (int32_t)(index - (l.spans == 1 ? 0 : end))};
         spans[l.spans - 1].length++;
         counts[l.buckets - 1] = side->i[w.at];
     }
-    *ret = (struct hist_side){.spans = spans, .span_count = (uint32_t)l.spans, .bucket_count = (uint32_t)l.buckets, .i = counts};
+    *ret = (struct hist_side){.spans = spans,
+                              .span_count = (uint32_t)l.spans,
+                              .bucket_count = (uint32_t)l.buckets,
+                              .i = counts};
     return 0;
 }
 
-int histogram_reduce(struct arena *a, const struct histogram *h, int32_t schema, struct histogram *ret, struct err *err)
+int histogram_reduce(struct arena *a, const struct histogram *h, int32_t schema,
+                     struct histogram *ret, struct err *err)
 {
     struct histogram out = *h;
     int rc;

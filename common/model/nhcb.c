@@ -12,7 +12,8 @@ static bool whole(double v)
     return v == floor(v) && v <= 0x1p53;
 }
 
-/* Insertion sort: stable, and scraped buckets mostly come in order. Drops repeated bounds. Returns the new n. */
+/* Insertion sort: stable, and scraped buckets mostly come in order. Drops repeated bounds. Returns
+ * the new n. */
 static size_t buckets_sort(struct nhcb_bucket *b, size_t n)
 {
     size_t kept = 0;
@@ -38,20 +39,28 @@ static int buckets_check(const struct nhcb_bucket *b, size_t n, double count, st
 
     for (size_t i = 0; i < n; i++) {
         if (!(b[i].cumulative >= 0))
-            return err_set(err, RC_INVALID, "bucket count must be a positive number: le=%g, count=%g", b[i].le, b[i].cumulative);
+            return err_set(err, RC_INVALID,
+                           "bucket count must be a positive number: le=%g, count=%g", b[i].le,
+                           b[i].cumulative);
         if (b[i].cumulative < prev)
-            return err_set(err, RC_INVALID, "bucket counts must not decrease: le=%g, count=%g after %g", b[i].le, b[i].cumulative, prev);
+            return err_set(err, RC_INVALID,
+                           "bucket counts must not decrease: le=%g, count=%g after %g", b[i].le,
+                           b[i].cumulative, prev);
         prev = b[i].cumulative;
     }
     if (!(count >= 0))
         return err_set(err, RC_INVALID, "count must be a positive number: %g", count);
-    if (n > 0 && (b[n - 1].le == INFINITY ? b[n - 1].cumulative != count : b[n - 1].cumulative > count))
-        return err_set(err, RC_INVALID, "count mismatch: the highest bucket has %g, the count is %g", b[n - 1].cumulative, count);
+    if (n > 0 &&
+        (b[n - 1].le == INFINITY ? b[n - 1].cumulative != count : b[n - 1].cumulative > count))
+        return err_set(err, RC_INVALID,
+                       "count mismatch: the highest bucket has %g, the count is %g",
+                       b[n - 1].cumulative, count);
     return 0;
 }
 
 /* bounds: n finite ones; the cumulative value of bucket n is count. */
-static bool fill(struct arena *a, const struct nhcb_bucket *b, size_t n, double count, struct histogram *h)
+static bool fill(struct arena *a, const struct nhcb_bucket *b, size_t n, double count,
+                 struct histogram *h)
 {
     double *bounds = arena_array(a, n, sizeof *bounds), prev = 0;
     uint64_t *words = arena_array(a, n + 1, sizeof *words);
@@ -68,14 +77,15 @@ static bool fill(struct arena *a, const struct nhcb_bucket *b, size_t n, double 
             bounds[i] = b[i].le;
     }
     *span = (struct hist_span){0, (uint32_t)n + 1};
-    h->pos = (struct hist_side){.spans = span, .span_count = 1, .bucket_count = (uint32_t)n + 1, .i = words};
+    h->pos = (struct hist_side){
+        .spans = span, .span_count = 1, .bucket_count = (uint32_t)n + 1, .i = words};
     h->custom = bounds;
     h->custom_count = (uint32_t)n;
     return true;
 }
 
-int nhcb_convert(struct arena *a, struct nhcb_bucket *buckets, size_t n, const double *count, double sum, struct histogram *ret,
-                 struct err *err)
+int nhcb_convert(struct arena *a, struct nhcb_bucket *buckets, size_t n, const double *count,
+                 double sum, struct histogram *ret, struct err *err)
 {
     struct histogram h = {.schema = HIST_CUSTOM_SCHEMA, .sum = sum};
     double total;
@@ -84,7 +94,8 @@ int nhcb_convert(struct arena *a, struct nhcb_bucket *buckets, size_t n, const d
     if (n == 0 && !count)
         return err_set(err, RC_INVALID, "classic histogram has neither buckets nor a count");
     if (n > NHCB_BUCKETS_MAX)
-        return err_set(err, RC_INVALID, "classic histogram has more than %d buckets", NHCB_BUCKETS_MAX);
+        return err_set(err, RC_INVALID, "classic histogram has more than %d buckets",
+                       NHCB_BUCKETS_MAX);
     n = buckets_sort(buckets, n);
     total = count ? *count : buckets[n - 1].cumulative;
     rc = buckets_check(buckets, n, total, err);
@@ -99,7 +110,8 @@ int nhcb_convert(struct arena *a, struct nhcb_bucket *buckets, size_t n, const d
         h.count.f = total;
     else
         h.count.i = (uint64_t)total;
-    if (!fill(a, buckets, n, total, &h) || !histogram_compact(a, &h, h.is_float ? 0 : NHCB_EMPTY_RUN_MAX, &h))
+    if (!fill(a, buckets, n, total, &h) ||
+        !histogram_compact(a, &h, h.is_float ? 0 : NHCB_EMPTY_RUN_MAX, &h))
         return err_set(err, RC_NOMEM, "no memory to convert a classic histogram");
     *ret = h;
     return 0;

@@ -1,5 +1,5 @@
-/* Two histogram literals, one a line, without braces: what parses prints to a text of the same histogram, and all arithmetic on both is safe and
- * gives histograms that encode and decode. */
+/* Two histogram literals, one a line, without braces: what parses prints to a text of the same
+ * histogram, and all arithmetic on both is safe and gives histograms that encode and decode. */
 #include "promql/fhist.h"
 
 #include <math.h>

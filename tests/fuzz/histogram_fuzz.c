@@ -1,4 +1,5 @@
-/* Decode; what decodes has these very bytes as its only form, and walking, validating, compacting and reducing it is safe. */
+/* Decode; what decodes has these very bytes as its only form, and walking, validating, compacting
+ * and reducing it is safe. */
 #include "common/model/histogram.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -41,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         ASSERT(histogram_dup(&a, &h, &copy) && histogram_eq(&copy, &h));
         if (histogram_validate(&h, NULL) == 0 && histogram_compact(&a, &h, n % 4, &small)) {
             ASSERT(histogram_validate(&small, NULL) == 0);
-            if (h.schema != HIST_CUSTOM_SCHEMA && histogram_reduce(&a, &h, HIST_SCHEMA_MIN, &small, NULL) == 0 && !h.is_float)
+            if (h.schema != HIST_CUSTOM_SCHEMA &&
+                histogram_reduce(&a, &h, HIST_SCHEMA_MIN, &small, NULL) == 0 && !h.is_float)
                 ASSERT(histogram_validate(&small, NULL) == 0);
         }
     }

@@ -14,26 +14,38 @@ static void arena_ready(void)
 }
 
 /* --- histograms to break --- */
-static const struct hist_span pos_spans[] = {{-1, 2}, {1, 1}}, neg_spans[] = {{0, 1}}, custom_spans[] = {{0, 2}, {0, 1}};
-static const struct hist_span minus_first[] = {{-1, 2}, {1, 1}}, minus_later[] = {{0, 2}, {-1, 1}}, short_spans[] = {{0, 1}};
-static const struct hist_span far_spans[] = {{HIST_INDEX_MAX, 3}}, wide_spans[] = {{0, 2}, {3, 1}}, huge_spans[] = {{0, UINT32_MAX}, {0, 4}};
+static const struct hist_span pos_spans[] = {{-1, 2}, {1, 1}}, neg_spans[] = {{0, 1}},
+                              custom_spans[] = {{0, 2}, {0, 1}};
+static const struct hist_span minus_first[] = {{-1, 2}, {1, 1}}, minus_later[] = {{0, 2}, {-1, 1}},
+                              short_spans[] = {{0, 1}};
+static const struct hist_span far_spans[] = {{HIST_INDEX_MAX, 3}}, wide_spans[] = {{0, 2}, {3, 1}},
+                              huge_spans[] = {{0, UINT32_MAX}, {0, 4}};
 static const uint64_t pos_i[] = {1, 2, 3}, neg_i[] = {4}, big_i[] = {UINT64_MAX, 2, 3};
 static const double pos_f[] = {1, 2.5, 3}, neg_f[] = {4}, minus_f[] = {1, -0.5, 3};
-static const double bounds[] = {1, 2}, falling[] = {2, 1}, equal[] = {1, 1}, with_nan[] = {1, NAN}, with_inf[] = {1, INFINITY};
+static const double bounds[] = {1, 2}, falling[] = {2, 1}, equal[] = {1, 1}, with_nan[] = {1, NAN},
+                    with_inf[] = {1, INFINITY};
 static const double from_minus_inf[] = {-INFINITY, 1};
 
-#define SIDE_I(s, c) {.spans = s, .span_count = ARRAY_LEN(s), .bucket_count = ARRAY_LEN(c), .i = c}
-#define SIDE_F(s, c) {.spans = s, .span_count = ARRAY_LEN(s), .bucket_count = ARRAY_LEN(c), .f = c}
-#define INTEGER                                                                                                                                \
-    .schema = 3, .zero_threshold = 0.001, .sum = 12.5, .count.i = 15, .zero_count.i = 5, .pos = SIDE_I(pos_spans, pos_i),                      \
-    .neg = SIDE_I(neg_spans, neg_i)
-#define FLOAT                                                                                                                                  \
-    .is_float = true, .schema = 3, .sum = 12.5, .count.f = 15, .zero_count.f = 5, .pos = SIDE_F(pos_spans, pos_f), .neg = SIDE_F(neg_spans, neg_f)
-#define CUSTOM                                                                                                                                 \
-    .schema = HIST_CUSTOM_SCHEMA, .sum = 1, .count.i = 6, .pos = SIDE_I(custom_spans, pos_i), .custom = bounds, .custom_count = 2
-#define CUSTOM_BOUNDS(b)                                                                                                                       \
-    {                                                                                                                                          \
-        CUSTOM, .custom = b, .custom_count = ARRAY_LEN(b)                                                                                      \
+#define SIDE_I(s, c)                                                                               \
+    {                                                                                              \
+        .spans = s, .span_count = ARRAY_LEN(s), .bucket_count = ARRAY_LEN(c), .i = c               \
+    }
+#define SIDE_F(s, c)                                                                               \
+    {                                                                                              \
+        .spans = s, .span_count = ARRAY_LEN(s), .bucket_count = ARRAY_LEN(c), .f = c               \
+    }
+#define INTEGER                                                                                    \
+    .schema = 3, .zero_threshold = 0.001, .sum = 12.5, .count.i = 15, .zero_count.i = 5,           \
+    .pos = SIDE_I(pos_spans, pos_i), .neg = SIDE_I(neg_spans, neg_i)
+#define FLOAT                                                                                      \
+    .is_float = true, .schema = 3, .sum = 12.5, .count.f = 15, .zero_count.f = 5,                  \
+    .pos = SIDE_F(pos_spans, pos_f), .neg = SIDE_F(neg_spans, neg_f)
+#define CUSTOM                                                                                     \
+    .schema = HIST_CUSTOM_SCHEMA, .sum = 1, .count.i = 6, .pos = SIDE_I(custom_spans, pos_i),      \
+    .custom = bounds, .custom_count = 2
+#define CUSTOM_BOUNDS(b)                                                                           \
+    {                                                                                              \
+        CUSTOM, .custom = b, .custom_count = ARRAY_LEN(b)                                          \
     }
 /* One field of a valid histogram set otherwise. */
 #pragma GCC diagnostic ignored "-Woverride-init"
@@ -49,46 +61,70 @@ static const struct {
     {NULL, {INTEGER, .sum = NAN, .count.i = 16}},
     {NULL, {FLOAT, .count.f = 1}}, /* float counts are not checked against each other */
     {NULL, {CUSTOM, .custom_count = 0, .pos = SIDE_I(short_spans, neg_i), .count.i = 4}},
-    {"histogram has an unknown schema, which must be between -9 and 52 for exponential buckets, or -53 for custom buckets, got schema 53",
+    {"histogram has an unknown schema, which must be between -9 and 52 for exponential buckets, or "
+     "-53 for custom buckets, got schema 53",
      {INTEGER, .schema = 53}},
-    {"histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, got schema -5",
+    {"histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or "
+     "-53 for custom buckets, got schema -5",
      {INTEGER, .schema = -5}},
-    {"histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, got schema 9",
+    {"histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or "
+     "-53 for custom buckets, got schema 9",
      {INTEGER, .schema = 9}},
-    {"15 observations found in buckets, but the Count field is 16: histogram's observation count should equal the number of observations found "
+    {"15 observations found in buckets, but the Count field is 16: histogram's observation count "
+     "should equal the number of observations found "
      "in the buckets (in absence of NaN)",
      {INTEGER, .count.i = 16}},
-    {"15 observations found in buckets, but the Count field is 14: histogram's observation count should be at least the number of observations "
+    {"15 observations found in buckets, but the Count field is 14: histogram's observation count "
+     "should be at least the number of observations "
      "found in the buckets",
      {INTEGER, .sum = NAN, .count.i = 14}},
-    {"18446744073709551615 observations found in buckets, but the Count field is 9: histogram's observation count should equal the number of "
+    {"18446744073709551615 observations found in buckets, but the Count field is 9: histogram's "
+     "observation count should equal the number of "
      "observations found in the buckets (in absence of NaN)",
      {INTEGER, .pos = SIDE_I(pos_spans, big_i), .count.i = 9}},
-    {"positive side: span number 2 with offset -1: histogram has a span whose offset is negative", {INTEGER, .pos = SIDE_I(minus_later, pos_i)}},
-    {"negative side: span number 2 with offset -1: histogram has a span whose offset is negative", {INTEGER, .neg = SIDE_I(minus_later, pos_i)}},
-    {"positive side: spans need 1 buckets, have 3 buckets: histogram spans specify different number of buckets than provided",
+    {"positive side: span number 2 with offset -1: histogram has a span whose offset is negative",
+     {INTEGER, .pos = SIDE_I(minus_later, pos_i)}},
+    {"negative side: span number 2 with offset -1: histogram has a span whose offset is negative",
+     {INTEGER, .neg = SIDE_I(minus_later, pos_i)}},
+    {"positive side: spans need 1 buckets, have 3 buckets: histogram spans specify different "
+     "number of buckets than provided",
      {INTEGER, .pos = SIDE_I(short_spans, pos_i)}},
-    {"positive side: spans need 4294967299 buckets, have 3 buckets: histogram spans specify different number of buckets than provided", {FLOAT}},
-    {"positive side: histogram has a bucket index out of range", {INTEGER, .pos = SIDE_I(far_spans, pos_i)}},
-    {"positive side: bucket number 2 has observation count of -0.5: histogram has a bucket whose observation count is negative",
+    {"positive side: spans need 4294967299 buckets, have 3 buckets: histogram spans specify "
+     "different number of buckets than provided",
+     {FLOAT}},
+    {"positive side: histogram has a bucket index out of range",
+     {INTEGER, .pos = SIDE_I(far_spans, pos_i)}},
+    {"positive side: bucket number 2 has observation count of -0.5: histogram has a bucket whose "
+     "observation count is negative",
      {FLOAT, .pos = SIDE_F(pos_spans, minus_f)}},
-    {"negative side: bucket number 2 has observation count of -0.5: histogram has a bucket whose observation count is negative",
+    {"negative side: bucket number 2 has observation count of -0.5: histogram has a bucket whose "
+     "observation count is negative",
      {FLOAT, .neg = SIDE_F(pos_spans, minus_f)}},
-    {"zero bucket has observation count of -1: histogram has a bucket whose observation count is negative", {FLOAT, .zero_count.f = -1}},
+    {"zero bucket has observation count of -1: histogram has a bucket whose observation count is "
+     "negative",
+     {FLOAT, .zero_count.f = -1}},
     {"observation count is  -1: histogram's observation count is negative", {FLOAT, .count.f = -1}},
     {"zero threshold must be a number that is not negative", {INTEGER, .zero_threshold = NAN}},
     {"zero threshold must be a number that is not negative", {INTEGER, .zero_threshold = -1}},
-    {"histogram with exponential schema must not have custom bounds", {INTEGER, .custom = bounds, .custom_count = 2}},
-    {"custom buckets: previous bound is 2.000000 and current is 1.000000: histogram custom bounds must be in strictly increasing order",
+    {"histogram with exponential schema must not have custom bounds",
+     {INTEGER, .custom = bounds, .custom_count = 2}},
+    {"custom buckets: previous bound is 2.000000 and current is 1.000000: histogram custom bounds "
+     "must be in strictly increasing order",
      CUSTOM_BOUNDS(falling)},
-    {"custom buckets: previous bound is 1.000000 and current is 1.000000: histogram custom bounds must be in strictly increasing order",
+    {"custom buckets: previous bound is 1.000000 and current is 1.000000: histogram custom bounds "
+     "must be in strictly increasing order",
      CUSTOM_BOUNDS(equal)},
-    {"custom buckets: previous bound is -Inf and current is -Inf: histogram custom bounds must be in strictly increasing order",
+    {"custom buckets: previous bound is -Inf and current is -Inf: histogram custom bounds must be "
+     "in strictly increasing order",
      CUSTOM_BOUNDS(from_minus_inf)},
     {"custom buckets: histogram custom bounds must not be NaN", CUSTOM_BOUNDS(with_nan)},
-    {"custom buckets: last +Inf bound must not be explicitly defined: histogram custom bounds must be finite", CUSTOM_BOUNDS(with_inf)},
-    {"custom buckets: span number 1 with offset -1: histogram has a span whose offset is negative", {CUSTOM, .pos = SIDE_I(minus_first, pos_i)}},
-    {"custom buckets: only 2 custom bounds defined which is insufficient to cover total span length of 6: histogram custom bounds are too few",
+    {"custom buckets: last +Inf bound must not be explicitly defined: histogram custom bounds must "
+     "be finite",
+     CUSTOM_BOUNDS(with_inf)},
+    {"custom buckets: span number 1 with offset -1: histogram has a span whose offset is negative",
+     {CUSTOM, .pos = SIDE_I(minus_first, pos_i)}},
+    {"custom buckets: only 2 custom bounds defined which is insufficient to cover total span "
+     "length of 6: histogram custom bounds are too few",
      {CUSTOM, .pos = SIDE_I(wide_spans, pos_i)}},
     {"custom buckets: must have zero count of 0", {CUSTOM, .zero_count.i = 1}},
     {"custom buckets: must have zero threshold of 0", {CUSTOM, .zero_threshold = 0.5}},
@@ -105,8 +141,10 @@ TEST(validate_words_its_reasons_as_prometheus)
         if (cases[i].why && strstr(cases[i].why, "4294967299"))
             h.pos = (struct hist_side)SIDE_F(huge_spans, pos_f);
         rc = histogram_validate(&h, &err);
-        if (rc != (cases[i].why ? RC_INVALID : 0) || (cases[i].why && strcmp(err_text(&err), cases[i].why) != 0))
-            fail_msg("case %zu: want %s\n got %d %s", i, cases[i].why ? cases[i].why : "nothing", rc, err_text(&err));
+        if (rc != (cases[i].why ? RC_INVALID : 0) ||
+            (cases[i].why && strcmp(err_text(&err), cases[i].why) != 0))
+            fail_msg("case %zu: want %s\n got %d %s", i, cases[i].why ? cases[i].why : "nothing",
+                     rc, err_text(&err));
     }
 }
 
@@ -172,7 +210,8 @@ TEST(every_cut_and_every_flipped_byte_is_survived)
 TEST(decode_refuses_lengths_beyond_the_input_and_long_varints)
 {
     static const char many_spans[] = "\x01\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\x03";
-    static const char many_buckets[] = "\x01\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x80\x80\x04";
+    static const char many_buckets[] =
+        "\x01\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x80\x80\x04";
     static const char long_count[] = "\x01\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x80\x00\0\0\0";
     static const char short_count[] = "\x01\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     static const struct {
@@ -312,8 +351,10 @@ TEST(compact_cuts_and_joins_spans)
         CHECK(histogram_compact(&arena, &h, compactions[i].max_empty, &out));
         CHECK_INT(out.pos.span_count, compactions[i].spans);
         CHECK_INT(out.pos.bucket_count, compactions[i].buckets);
-        CHECK(memcmp(out.pos.spans, compactions[i].out, out.pos.span_count * sizeof *out.pos.spans) == 0);
-        CHECK(memcmp(out.pos.i, compactions[i].want, out.pos.bucket_count * sizeof *out.pos.i) == 0);
+        CHECK(memcmp(out.pos.spans, compactions[i].out,
+                     out.pos.span_count * sizeof *out.pos.spans) == 0);
+        CHECK(memcmp(out.pos.i, compactions[i].want, out.pos.bucket_count * sizeof *out.pos.i) ==
+              0);
     }
 }
 
@@ -340,11 +381,14 @@ TEST(reduce_merges_buckets_and_keeps_the_count)
     CHECK_INT(out.schema, 0);
     /* (i - 1) >> 1 + 1: -1 -1 0 0 2 2 */
     CHECK(out.pos.span_count == 2 && out.pos.bucket_count == 3);
-    CHECK(out.pos.spans[0].offset == -1 && out.pos.spans[0].length == 2 && out.pos.spans[1].offset == 1 && out.pos.spans[1].length == 1);
+    CHECK(out.pos.spans[0].offset == -1 && out.pos.spans[0].length == 2 &&
+          out.pos.spans[1].offset == 1 && out.pos.spans[1].length == 1);
     CHECK(out.pos.i[0] == 3 && out.pos.i[1] == 7 && out.pos.i[2] == 11);
     CHECK_INT(histogram_validate(&out, NULL), 0);
     /* Schemas of the wire reach indexes that no schema of ours has. */
-    h = (struct histogram){.schema = 20, .count.i = 3, .pos = {.spans = wire, .span_count = 1, .bucket_count = 2, .i = counts}};
+    h = (struct histogram){.schema = 20,
+                           .count.i = 3,
+                           .pos = {.spans = wire, .span_count = 1, .bucket_count = 2, .i = counts}};
     CHECK_INT(histogram_reduce(&arena, &h, HIST_SCHEMA_MAX, &out, NULL), 0);
     CHECK_INT(histogram_validate(&out, NULL), 0);
     CHECK_INT(out.pos.bucket_count, 1);
@@ -368,9 +412,25 @@ static const struct {
     {NULL, {{0.1, 1}, {0.2, 3}, {INFINITY, 4}}, 3, NAN, false, 4, {0.1, 0.2}, {1, 2, 1}, 2},
     {NULL, {{INFINITY, 4}, {0.2, 3}, {0.1, 1}}, 3, 4, false, 4, {0.1, 0.2}, {1, 2, 1}, 2},
     {NULL, {{1, 2.5}, {2, 7.5}, {INFINITY, 100}}, 3, NAN, true, 100, {1, 2}, {2.5, 5, 92.5}, 2},
-    {NULL, {{0, 9}, {1, 9}, {2, 10}, {4, 18}}, 4, NAN, false, 18, {0, 1, 2, 4}, {9, 0, 1, 8, 0}, 4}, /* no +Inf: highest bucket */
-    {NULL, {{1, 3}}, 1, 5, false, 5, {1}, {3, 2}, 1},                                              /* no +Inf: the count */
-    {NULL, {{0.1, 1}, {0.2, 1}, {0.2, 1}, {INFINITY, 4}}, 4, NAN, false, 4, {0.1, 0.2}, {1, 0, 3}, 2}, /* repeated bound */
+    {NULL,
+     {{0, 9}, {1, 9}, {2, 10}, {4, 18}},
+     4,
+     NAN,
+     false,
+     18,
+     {0, 1, 2, 4},
+     {9, 0, 1, 8, 0},
+     4},                                              /* no +Inf: highest bucket */
+    {NULL, {{1, 3}}, 1, 5, false, 5, {1}, {3, 2}, 1}, /* no +Inf: the count */
+    {NULL,
+     {{0.1, 1}, {0.2, 1}, {0.2, 1}, {INFINITY, 4}},
+     4,
+     NAN,
+     false,
+     4,
+     {0.1, 0.2},
+     {1, 0, 3},
+     2}, /* repeated bound */
     {NULL, {{INFINITY, 0}, {INFINITY, 0}}, 2, NAN, false, 0, {0}, {0}, 0},
     {NULL, {{0, 0}}, 0, 7, false, 7, {0}, {7}, 0},
     {"neither buckets nor a count", {{0, 0}}, 0, NAN, false, 0, {0}, {0}, 0},
@@ -402,7 +462,8 @@ TEST(classic_buckets_become_one_histogram)
         int rc;
 
         memcpy(in, classics[i].in, sizeof in);
-        rc = nhcb_convert(&arena, in, classics[i].n, isnan(classics[i].count) ? NULL : &classics[i].count, 2.5, &h, &err);
+        rc = nhcb_convert(&arena, in, classics[i].n,
+                          isnan(classics[i].count) ? NULL : &classics[i].count, 2.5, &h, &err);
         if (classics[i].why) {
             CHECK_INT(rc, RC_INVALID);
             CHECK(strstr(err_text(&err), classics[i].why));
@@ -423,7 +484,8 @@ TEST(classic_buckets_become_one_histogram)
 
 TEST(long_runs_of_empty_classic_buckets_are_cut_out)
 {
-    struct nhcb_bucket in[] = {{1, 1}, {2, 1}, {3, 1}, {4, 2}, {5, 2}, {6, 2}, {7, 2}, {8, 3}, {INFINITY, 3}};
+    struct nhcb_bucket in[] = {{1, 1}, {2, 1}, {3, 1}, {4, 2},       {5, 2},
+                               {6, 2}, {7, 2}, {8, 3}, {INFINITY, 3}};
     struct histogram h;
 
     arena_ready();
@@ -436,9 +498,24 @@ static const struct {
     double v;
     const char *want;
 } g_texts[] = {
-    {1000000, "1e+06"},   {123456, "123456"}, {1234567, "1.234567e+06"}, {100000.5, "100000.5"}, {0.0001, "0.0001"},    {0.00001, "1e-05"},
-    {-0.000012, "-1.2e-05"}, {1e20, "1e+20"}, {1e100, "1e+100"},        {0, "0"},               {NAN, "NaN"},          {INFINITY, "+Inf"},
-    {-INFINITY, "-Inf"},  {-2.5, "-2.5"},     {1.5e300, "1.5e+300"},    {999999, "999999"},     {5e-324, "5e-324"},    {0.1, "0.1"},
+    {1000000, "1e+06"},
+    {123456, "123456"},
+    {1234567, "1.234567e+06"},
+    {100000.5, "100000.5"},
+    {0.0001, "0.0001"},
+    {0.00001, "1e-05"},
+    {-0.000012, "-1.2e-05"},
+    {1e20, "1e+20"},
+    {1e100, "1e+100"},
+    {0, "0"},
+    {NAN, "NaN"},
+    {INFINITY, "+Inf"},
+    {-INFINITY, "-Inf"},
+    {-2.5, "-2.5"},
+    {1.5e300, "1.5e+300"},
+    {999999, "999999"},
+    {5e-324, "5e-324"},
+    {0.1, "0.1"},
 };
 
 TEST(float_print_g_writes_what_go_writes)
