@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { SEND_CANCELLED_MS = 500 }; /* for the answers of cancelled requests to leave */
+
 const struct http_cfg http_cfg_default = {
     .address = "0.0.0.0",
     .port = 9009,
@@ -194,7 +196,8 @@ static enum MHD_Result queue_answer(struct http_req *req)
     struct MHD_Response *m;
     enum MHD_Result ok;
 
-    ASSERT(req->resp);
+    if (!req->resp)
+        return MHD_NO; /* already queued: libmicrohttpd is stopping and has dropped it */
     req->status = resp_status(req->resp);
     m = resp_make(req, req->resp);
     http_resp_free(req->resp);
@@ -586,19 +589,25 @@ static void cancel_all(struct http_server *s)
         atomic_store(&c->cancel, true);
 }
 
-/* Under conns_lock: until nothing is in flight or time is up, then, cancelled, until everything is answered. */
-static void wait_out(struct http_server *s, const struct http_load *load, int64_t until_ms)
+static void wait_idle(struct http_server *s, const struct http_load *load, int64_t until_ms)
 {
     int64_t left;
 
     while (load->in_flight > 0 && (left = until_ms - clock_mono_ms(clock_system())) > 0)
         cond_wait_ms(&s->conns_changed, &s->conns_lock, left);
-    if (load->unanswered > 0) {
-        log_warn(s->log, "drain time is over, requests are cancelled", "requests", log_i64(load->unanswered));
-        cancel_all(s);
-    }
+}
+
+/* Under conns_lock: until nothing is in flight or time is up, then, cancelled, until everything is answered. */
+static void wait_out(struct http_server *s, const struct http_load *load, int64_t until_ms)
+{
+    wait_idle(s, load, until_ms);
+    if (load->unanswered == 0)
+        return;
+    log_warn(s->log, "drain time is over, requests are cancelled", "requests", log_i64(load->unanswered));
+    cancel_all(s);
     while (load->unanswered > 0)
         cond_wait(&s->conns_changed, &s->conns_lock);
+    wait_idle(s, load, clock_mono_ms(clock_system()) + SEND_CANCELLED_MS);
 }
 
 void http_server_drain(struct http_server *s, int64_t drain_ms)

@@ -1,0 +1,79 @@
+/* torc: commands, or - without one - a process that runs the targets. */
+#include "app/app.h"
+
+#include <stdio.h>
+
+#if __has_include("loadgen/loadgen.h")
+#include "loadgen/loadgen.h"
+#define HAVE_LOADGEN 1
+#endif
+
+static int command_version(UNUSED int argc, UNUSED char **argv)
+{
+    printf("torc %s (revision %s)\n", TORC_VERSION, app_revision());
+    return 0;
+}
+
+static const struct {
+    const char *name, *doc;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"version", "print version and revision", command_version},
+    {"config", "check, print or document the configuration", app_command_config},
+#ifdef HAVE_LOADGEN
+    {"loadgen", "write generated series to a remote-write endpoint and report", loadgen_main},
+#endif
+};
+
+static int help(struct app *app)
+{
+    struct buf out;
+
+    buf_init(&out, 16 << 20);
+    buf_z(&out, "usage: torc [--target=all] [--config.file=FILE] [flags]\n       torc COMMAND ...\n\ncommands\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        buf_printf(&out, "  %-10s %s\n", commands[i].name, commands[i].doc);
+    buf_z(&out, "\ntargets\n  all");
+    for (size_t i = 0; i < app->module_count; i++)
+        if (app->modules[i].module->target)
+            buf_printf(&out, ", %s", app->modules[i].module->name);
+    buf_z(&out, "\n\n");
+    config_print_help(app->config, &out);
+    fwrite(out.p, 1, out.n, stdout);
+    buf_fini(&out);
+    return 0;
+}
+
+static bool is_help(const char *arg)
+{
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-help") == 0 || strcmp(arg, "-h") == 0 || strcmp(arg, "help") == 0;
+}
+
+static int run(int argc, char **argv)
+{
+    struct app app = {0};
+    struct err err = {0};
+    int code, rc;
+
+    app_config_compose(&app);
+    if (argc > 0 && is_help(argv[0])) {
+        code = help(&app);
+    } else {
+        rc = app_config_load(&app, argc, argv, &err);
+        if (rc == 0)
+            rc = app_plan(&app, &err);
+        if (rc < 0)
+            fprintf(stderr, "torc: %s\n", err_text(&err));
+        code = rc < 0 ? 1 : app_run(&app);
+    }
+    app_config_free(&app);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    return run(argc - 1, argv + 1);
+}

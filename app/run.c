@@ -1,0 +1,243 @@
+#include "app/app.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { EXIT_SECOND_SIGNAL = 130 };
+
+/* Signals wake a thread of their own, so that the second one ends the process whatever the first is waiting for. */
+struct signals {
+    struct app *app;
+    sigset_t set;
+    struct mutex lock;
+    struct cond wake;
+    int first;     /* guarded by lock */
+    bool finished; /* guarded by lock: the thread may end */
+    pthread_t thread;
+};
+
+static void reload(struct app *app)
+{
+    struct err err = {0};
+
+    if (overrides_reload(app->overrides, &err) < 0)
+        log_error(app->log, "runtime config not loaded, the previous one stays", "err", err_log(&err));
+    else
+        log_info(app->log, "runtime config looked at on SIGHUP");
+}
+
+static void *signal_main(void *arg)
+{
+    struct signals *s = arg;
+    int sig;
+
+    for (;;) {
+        if (sigwait(&s->set, &sig) != 0)
+            continue;
+        if (sig == SIGHUP) {
+            reload(s->app);
+            continue;
+        }
+        mutex_lock(&s->lock);
+        if (sig == SIGUSR2 && s->finished)
+            break;
+        if (s->first && (sig == SIGTERM || sig == SIGINT))
+            _exit(EXIT_SECOND_SIGNAL);
+        if (sig == SIGTERM || sig == SIGINT)
+            s->first = sig;
+        cond_broadcast(&s->wake);
+        mutex_unlock(&s->lock);
+    }
+    mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void signals_block(struct signals *s)
+{
+    sigemptyset(&s->set);
+    sigaddset(&s->set, SIGTERM);
+    sigaddset(&s->set, SIGINT);
+    sigaddset(&s->set, SIGHUP);
+    sigaddset(&s->set, SIGUSR2); /* our own: ends the thread */
+    pthread_sigmask(SIG_BLOCK, &s->set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void signals_start(struct signals *s, struct app *app)
+{
+    s->app = app;
+    mutex_init(&s->lock);
+    cond_init(&s->wake);
+    s->thread = thread_start("signals", signal_main, s);
+}
+
+static void signals_stop(struct signals *s)
+{
+    mutex_lock(&s->lock);
+    s->finished = true;
+    mutex_unlock(&s->lock);
+    pthread_kill(s->thread, SIGUSR2);
+    pthread_join(s->thread, NULL);
+    cond_fini(&s->wake);
+    mutex_fini(&s->lock);
+}
+
+static int signals_wait(struct signals *s)
+{
+    int sig;
+
+    mutex_lock(&s->lock);
+    while (!s->first)
+        cond_wait(&s->wake, &s->lock);
+    sig = s->first;
+    mutex_unlock(&s->lock);
+    return sig;
+}
+
+/* --- parts --- */
+
+static int http_start(struct app *app, struct err *err)
+{
+    const struct app_cfg *c = &app->cfg;
+    struct http_cfg cfg = {
+        .address = c->http_address,
+        .port = (uint16_t)c->http_port,
+        .threads = (int)c->http_threads,
+        .workers = (int)c->http_workers,
+        .connections_max = (int)c->http_connections,
+        .connections_per_ip_max = (int)c->http_connections_per_ip,
+        .header_timeout_ms = c->header_timeout_ms,
+        .idle_timeout_ms = c->idle_timeout_ms,
+        .body_grace_ms = c->body_grace_ms,
+        .body_bytes_per_second = (int64_t)c->body_bytes_per_second,
+        .bodies_bytes_max = c->bodies_bytes_max,
+        .blocking_queue_max = (int)c->http_queue,
+        .gzip_level = (int)c->gzip_level,
+    };
+    int rc = http_server_new(&cfg, &(struct http_deps){app->log, app->metrics}, &app->http, err);
+
+    if (rc < 0)
+        return rc;
+    app_pages_add(app);
+    rc = http_server_start(app->http, err);
+    if (rc == 0)
+        log_info(app->log, "listening", "address", c->http_address, "port", log_i64(http_server_port(app->http)));
+    return rc;
+}
+
+static int parts_start(struct app *app, struct err *err)
+{
+    static const char *const build_labels[] = {"version", "revision", NULL};
+    const struct overrides_deps deps = {app->log, app->metrics};
+    int rc;
+
+    metrics_add_process(app->metrics);
+    metric_set(metric_with(metrics_family(app->metrics, METRIC_GAUGE, "torc_build_info", "1, with version and revision as labels.",
+                                          build_labels),
+                           TORC_VERSION, app_revision(), NULL), 1);
+    rc = overrides_new(&app->limits_defaults, app->cfg.runtime_file, app->cfg.runtime_period_ms, &deps, &app->overrides, err);
+    return rc == 0 ? http_start(app, err) : rc;
+}
+
+static int module_start(struct app *app, struct app_module *m, struct err *err)
+{
+    int rc = m->module->init(app, m->cfg, &m->self, err);
+
+    atomic_store(&m->state, MODULE_STARTING);
+    if (rc == 0 && m->module->start)
+        rc = m->module->start(m->self, err);
+    atomic_store(&m->state, rc == 0 ? MODULE_RUNNING : MODULE_FAILED);
+    return rc == 0 ? 0 : err_wrap(err, rc, "module %s", m->module->name);
+}
+
+static int modules_start(struct app *app, struct err *err)
+{
+    for (size_t i = 0; i < app->order_count; i++) {
+        int rc = module_start(app, app->order[i], err);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* In reverse. A module that failed to start is only freed. */
+static void modules_drain(struct app *app)
+{
+    for (size_t i = app->order_count; i-- > 0;)
+        if (atomic_load(&app->order[i]->state) == MODULE_RUNNING && app->order[i]->module->drain)
+            app->order[i]->module->drain(app->order[i]->self);
+}
+
+static void modules_stop(struct app *app)
+{
+    for (size_t i = app->order_count; i-- > 0;) {
+        struct app_module *m = app->order[i];
+
+        if (atomic_load(&m->state) != MODULE_RUNNING)
+            continue;
+        atomic_store(&m->state, MODULE_STOPPING);
+        if (m->module->stop)
+            m->module->stop(m->self);
+        atomic_store(&m->state, MODULE_STOPPED);
+    }
+}
+
+static void parts_free(struct app *app)
+{
+    http_server_free(app->http);
+    for (size_t i = app->order_count; i-- > 0;)
+        if (app->order[i]->module->free && app->order[i]->self)
+            app->order[i]->module->free(app->order[i]->self);
+    overrides_free(app->overrides);
+}
+
+static void shut_down(struct app *app)
+{
+    atomic_store(&app->draining, true);
+    usleep((useconds_t)(app->cfg.shutdown_delay_ms * 1000));
+    modules_drain(app);
+    if (app->http)
+        http_server_drain(app->http, app->cfg.drain_timeout_ms);
+    modules_stop(app);
+    if (app->http)
+        http_server_stop(app->http, app->cfg.drain_timeout_ms);
+}
+
+int app_run(struct app *app)
+{
+    struct signals signals = {0};
+    struct err err = {0};
+    int sig, rc;
+
+    signals_block(&signals); /* before the first thread, which inherits the mask */
+    mutex_init(&app->links_lock);
+    app->clock = clock_system();
+    app->started_wall_ms = clock_wall_ms(app->clock);
+    app->log = log_new(STDERR_FILENO, (enum log_level)app->cfg.log_level, (enum log_format)app->cfg.log_format);
+    app->metrics = metrics_new();
+    signals_start(&signals, app);
+    log_info(app->log, "starting torc", "version", TORC_VERSION, "revision", app_revision());
+    rc = parts_start(app, &err);
+    if (rc == 0)
+        rc = modules_start(app, &err);
+    if (rc == 0) {
+        atomic_store(&app->started, true);
+        log_info(app->log, "started", "modules", log_i64((int64_t)app->order_count));
+        sig = signals_wait(&signals);
+        log_info(app->log, "shutting down", "signal", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+    } else {
+        log_error(app->log, "not started", "err", err_log(&err));
+    }
+    shut_down(app);
+    signals_stop(&signals);
+    parts_free(app);
+    log_info(app->log, "stopped");
+    metrics_free(app->metrics);
+    log_free(app->log);
+    mutex_fini(&app->links_lock);
+    return rc == 0 ? 0 : 1;
+}
