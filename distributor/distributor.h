@@ -26,7 +26,7 @@ struct distributor_deps {
     struct metrics *metrics;
     struct overrides *overrides;
     struct rpc_client *rpc;
-    struct ring_snapshot *(*ring)(void *arg); /* referenced for the caller */
+    struct ring *(*ring)(void *arg); /* referenced for the caller */
     uint32_t (*distributors)(void *arg);      /* live distributors, for rates; at least 1 */
     void *ring_arg;
 };

@@ -77,7 +77,8 @@ struct push_target {
     uint64_t head_id;        /* labels were left out for this head */
     struct push_batch *batch; /* own, or the push's shared one */
     uint32_t *row_map;       /* NULL: identity */
-    uint32_t rows;           /* quorum rows in it: floats, histograms, metadata */
+    uint32_t rows;           /* rows in it: floats, histograms, metadata */
+    uint8_t *series_sent;    /* bit per series: labels are in the batch */
     bool has_resent;
 };
 
@@ -100,10 +101,11 @@ struct push {
     uint32_t series_cap, row_cap, hist_cap, exemplar_cap, metadata_cap;
     size_t charged;              /* bytes counted in d->in_flight_bytes */
     uint32_t ack_epoch;
-    struct ring_snapshot *ring;
+    struct ring *ring;
     struct push_batch shared;
-    struct push_target *targets;
+    struct push_target *targets; /* by instance of the ring; push NULL: not a target */
     uint32_t target_count;
+    bool moving;                 /* something moves in the ring: rows stand twice in the quorum, for owners of today and of tomorrow */
     struct quorum quorum;
     uint32_t refused;            /* samples refused by us, before replication */
     uint32_t error_lines;

@@ -22,12 +22,13 @@ static void push_free(struct push *p)
             free(t->batch);
         }
         free(t->row_map);
+        free(t->series_sent);
         free(t->address);
         free(t->instance);
     }
     free(p->targets);
     push_batch_fini(&p->shared);
-    ring_snapshot_put(p->ring);
+    ring_unref(p->ring);
     free(p->series);
     free(p->rows);
     free(p->hists);
@@ -249,7 +250,7 @@ static int push_run(struct push *p, struct err *err)
     p->ring = p->d->deps.ring(p->d->deps.ring_arg);
     if (!p->ring)
         return err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
-    dist_ring_seen(p->d, ring_version(p->ring));
+    dist_ring_seen(p->d, ring_epoch(p->ring));
     p->ack_epoch = atomic_load(&p->d->ack_epoch);
     rc = push_parse(p, err);
     if (rc == 0)

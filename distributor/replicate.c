@@ -74,16 +74,62 @@ static int spread_check(const struct push *p, struct err *err)
     return 0;
 }
 
+/* --- who gets what --- */
+
+static bool is_owner(const struct ring_instance *in)
+{
+    return (in->roles & RING_INGESTER) && (in->state == RING_ACTIVE || in->state == RING_LEAVING);
+}
+
+static bool is_moving(const struct ring_instance *in)
+{
+    return (in->roles & RING_INGESTER) && (in->state == RING_JOINING || in->state == RING_LEAVING || (in->flags & RING_READ_ONLY));
+}
+
+static struct push_target *target_of(struct push *p, uint16_t instance)
+{
+    struct push_target *t = &p->targets[instance];
+    const struct ring_instance *in;
+
+    if (t->push)
+        return t;
+    in = ring_instance(p->ring, instance);
+    *t = (struct push_target){
+        .push = p,
+        .address = xstrdup(in->addr),
+        .instance = xstrdup(in->id),
+        .index = instance,
+        .head_id = dist_head_id(p->d, in->id),
+    };
+    return t;
+}
+
+/* Every owner owns every series: as many as copies, and nothing moves. */
+static bool all_own_all(const struct push *p)
+{
+    size_t owners = 0;
+
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        const struct ring_instance *in = ring_instance(p->ring, (uint16_t)i);
+
+        if (is_moving(in))
+            return false;
+        owners += is_owner(in);
+    }
+    return owners <= (size_t)ring_rf(p->ring);
+}
+
 /* --- one batch for all --- */
 
 static int build_shared(struct push *p, struct err *err)
 {
+    const struct ring_replicas *set = ring_replicas(p->ring, 0);
     struct push_batch *b = &p->shared;
     uint32_t all = 0, rows = rows_all(p);
     int rc = 0;
 
-    for (uint32_t i = 0; i < p->target_count; i++)
-        all |= owner_bit(p->targets[i].index);
+    for (uint32_t i = 0; i < set->owners_n; i++)
+        all |= owner_bit(set->owners[i]);
     for (uint32_t i = 0; i < p->series_count && rc == 0; i++)
         if ((p->series[i].acked & all) != all)
             rc = add_series(p, b, i, err);
@@ -94,20 +140,16 @@ static int build_shared(struct push *p, struct err *err)
 
         push_batch_exemplar(b, p->series[e->series].fp, e->t, e->v, &e->labels);
     }
-    for (uint32_t i = 0; i < p->target_count; i++) {
-        p->targets[i].batch = b;
-        p->targets[i].rows = rows;
+    for (uint32_t i = 0; i < set->owners_n; i++) {
+        struct push_target *t = target_of(p, set->owners[i]);
+
+        t->batch = b;
+        t->rows = rows;
     }
     return rc;
 }
 
 /* --- a batch of its own for each --- */
-
-struct router {
-    struct push *p;
-    struct push_target **by_index; /* instance -> target */
-    uint8_t *series_sent;          /* per target index and series: labels are in its batch already */
-};
 
 static fingerprint row_fp(const struct push *p, uint32_t row)
 {
@@ -118,83 +160,95 @@ static fingerprint row_fp(const struct push *p, uint32_t row)
     return metadata_fp(p, &p->metadata[row - p->row_count - p->hist_count]);
 }
 
-static int row_to_target(struct router *r, uint32_t row, struct push_target *t, struct err *err)
+static struct push_target *routed_target(struct push *p, uint16_t instance)
 {
-    struct push *p = r->p;
-    uint32_t rows = rows_all(p);
-    bool has_series = row < p->row_count + p->hist_count;
-    uint32_t series = !has_series ? 0 : row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
-    uint8_t *sent;
-    int rc = 0;
+    struct push_target *t = target_of(p, instance);
 
-    if (!t->row_map)
-        t->row_map = xmalloc(rows * sizeof *t->row_map);
-    t->row_map[t->rows++] = row;
-    add_row(p, t->batch, row);
-    if (!has_series || (p->series[series].acked & owner_bit(t->index)))
-        return 0;
-    sent = &r->series_sent[(size_t)(t - p->targets) * p->series_count + series];
-    if (!*sent)
-        rc = add_series(p, t->batch, series, err);
-    *sent = 1;
-    return rc;
+    if (!t->batch) {
+        t->batch = xmalloc(sizeof *t->batch);
+        push_batch_init(t->batch, BATCH_BYTES_MAX);
+        t->row_map = xmalloc((size_t)rows_all(p) * sizeof *t->row_map);
+        t->series_sent = xcalloc((size_t)p->series_count / 8 + 1, 1);
+    }
+    return t;
 }
 
-static int route_rows(struct router *r, struct err *err)
+static int row_to_target(struct push *p, uint32_t row, struct push_target *t, struct err *err)
 {
-    struct push *p = r->p;
+    bool has_series = row < p->row_count + p->hist_count;
+    uint32_t series = !has_series ? 0 : row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+    uint8_t bit = (uint8_t)(1u << (series & 7)), *sent = &t->series_sent[series / 8];
+
+    if (t->rows > 0 && t->row_map[t->rows - 1] == row)
+        return 0; /* owner now and later */
+    t->row_map[t->rows++] = row;
+    add_row(p, t->batch, row);
+    if (!has_series || (p->series[series].acked & owner_bit(t->index)) || (*sent & bit))
+        return 0;
+    *sent |= bit;
+    return add_series(p, t->batch, series, err);
+}
+
+/* While a range moves, a row needs a quorum of the owners of today and one of the owners to be (design section 5): it stands twice in the quorum. */
+static int route_rows(struct push *p, struct err *err)
+{
+    uint8_t need = (uint8_t)ring_quorum(ring_rf(p->ring));
     uint32_t rows = rows_all(p), last_series = UINT32_MAX;
-    struct ring_replica_set set = {0};
+    const struct ring_replicas *set = NULL;
     int rc = 0;
 
     for (uint32_t row = 0; row < rows && rc == 0; row++) {
         uint32_t series = row < p->row_count ? p->rows[row].series : UINT32_MAX;
 
         /* Samples of a series stand together. */
-        if (series == UINT32_MAX || series != last_series)
-            ring_replicas(p->ring, fingerprint_token(row_fp(p, row)), &set);
+        if (!set || series == UINT32_MAX || series != last_series)
+            set = ring_replicas(p->ring, fingerprint_token(row_fp(p, row)));
         last_series = series;
-        quorum_row(&p->quorum, row, (uint8_t)set.n, (uint8_t)ring_quorum(ring_rf(p->ring)));
-        for (uint32_t k = 0; k < set.n && rc == 0; k++)
-            rc = row_to_target(r, row, r->by_index[set.instance[k]], err);
+        for (uint32_t k = 0; k < set->owners_n && rc == 0; k++)
+            rc = row_to_target(p, row, routed_target(p, set->owners[k]), err);
+        for (uint32_t k = 0; k < set->next_n && set->moving && rc == 0; k++)
+            rc = row_to_target(p, row, routed_target(p, set->next[k]), err);
+        quorum_row(&p->quorum, row, set->owners_n, need);
+        if (p->moving)
+            quorum_row(&p->quorum, rows + row, set->moving ? set->next_n : set->owners_n, need);
     }
     return rc;
 }
 
-static void route_exemplars(struct router *r)
+static void route_exemplars(struct push *p)
 {
-    struct push *p = r->p;
-
     for (uint32_t i = 0; i < p->exemplar_count; i++) {
         const struct push_exemplar *e = &p->exemplars[i];
-        struct ring_replica_set set;
+        const struct ring_replicas *set = ring_replicas(p->ring, fingerprint_token(p->series[e->series].fp));
 
-        ring_replicas(p->ring, fingerprint_token(p->series[e->series].fp), &set);
-        for (uint32_t k = 0; k < set.n; k++)
-            push_batch_exemplar(r->by_index[set.instance[k]]->batch, p->series[e->series].fp, e->t, e->v, &e->labels);
+        for (uint32_t k = 0; k < set->owners_n; k++)
+            push_batch_exemplar(routed_target(p, set->owners[k])->batch, p->series[e->series].fp, e->t, e->v, &e->labels);
     }
 }
 
-static int build_routed(struct push *p, struct err *err)
+/* Row `row` was answered by t with v: counted in the quorums that t belongs to. Lock held. */
+static void count_row(struct push_target *t, uint32_t row, const uint8_t *v)
 {
-    struct router r = {.p = p};
-    int rc;
+    struct push *p = t->push;
+    uint32_t token, second = rows_all(p) + row;
 
-    r.by_index = xcalloc(ring_instance_count(p->ring), sizeof(struct push_target *));
-    r.series_sent = xcalloc((size_t)p->target_count * p->series_count + 1, 1);
-    for (uint32_t i = 0; i < p->target_count; i++) {
-        struct push_target *t = &p->targets[i];
-
-        t->batch = xmalloc(sizeof *t->batch);
-        push_batch_init(t->batch, BATCH_BYTES_MAX);
-        r.by_index[t->index] = t;
+    if (!p->moving) {
+        v ? quorum_answer(&p->quorum, &row, 1, v) : quorum_lost(&p->quorum, &row, 1);
+        return;
     }
-    rc = route_rows(&r, err);
-    if (rc == 0)
-        route_exemplars(&r);
-    free(r.by_index);
-    free(r.series_sent);
-    return rc;
+    token = fingerprint_token(row_fp(p, row));
+    if (ring_owner_index(p->ring, token, (uint16_t)t->index) >= 0)
+        v ? quorum_answer(&p->quorum, &row, 1, v) : quorum_lost(&p->quorum, &row, 1);
+    if (ring_next_index(p->ring, token, (uint16_t)t->index) >= 0)
+        v ? quorum_answer(&p->quorum, &second, 1, v) : quorum_lost(&p->quorum, &second, 1);
+}
+
+static void count_rows(struct push_target *t, const uint32_t *row_map, uint32_t n, const uint8_t *verdicts, bool lost)
+{
+    static const uint8_t accepted = PUSH_ACCEPTED;
+
+    for (uint32_t i = 0; i < n; i++)
+        count_row(t, row_map ? row_map[i] : i, lost ? NULL : verdicts ? &verdicts[i] : &accepted);
 }
 
 /* --- sending and answers --- */
@@ -249,13 +303,13 @@ static void count_answer(struct push_target *t, const struct push_answer *an)
     struct push *p = t->push;
     uint32_t with = rows_with_verdicts(t);
 
-    if (!an->verdicts) {
-        quorum_answer(&p->quorum, t->row_map, t->rows, NULL);
+    if (!an->verdicts && !t->row_map) {
+        quorum_answer(&p->quorum, NULL, t->rows, NULL);
         return;
     }
-    quorum_answer(&p->quorum, t->row_map, with, an->verdicts);
+    count_rows(t, t->row_map, with, an->verdicts, false);
     for (uint32_t i = with; i < t->rows; i++)
-        quorum_answer(&p->quorum, t->row_map ? &t->row_map[i] : &i, 1, NULL);
+        count_rows(t, t->row_map ? &t->row_map[i] : &i, 1, NULL, false);
 }
 
 static bool has_unknown(const struct push_answer *an)
@@ -286,7 +340,7 @@ static void target_done(void *arg, int rc, struct str reply, const struct err *r
         log_limited(d->deps.log, LOG_WARN, "push to ingester failed", "ingester", t->instance, "rc", rc_name(rc), "err", err_log(&err));
     mutex_lock(&p->lock);
     if (rc != RC_OK) {
-        quorum_lost(&p->quorum, t->row_map, t->rows);
+        count_rows(t, t->row_map, t->rows, NULL, true);
     } else if (has_unknown(&an) && !t->has_resent) {
         /* The known rows count now, the unknown ones when their labels have arrived. */
         learn(t, an.verdicts);
@@ -327,7 +381,7 @@ static void second_done(void *arg, int rc, struct str reply, UNUSED const struct
     mutex_lock(&p->lock);
     if (rc == RC_OK) {
         take_texts(p, &an);
-        quorum_answer(&p->quorum, s->row_map, s->rows, an.verdicts);
+        count_rows(t, s->row_map, s->rows, an.verdicts, false);
         for (uint32_t i = 0; i < s->rows; i++) {
             uint32_t row = s->row_map[i];
             uint32_t series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
@@ -336,7 +390,7 @@ static void second_done(void *arg, int rc, struct str reply, UNUSED const struct
                 series_cache_ack(p->tenant->cache, p->series[series].hash, owner_bit(t->index), p->ack_epoch);
         }
     } else {
-        quorum_lost(&p->quorum, s->row_map, s->rows);
+        count_rows(t, s->row_map, s->rows, NULL, true);
     }
     push_answer(p);
     mutex_unlock(&p->lock);
@@ -363,7 +417,7 @@ static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verd
         uint8_t v = i < verdict_count ? verdicts[i] : PUSH_ACCEPTED;
 
         if (v != PUSH_UNKNOWN) {
-            quorum_answer(&p->quorum, &row, 1, &v);
+            count_row(t, row, &v);
             continue;
         }
         metric_inc(p->d->m_unknown);
@@ -383,7 +437,7 @@ static void target_send(struct push_target *t, const struct push_batch *b, rpc_d
     struct push *p = t->push;
     struct push_header h = {
         .tenant = str_n(p->tenant->id, p->tenant->id_len),
-        .ring_version = ring_version(p->ring),
+        .ring_version = ring_epoch(p->ring),
         .head_id = t->head_id,
     };
     struct buf out;
@@ -399,42 +453,39 @@ static void target_send(struct push_target *t, const struct push_batch *b, rpc_d
     buf_fini(&out);
 }
 
-static int targets_make(struct push *p, struct err *err)
+static int quorum_make(struct push *p, struct err *err)
 {
-    uint32_t n = ring_instance_count(p->ring), rf = ring_rf(p->ring), rows = rows_all(p);
+    const struct ring_replicas *set = ring_replicas(p->ring, 0);
+    uint32_t rows = rows_all(p), need = (uint32_t)ring_quorum(ring_rf(p->ring));
 
-    if (n < ring_quorum(rf))
-        return err_set(err, RC_UNAVAILABLE, "%u ingesters are in the ring, a quorum of %u copies needs %u: wait until more have joined", n, rf, ring_quorum(rf));
-    p->targets = xcalloc(n, sizeof *p->targets);
-    p->target_count = n;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct ring_instance *in = ring_instance(p->ring, i);
-
-        p->targets[i] = (struct push_target){
-            .push = p,
-            .address = xstrdup(in->address),
-            .instance = xstrdup(in->id),
-            .index = i,
-            .head_id = dist_head_id(p->d, in->id),
-        };
-    }
-    if (!quorum_init(&p->quorum, &p->arena, rows, (uint8_t)MIN(n, rf), (uint8_t)ring_quorum(rf)))
+    if (!set || set->owners_n < need)
+        return err_set(err, RC_UNAVAILABLE, "%u ingesters own series, a quorum of %d copies needs %u: wait until more have joined the ring",
+                       set ? set->owners_n : 0u, ring_rf(p->ring), need);
+    p->target_count = (uint32_t)ring_instances_n(p->ring);
+    p->targets = xcalloc(p->target_count, sizeof *p->targets);
+    for (uint32_t i = 0; i < p->target_count; i++)
+        p->moving |= is_moving(ring_instance(p->ring, (uint16_t)i));
+    if (!quorum_init(&p->quorum, &p->arena, p->moving ? rows * 2 : rows, set->owners_n, (uint8_t)need))
         return err_set(err, RC_NOMEM, "the request's memory budget is spent");
     return 0;
 }
 
 int push_replicate(struct push *p, struct err *err)
 {
-    bool shared;
     int rc = spread_check(p, err);
 
     if (rc == 0)
-        rc = targets_make(p, err);
+        rc = quorum_make(p, err);
     if (rc < 0)
         return rc;
-    shared = ring_instance_count(p->ring) <= ring_rf(p->ring);
     push_batch_init(&p->shared, BATCH_BYTES_MAX);
-    rc = shared ? build_shared(p, err) : build_routed(p, err);
+    if (all_own_all(p)) {
+        rc = build_shared(p, err);
+    } else {
+        rc = route_rows(p, err);
+        if (rc == 0)
+            route_exemplars(p);
+    }
     if (rc < 0)
         return rc;
     mutex_lock(&p->lock);

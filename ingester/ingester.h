@@ -37,7 +37,7 @@ struct ingester_deps {
     struct overrides *overrides;
     struct bucket *bucket;
     /* Current ring snapshot, referenced for the caller; NULL: no ring, this ingester owns everything (tests). */
-    struct ring_snapshot *(*ring)(void *arg);
+    struct ring *(*ring)(void *arg);
     void *ring_arg;
 };
 

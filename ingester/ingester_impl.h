@@ -83,8 +83,14 @@ int ingester_accepting(struct ingester *in, struct err *err);
 
 /* ownership.c */
 uint64_t ingester_ring_version(struct ingester *in);
-bool ingester_owns_all(struct ingester *in);
-bool ingester_owns(struct ingester *in, struct str tenant, fingerprint fp);
+struct ownership {
+    struct ring *ring; /* NULL: no ring, everything is ours */
+    uint16_t self;
+};
+void ownership_take(struct ingester *in, struct ownership *ret);
+void ownership_drop(struct ownership *o);
+/* Owner now, or as soon as what moves has moved (writes go to both meanwhile). */
+bool ownership_has(const struct ownership *o, fingerprint fp);
 uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf); /* live ingesters; 1 without a ring */
 
 /* tenants.c */

@@ -1,44 +1,49 @@
 /* ownership.c - what this ingester owns, by its own view of the ring (design section 5, ownership epochs). */
 #include "ingester/ingester_impl.h"
 
-static struct ring_snapshot *snapshot(struct ingester *in)
+static struct ring *current(struct ingester *in)
 {
     return in->deps.ring ? in->deps.ring(in->deps.ring_arg) : NULL;
 }
 
 uint64_t ingester_ring_version(struct ingester *in)
 {
-    struct ring_snapshot *snap = snapshot(in);
-    uint64_t version = snap ? ring_version(snap) : 0;
+    struct ring *r = current(in);
+    uint64_t version = r ? ring_epoch(r) : 0;
 
-    ring_snapshot_put(snap);
+    ring_unref(r);
     return version;
 }
 
-bool ingester_owns_all(struct ingester *in)
+void ownership_take(struct ingester *in, struct ownership *ret)
 {
-    struct ring_snapshot *snap = snapshot(in);
-    bool all = !snap || ring_owns_all(snap, in->instance_id);
+    struct ring *r = current(in);
 
-    ring_snapshot_put(snap);
-    return all;
+    *ret = (struct ownership){.ring = r, .self = r ? ring_find(r, in->instance_id) : RING_NOBODY};
 }
 
-bool ingester_owns(struct ingester *in, UNUSED struct str tenant, fingerprint fp)
+void ownership_drop(struct ownership *o)
 {
-    struct ring_snapshot *snap = snapshot(in);
-    bool owns = !snap || ring_owns(snap, in->instance_id, fingerprint_token(fp));
+    ring_unref(o->ring);
+}
 
-    ring_snapshot_put(snap);
-    return owns;
+bool ownership_has(const struct ownership *o, fingerprint fp)
+{
+    uint32_t token = fingerprint_token(fp);
+
+    if (!o->ring)
+        return true;
+    if (o->self == RING_NOBODY)
+        return false;
+    return ring_owner_index(o->ring, token, o->self) >= 0 || ring_next_index(o->ring, token, o->self) >= 0;
 }
 
 uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf)
 {
-    struct ring_snapshot *snap = snapshot(in);
-    uint32_t live = snap ? ring_instance_count(snap) : 1;
+    struct ring *r = current(in);
+    uint32_t live = r ? (uint32_t)ring_count(r, RING_INGESTER) : 1;
 
-    *ret_rf = snap ? ring_rf(snap) : 1;
-    ring_snapshot_put(snap);
+    *ret_rf = r ? (uint32_t)ring_rf(r) : 1;
+    ring_unref(r);
     return live;
 }

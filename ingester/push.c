@@ -490,14 +490,24 @@ static fingerprint any_fp(const struct push_call *c, uint32_t row)
 /* Rows of ranges that are not ours (any more, or yet) are answered `moved`, whatever the head holds. */
 static void mark_moved(struct push_call *c, uint32_t rows)
 {
-    if (ingester_owns_all(c->in))
-        return;
-    for (uint32_t i = 0; i < rows; i++)
-        if (!ingester_owns(c->in, c->view.header.tenant, any_fp(c, i)))
+    fingerprint last = {0, 0};
+    struct ownership own;
+    bool ours = true;
+
+    ownership_take(c->in, &own);
+    for (uint32_t i = 0; i < rows && own.ring; i++) {
+        fingerprint fp = any_fp(c, i);
+
+        if (i == 0 || !u128_eq(fp, last))
+            ours = ownership_has(&own, fp);
+        last = fp;
+        if (!ours)
             c->verdicts[i] = PUSH_MOVED;
-    for (uint32_t i = 0; i < c->view.series_rows; i++)
-        if (!ingester_owns(c->in, c->view.header.tenant, c->series[i].fp))
+    }
+    for (uint32_t i = 0; i < c->view.series_rows && own.ring; i++)
+        if (!ownership_has(&own, c->series[i].fp))
             c->series[i].verdict = PUSH_MOVED;
+    ownership_drop(&own);
 }
 
 static int divide(struct push_call *c, struct err *err)
