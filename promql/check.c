@@ -256,14 +256,13 @@ static bool check(struct parser *p, struct node *n)
     case NODE_AGGREGATE: return check_aggregate(p, n);
     case NODE_BINARY: return check_binary(p, n);
     case NODE_UNARY: return check_unary(p, n);
-    case NODE_PAREN:
-        if (!check(p, n->paren))
-            return false;
-        n->value = n->paren->value;
-        return true;
+    default: break;
     }
-    ASSERT(!"a node without a type");
-    return false;
+    ASSERT(n->type == NODE_PAREN);
+    if (!check(p, n->paren))
+        return false;
+    n->value = n->paren->value;
+    return true;
 }
 
 bool check_types(struct parser *p, struct node *root)

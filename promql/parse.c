@@ -9,6 +9,7 @@ const struct promql_parse_opt promql_parse_all = {
 
 /* --- errors --- */
 
+static bool error_at(struct parser *p, int rc, uint32_t pos, const char *fmt, va_list ap) PRINTF(4, 0);
 static bool error_at(struct parser *p, int rc, uint32_t pos, const char *fmt, va_list ap)
 {
     char reason[ERR_TEXT_MAX];
