@@ -79,8 +79,9 @@ bool hist_walk_prev(struct hist_walk *w);
  * Integer and float alike. Arrays come from the arena (custom bounds are borrowed from h); false over budget or when the
  * joined buckets would pass HIST_BUCKETS_MAX. ret may be h. */
 bool histogram_compact(struct arena *a, const struct histogram *h, uint32_t max_empty, struct histogram *ret);
-/* Lower resolution: merges buckets to the exponential schema given, which must not be above h's. RC_NOMEM, or RC_INVALID when an index
- * is out of range. Arrays come from the arena; ret may be h. */
+/* Lower resolution: merges buckets to the exponential schema given, which must not be above h's. h needs not be valid: the edge reduces schemas
+ * 9..52 to 8, then validates. RC_NOMEM, or RC_INVALID when spans overlap, do not fit the buckets, or an index stays out of
+ * range. Arrays come from the arena; ret may be h. */
 int histogram_reduce(struct arena *a, const struct histogram *h, int32_t schema, struct histogram *ret, struct err *err);
 /* Index of the bucket that bucket index of schema from falls into at schema to <= from. */
 static inline int64_t hist_index_reduce(int64_t index, int32_t from, int32_t to)

@@ -395,6 +395,13 @@ TEST(reduce_merges_buckets_and_keeps_the_count)
     h.schema = 9;
     h.pos.spans = too_far;
     CHECK_INT(histogram_reduce(&arena, &h, HIST_SCHEMA_MAX, &out, NULL), RC_INVALID);
+    h.pos.spans = minus_later;
+    h.pos.span_count = 2;
+    h.pos.bucket_count = 3;
+    CHECK_INT(histogram_reduce(&arena, &h, HIST_SCHEMA_MAX, &out, NULL), RC_INVALID);
+    h.pos.spans = wide_spans;
+    h.pos.bucket_count = 2;
+    CHECK_INT(histogram_reduce(&arena, &h, HIST_SCHEMA_MAX, &out, NULL), RC_INVALID);
 }
 
 /* --- classic buckets --- */
