@@ -25,6 +25,8 @@ int64_t chunk_open_last_ms(const struct chunk_open *c);
 uint64_t chunk_open_last_bits(const struct chunk_open *c);
 /* The chunk's bytes so far, as a complete chunk; borrowed until the next append. */
 struct str chunk_open_view(struct chunk_open *c);
+/* Brings what an append touches behind *c into the cache. */
+void chunk_open_prefetch(const struct chunk_open *c);
 size_t chunk_open_memory(const struct chunk_open *c); /* bytes allocated */
 
 /* --- sealed chunks --- */

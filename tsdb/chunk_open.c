@@ -103,6 +103,12 @@ uint64_t chunk_open_last_bits(const struct chunk_open *c)
     return c->last_bits;
 }
 
+void chunk_open_prefetch(const struct chunk_open *c)
+{
+    __builtin_prefetch(c->p);
+    __builtin_prefetch(c->p + (c->bits >> 3));
+}
+
 size_t chunk_open_memory(const struct chunk_open *c)
 {
     return sizeof *c + c->cap16 * (size_t)16;

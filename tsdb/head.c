@@ -164,6 +164,11 @@ static uint32_t fp_tag(const struct head *h, fingerprint fp)
     return (uint32_t)(mix64(fp.lo ^ h->fp_secret) >> 32);
 }
 
+static bool series_is(const struct head *h, const struct head_series *s, struct str tenant, fingerprint fp)
+{
+    return LIKELY(u128_eq(s->fp, fp) && str_eq(h->tenants.v[s->tenant]->name, tenant));
+}
+
 struct head_series *series_find(const struct head *h, struct str tenant, fingerprint fp)
 {
     uint32_t tag = fp_tag(h, fp), pos;
@@ -171,7 +176,7 @@ struct head_series *series_find(const struct head *h, struct str tenant, fingerp
     for (uint32_t id = idtab_first(&h->by_fp, tag, &pos); id != ID_NONE; id = idtab_next(&h->by_fp, tag, &pos)) {
         struct head_series *s = series_at(h, id);
 
-        if (LIKELY(u128_eq(s->fp, fp) && str_eq(h->tenants.v[s->tenant]->name, tenant)))
+        if (series_is(h, s, tenant, fp))
             return s;
     }
     return NULL;
@@ -183,34 +188,47 @@ struct head_series *head_find(struct head *h, struct str tenant, fingerprint fp)
     return series_find(h, tenant, fp);
 }
 
-/* Each stage touches the memory of all before the next needs it, so that the cache misses overlap. */
+enum { CHUNK_OPEN_LAST = 40 }; /* in its last cache line, if it has two */
+
+/* The first with this tag is nearly always the right one, so its memory can be asked for before it is compared. */
+static struct head_series *series_guess(const struct head *h, fingerprint fp)
+{
+    uint32_t pos, id = idtab_first(&h->by_fp, fp_tag(h, fp), &pos);
+
+    return id == ID_NONE ? NULL : series_at(h, id);
+}
+
+/* Each stage asks for the memory of the whole group before the next stage needs it, so that the cache misses overlap. */
+static void find_group(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret)
+{
+    for (size_t i = 0; i < n; i++)
+        idtab_prefetch(&h->by_fp, fp_tag(h, fps[i]));
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = series_guess(h, fps[i]);
+        __builtin_prefetch(ret[i]);
+        __builtin_prefetch((char *)ret[i] + 64);
+        __builtin_prefetch((char *)(ret[i] + 1) - 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ret[i] && !series_is(h, ret[i], tenant, fps[i]))
+            ret[i] = series_find(h, tenant, fps[i]);
+        if (ret[i]) {
+            __builtin_prefetch(ret[i]->open);
+            __builtin_prefetch((char *)ret[i]->open + CHUNK_OPEN_LAST);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        if (ret[i] && ret[i]->open)
+            chunk_open_prefetch(ret[i]->open);
+}
+
 void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret)
 {
     enum { GROUP = 16 };
 
     ASSERT(h->locked);
-    for (size_t from = 0; from < n; from += GROUP) {
-        size_t to = MIN(from + GROUP, n);
-
-        for (size_t i = from; i < to; i++)
-            idtab_prefetch(&h->by_fp, fp_tag(h, fps[i]));
-        for (size_t i = from; i < to; i++) {
-            uint32_t pos, id = idtab_first(&h->by_fp, fp_tag(h, fps[i]), &pos);
-
-            ret[i] = id == ID_NONE ? NULL : series_at(h, id);
-            if (ret[i]) {
-                __builtin_prefetch(ret[i]);
-                __builtin_prefetch((char *)ret[i] + 64);
-            }
-        }
-        for (size_t i = from; i < to; i++) {
-            /* The first with this tag is nearly always the right one. */
-            if (ret[i] && !(u128_eq(ret[i]->fp, fps[i]) && str_eq(h->tenants.v[ret[i]->tenant]->name, tenant)))
-                ret[i] = head_find(h, tenant, fps[i]);
-            if (ret[i])
-                __builtin_prefetch(ret[i]->open);
-        }
-    }
+    for (size_t from = 0; from < n; from += GROUP)
+        find_group(h, tenant, fps + from, MIN((size_t)GROUP, n - from), ret + from);
 }
 
 bool head_labels_equal(const struct head *h, const struct head_series *s, const struct labels *ls)

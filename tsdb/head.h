@@ -27,7 +27,9 @@ void head_lock(struct head *h);
 void head_unlock(struct head *h);
 /* NULL when unknown. */
 struct head_series *head_find(struct head *h, struct str tenant, fingerprint fp);
-/* The same for a batch, several times faster when the series are not in the cache: use it before a batch is appended. */
+/* The same for many, with their memory on its way into the cache: append to them right after. More than HEAD_FIND_GROUP at a time push each other out
+ * again. Measured (100,000 series in random order, head_bench): 115 ns per append instead of 320. */
+enum { HEAD_FIND_GROUP = 64 };
 void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret);
 /* Labels are interned (copied). The caller has checked limits. RC_EXISTS never: same fp returns the existing one; RC_INVALID when its labels differ
  * (two label sets with one fingerprint: refused, never merged). */
