@@ -62,13 +62,16 @@ static int decode_decimals(struct rd *r, size_t n, double *v, struct err *err)
 {
     int64_t m[CHUNK_SAMPLES_MAX];
     uint8_t head = rd_u8(r);
-    unsigned scale = head & ~DECIMAL_HAS_SPECIALS;
+    unsigned scale = head & ~(DECIMAL_HAS_SPECIALS | DECIMAL_HAS_SHIFT);
+    unsigned shift = head & DECIMAL_HAS_SHIFT ? rd_u8(r) : 0;
     uint64_t specials, at = 0;
     int rc = ints_decode(r, m, n, err);
 
     if (rc < 0)
         return rc;
-    CORRUPT_UNLESS(scale <= DECIMAL_SCALE_MAX, err);
+    CORRUPT_UNLESS(scale <= DECIMAL_SCALE_MAX && shift <= DECIMAL_SHIFT_MAX, err);
+    for (size_t i = 0; shift && i < n; i++)
+        m[i] = (int64_t)((uint64_t)m[i] << shift);
     if (scale == 0) {
         for (size_t i = 0; i < n; i++)
             v[i] = (double)m[i];

@@ -5,8 +5,8 @@
  *   TIME_REGULAR    nothing: t[i] = first + i * (last - first) / (n - 1), without remainder
  *   TIME_INTS       ints of t[i] - first
  *   VALUE_CONSTANT  u64 value bits
- *   VALUE_DECIMAL   u8 scale, upper bit set when there are specials | ints of mantissas (chunk_format.h) | specials: uvarint count >= 1, per special
- *                   uvarint places skipped since the last one, u64 value bits (its mantissa means nothing)
+ *   VALUE_DECIMAL   u8 scale, bit 7: there are specials, bit 6: a shift follows | u8 shift, if any | ints of mantissas (chunk_format.h) >> shift
+ *                   | specials: uvarint count >= 1, per special uvarint places skipped since the last one, u64 value bits (its mantissa means nothing)
  *   VALUE_BITS      ints of value bits
  *   VALUE_ADAPTIVE  uvarint length, the adaptive value code (chunk_values.h)
  *   VALUE_XOR       the same, in XOR mode from the start
@@ -20,8 +20,8 @@
 
 #include <stdlib.h>
 
-/* VALUE_ADAPTIVE is read a few times slower than packed columns: it must save a sixteenth at least. */
-enum { ADAPTIVE_GAIN = 16 };
+/* VALUE_ADAPTIVE is read a few times slower than packed columns: it must save an eighth at least. */
+enum { ADAPTIVE_GAIN = 8 };
 
 enum time_codec columns_put_time(struct buf *out, const int64_t *t, size_t n)
 {
@@ -83,11 +83,26 @@ static bool decimals_of(const double *v, size_t n, struct decimals *d)
     return d->specials <= n / 4 + 1;
 }
 
-static void encode_decimals(struct buf *out, const double *v, size_t n, const struct decimals *d)
+/* Zero bits below all mantissas: sizes of memory and disks are multiples of pages. */
+static unsigned decimals_shift(const struct decimals *d, size_t n)
+{
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < n; i++)
+        any |= (uint64_t)d->m[i];
+    return any ? (unsigned)__builtin_ctzll(any) : 0;
+}
+
+static void encode_decimals(struct buf *out, const double *v, size_t n, struct decimals *d)
 {
     size_t next = 0;
+    unsigned shift = decimals_shift(d, n);
 
-    buf_u8(out, (uint8_t)(d->scale | (d->specials ? DECIMAL_HAS_SPECIALS : 0)));
+    for (size_t i = 0; i < n; i++)
+        d->m[i] >>= shift;
+    buf_u8(out, (uint8_t)(d->scale | (d->specials ? DECIMAL_HAS_SPECIALS : 0) | (shift ? DECIMAL_HAS_SHIFT : 0)));
+    if (shift)
+        buf_u8(out, (uint8_t)shift);
     ints_encode(out, d->m, n);
     if (!d->specials)
         return;

@@ -131,7 +131,7 @@ static void open_start(struct chunk_open *c, int64_t t)
 {
     size_t n = HEADER_BYTES + (c->has_st ? HEADER_ST_BYTES : 0);
 
-    open_reserve(c, 48);
+    open_reserve(c, 32);
     memset(c->p, 0, n);
     c->p[0] = chunk_first_byte(c->has_st ? ENC_STREAM_ST : ENC_STREAM);
     le_put64(c->p + 3, (uint64_t)t);

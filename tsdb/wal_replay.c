@@ -62,7 +62,7 @@ static int scan_invalid(struct wal_reader *r, struct scan *s, const char *why, s
 {
     uint64_t at = r->offset, synced = UINT64_MAX;
 
-    if (s->last) {
+    if (s->last && s->want->kind == WAL_KIND_SEGMENT) {
         int rc = wal_reader_synced(r, &synced, err);
 
         if (rc < 0)

@@ -99,7 +99,9 @@ struct rd {
 
 static inline struct rd rd_of(struct str s)
 {
-    return (struct rd){(const uint8_t *)s.p, (const uint8_t *)s.p + s.n, false};
+    const uint8_t *p = (const uint8_t *)s.p;
+
+    return (struct rd){p, s.n ? p + s.n : p, false}; /* p may be NULL, which even + 0 is not for */
 }
 static inline size_t rd_left(const struct rd *r)
 {
