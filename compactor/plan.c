@@ -6,7 +6,7 @@ enum { HOUR_MS = 60 * 60 * 1000, MINUTE_MS = 60 * 1000 };
 
 const struct plan_cfg plan_cfg_default = {
     .level_ms = {2 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS},
-    .settle_ms = 20 * MINUTE_MS,
+    .settle_ms = 25 * MINUTE_MS,
     .delete_delay_ms = 30 * MINUTE_MS,
 };
 
@@ -60,12 +60,14 @@ static void plan_add(struct plan *p, const struct plan_job *j)
         *vec_push(p->jobs) = *j;
 }
 
+static int by_text(const void *name, const void *member)
+{
+    return strcmp(name, *(const char *const *)member);
+}
+
 static bool l0_has(const struct plan_l0 *l, const char *tenant)
 {
-    for (size_t i = 0; i < l->tenant_count; i++)
-        if (strcmp(l->tenants[i], tenant) == 0)
-            return true;
-    return false;
+    return l->tenant_count && bsearch(tenant, l->tenants, l->tenant_count, sizeof *l->tenants, by_text);
 }
 
 /* A level-0 block with samples of the tenant that nobody has dealt with yet. */
@@ -142,10 +144,8 @@ static void plan_expire(struct plan *p, const struct plan_tenant *t)
     plan_add(p, &j);
 }
 
-static void plan_remove(struct plan *p, const char *tenant, const struct index_block *b, struct plan_job *j)
+static void plan_removal(const struct plan *p, const struct index_block *b, struct plan_job *j)
 {
-    j->kind = PLAN_REMOVE;
-    j->tenant = tenant;
     if (b->deleted_ms && b->deleted_ms + p->cfg->delete_delay_ms <= p->in->now_ms)
         job_block(j, &b->id);
 }
@@ -241,7 +241,7 @@ static void plan_l0_ends(struct plan *p)
             all = index_block_done(l->block, l->tenants[k]);
         if (all)
             job_block(&deletes, &l->block->id);
-        plan_remove(p, NULL, l->block, &removes);
+        plan_removal(p, l->block, &removes);
     }
     plan_add(p, &deletes);
     plan_add(p, &removes);
@@ -265,12 +265,12 @@ void plan_make(const struct plan_cfg *cfg, const struct plan_input *in, plan_job
 
     for (size_t i = 0; i < in->tenant_count; i++) {
         const struct plan_tenant *t = &in->tenants[i];
-        struct plan_job removes = {0};
+        struct plan_job removes = {.kind = PLAN_REMOVE, .tenant = t->name};
 
         plan_done(&p, t);
         plan_expire(&p, t);
         for (size_t k = 0; k < t->index->blocks.n; k++)
-            plan_remove(&p, t->name, &t->index->blocks.v[k], &removes);
+            plan_removal(&p, &t->index->blocks.v[k], &removes);
         plan_add(&p, &removes);
         plan_level1(&p, t);
         plan_levels(&p, t);

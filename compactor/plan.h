@@ -17,11 +17,11 @@ struct plan_cfg {
     int64_t settle_ms;
     int64_t delete_delay_ms;
 };
-extern const struct plan_cfg plan_cfg_default; /* 2 h, 12 h, 24 h; 20 min; 30 min */
+extern const struct plan_cfg plan_cfg_default; /* 2 h, 12 h, 24 h; 25 min; 30 min */
 
 struct plan_l0 {
     const struct index_block *block;
-    const char *const *tenants; /* in the block */
+    const char *const *tenants; /* in the block, sorted */
     size_t tenant_count;
     bool readable;              /* false: its tenants are not known, leave it alone */
 };

@@ -64,15 +64,15 @@ static int wrong(struct err *err, const char *what)
     return err_set(err, RC_CORRUPT, "%s", what);
 }
 
-static int verify_window(struct verify *v, fingerprint fp, const struct stored_window *w, struct err *err)
+static int check_window(fingerprint fp, const struct stored_window *w, struct arena *a, struct err *err)
 {
-    struct chunk_columns *in = arena_array(&v->decode, w->chunk_count, sizeof *in), all;
+    struct chunk_columns *in = arena_array(a, w->chunk_count, sizeof *in), all;
     int rc = in ? 0 : err_set(err, RC_NOMEM, "verify: memory budget is spent");
 
     for (uint32_t i = 0; rc == 0 && i < w->chunk_count; i++)
-        rc = chunk_decode(w->chunks[i], &v->decode, &in[i], err);
+        rc = chunk_decode(w->chunks[i], a, &in[i], err);
     if (rc == 0)
-        rc = chunk_merge(in, w->chunk_count, &v->decode, &all, err);
+        rc = chunk_merge(in, w->chunk_count, a, &all, err);
     if (rc < 0)
         return rc;
     if (all.n != w->count || all.t[0] != w->mint_ms || all.t[all.n - 1] != w->maxt_ms)
@@ -82,6 +82,15 @@ static int verify_window(struct verify *v, fingerprint fp, const struct stored_w
     if (window_start(fp, w->mint_ms, NULL) != w->start_ms || window_start(fp, w->maxt_ms, NULL) != w->start_ms)
         return wrong(err, "samples outside their window");
     return 0;
+}
+
+int block_series_check(const struct stored_series *s, struct arena *a, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < s->window_count; i++)
+        rc = check_window(s->fp, &s->windows[i], a, err);
+    return rc;
 }
 
 /* Labels in order after the series before, fingerprint theirs. */
@@ -110,10 +119,11 @@ static int verify_one(struct verify *v, struct str tenant, const struct stored_s
 
     arena_reset(&v->decode);
     rc = verify_labels(v, tenant, s, err);
-    for (size_t i = 0; rc == 0 && i < s->window_count; i++) {
+    if (rc == 0)
+        rc = block_series_check(s, &v->decode, err);
+    for (size_t i = 0; i < s->window_count; i++) {
         const struct stored_window *w = &s->windows[i];
 
-        rc = verify_window(v, s->fp, w, err);
         v->samples += w->count;
         v->chunks += w->chunk_count;
         v->mint_ms = MIN(v->mint_ms, w->mint_ms);
