@@ -73,6 +73,8 @@ int block_label_values(struct block_reader *r, const struct store_select *q, str
 int block_each_tenant(struct block_reader *r, int (*fn)(void *arg, struct str tenant), void *arg, struct err *err);
 /* Every checksum (whole files against meta.json too), every fingerprint, every posting, every digest. Reads all, caches nothing. */
 int block_verify(struct block_reader *r, struct err *err);
+/* One series with data: every window decodes to the samples of its record and its digest, inside its time. Memory from the arena. */
+int block_series_check(const struct stored_series *s, struct arena *a, struct err *err);
 
 /* Streams all series of one tenant in label order, with data, for compaction. */
 struct block_iter;

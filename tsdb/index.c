@@ -90,33 +90,58 @@ bool index_block_has_source(const struct index_block *b, const struct ulid *id)
     return false;
 }
 
+/* Position of the tenant in the sorted list of those done, or where it belongs. */
+static size_t done_position(const struct index_block *b, const char *tenant, bool *ret_there)
+{
+    size_t lo = 0, hi = b->done_count;
+
+    *ret_there = false;
+    while (lo < hi && !*ret_there) {
+        size_t mid = lo + (hi - lo) / 2;
+        int c = strcmp(b->done[mid], tenant);
+
+        *ret_there = c == 0;
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return hi;
+}
+
 bool index_block_done(const struct index_block *b, const char *tenant)
 {
-    for (size_t i = 0; i < b->done_count; i++)
-        if (strcmp(b->done[i], tenant) == 0)
-            return true;
-    return false;
+    bool there;
+
+    done_position(b, tenant, &there);
+    return there;
 }
 
 bool index_block_mark_done(struct index_block *b, const char *tenant)
 {
-    if (index_block_done(b, tenant))
+    bool there;
+    size_t at = done_position(b, tenant, &there);
+
+    if (there)
         return false;
     b->done = xrealloc(b->done, (b->done_count + 1) * sizeof *b->done);
-    b->done[b->done_count++] = xstrdup(tenant);
+    memmove(b->done + at + 1, b->done + at, (b->done_count - at) * sizeof *b->done);
+    b->done[at] = xstrdup(tenant);
+    b->done_count++;
     return true;
 }
 
 bool index_block_unmark_done(struct index_block *b, const char *tenant)
 {
-    for (size_t i = 0; i < b->done_count; i++) {
-        if (strcmp(b->done[i], tenant) != 0)
-            continue;
-        free(b->done[i]);
-        b->done[i] = b->done[--b->done_count];
-        return true;
-    }
-    return false;
+    bool there;
+    size_t at = done_position(b, tenant, &there);
+
+    if (!there)
+        return false;
+    free(b->done[at]);
+    memmove(b->done + at, b->done + at + 1, (b->done_count - at - 1) * sizeof *b->done);
+    b->done_count--;
+    return true;
 }
 
 void index_put_meta(struct index *ix, const struct block_meta *m)
@@ -209,6 +234,8 @@ static int done_decode(const json_t *obj, struct index_block *b, struct err *err
 
         if (!tenant || tenant_id_check(str_of(tenant), NULL) < 0)
             return err_set(err, RC_CORRUPT, "'done': member %zu is no tenant", i);
+        if (i > 0 && strcmp(b->done[i - 1], tenant) >= 0)
+            return err_set(err, RC_CORRUPT, "'done': member %zu is out of order", i);
         b->done[b->done_count++] = xstrdup(tenant);
     }
     return 0;

@@ -15,7 +15,7 @@ struct index_block {
     struct ulid *sources; /* level >= 1 */
     size_t source_count;
     char ingester[128];   /* level 0 */
-    char **done;          /* level 0: tenants whose samples are in a tenant block named by the tenant's index */
+    char **done;          /* level 0, sorted: tenants whose samples are in a tenant block named by the tenant's index */
     size_t done_count;
     int64_t deleted_ms;   /* 0, or when it was marked for deletion: no reader may use it; removed after the delay */
     char *reason;         /* quarantined: why, else NULL */

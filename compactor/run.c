@@ -1,0 +1,222 @@
+#include "common/base/fault.h"
+#include "compactor/compactor_impl.h"
+#include "compactor/edit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* meta.json first: what is left after a crash is no block. */
+static int block_remove_files(struct bucket *b, const struct ulid *id, struct err *err)
+{
+    char name[128], prefix[64];
+    bucket_list files;
+    int rc;
+
+    snprintf(prefix, sizeof prefix, "blocks/%s/", id->text);
+    snprintf(name, sizeof name, "%smeta.json", prefix);
+    rc = b->ops->remove(b, name, err);
+    FAULT(FAULT_CRASH, _exit(99));
+    if (rc == 0)
+        rc = b->ops->list(b, prefix, &files, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; rc == 0 && i < files.n; i++)
+        rc = b->ops->remove(b, files.v[i].name, err);
+    bucket_list_free(&files);
+    return rc;
+}
+
+static int run_remove(struct compactor *c, const struct plan_job *job, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < job->block_count; i++)
+        rc = block_remove_files(c->deps.bucket, &job->blocks[i], err);
+    FAULT(FAULT_CRASH, _exit(99));
+    return rc == 0 ? edit_forget(c->deps.bucket, job->tenant, job->blocks, job->block_count, err) : rc;
+}
+
+static bool l0_all_done(void *arg, const struct index_block *b)
+{
+    const struct known_block *k = known_find(arg, &b->id);
+
+    if (!k)
+        return false;
+    for (size_t i = 0; i < k->tenants.n; i++)
+        if (!index_block_done(b, k->tenants.v[i]))
+            return false;
+    return true;
+}
+
+static void count_result(struct compactor *c, const struct job_result *r)
+{
+    if (!r->any)
+        return;
+    metric_add(c->m.series, r->meta.series);
+    metric_add(c->m.samples, r->meta.samples);
+    metric_add(c->m.bytes, r->meta.bytes);
+}
+
+/* The result exists in the bucket; now the indexes, in the order that readers rely on. */
+static int merge_publish(struct compactor *c, const struct plan_job *job, const struct job_result *r, struct err *err)
+{
+    struct bucket *b = c->deps.bucket;
+    int rc;
+
+    FAULT(FAULT_CRASH, _exit(99));
+    rc = edit_publish(b, job, r->any ? &r->meta : NULL, clock_wall_ms(c->deps.clock), err);
+    if (rc == RC_STALE && r->any)
+        block_remove_files(b, &r->meta.id, NULL); /* never named by an index; the sweep gets what is left */
+    FAULT(FAULT_CRASH, _exit(99));
+    if (rc == 0 && job->level == 1)
+        rc = edit_mark_done(b, job->blocks, job->block_count, job->tenant, err);
+    FAULT(FAULT_CRASH, _exit(99));
+    return rc;
+}
+
+static int run_merge(struct compactor *c, const struct plan_job *job, int64_t retention_ms, struct err *err)
+{
+    int64_t now = clock_wall_ms(c->deps.clock);
+    struct job_env env = {
+        .bucket = c->deps.bucket, .scratch = c->cfg.scratch_dir, .now_ms = now,
+        .cutoff_ms = plan_cutoff_ms(now, retention_ms), .cancel = &c->cancel, .series_done = &c->series_done,
+    };
+    struct job_result r = {0};
+    struct ulid bad = {{0}};
+    int rc = job_merge(&env, job, &r, &bad, err);
+
+    /* A block that somebody removed meanwhile is marked deleted in the index: not moved, and the plan is stale. */
+    if (rc < 0 && bad.text[0])
+        return quarantine(c, job->level == 1 ? NULL : job->tenant, &bad, err) ? RC_STALE : rc;
+    if (rc < 0)
+        return rc;
+    rc = merge_publish(c, job, &r, err);
+    if (rc == 0) {
+        count_result(c, &r);
+        log_info(c->deps.log, "blocks merged", "tenant", job->tenant, "level", log_i64(job->level), "blocks",
+                 log_i64((int64_t)job->block_count), "result", r.any ? r.meta.id.text : "nothing", "samples",
+                 log_i64(r.any ? (int64_t)r.meta.samples : 0));
+    }
+    block_meta_fini(&r.meta);
+    return rc;
+}
+
+static int64_t retention_in(const struct view *v, const char *tenant)
+{
+    for (size_t i = 0; i < v->in.tenant_count; i++)
+        if (strcmp(v->in.tenants[i].name, tenant) == 0)
+            return v->in.tenants[i].retention_ms;
+    return 0;
+}
+
+int run_job(struct compactor *c, const struct view *v, const struct plan_job *job, struct err *err)
+{
+    struct bucket *b = c->deps.bucket;
+    int64_t now = clock_wall_ms(c->deps.clock);
+
+    if (atomic_load(&c->cancel))
+        return err_set(err, RC_CANCELED, "stopping");
+    switch (job->kind) {
+    case PLAN_MARK_DONE:
+        return edit_mark_done(b, job->blocks, job->block_count, job->tenant, err);
+    case PLAN_DELETE_L0:
+        return edit_delete(b, NULL, job->blocks, job->block_count, l0_all_done, c, now, err);
+    case PLAN_EXPIRE:
+        return edit_delete(b, job->tenant, job->blocks, job->block_count, NULL, NULL, now, err);
+    case PLAN_REMOVE:
+        return run_remove(c, job, err);
+    case PLAN_MERGE:
+        return run_merge(c, job, retention_in(v, job->tenant), err);
+    }
+    ASSERT(!"plan_kind");
+    return RC_INTERNAL;
+}
+
+void run_trim(struct compactor *c, const struct view *v)
+{
+    struct err err;
+
+    if (v->l0.gen > INDEX_KEEP && index_trim(c->deps.bucket, NULL, &err) < 0)
+        log_warn(c->deps.log, "index not trimmed, will retry", "err", err_log(&err));
+    for (size_t i = 0; i < v->owned.n; i++)
+        if (v->owned.v[i].index.gen > INDEX_KEEP && index_trim(c->deps.bucket, v->owned.v[i].name, &err) < 0)
+            log_warn(c->deps.log, "index not trimmed, will retry", "tenant", v->owned.v[i].name, "err", err_log(&err));
+}
+
+/* --- orphans --- */
+
+/* Ids of blocks with files in the bucket that are older than before_ms. */
+typedef VEC(struct ulid) ulid_list;
+
+static int old_blocks(struct bucket *b, int64_t before_ms, ulid_list *ret, struct err *err)
+{
+    const size_t at = strlen("blocks/");
+    bucket_list files;
+    int rc = b->ops->list(b, "blocks/", &files, err);
+
+    for (size_t i = 0; rc == 0 && i < files.n; i++) {
+        struct str name = str_of(files.v[i].name);
+        struct ulid id;
+
+        if (name.n <= at + ULID_TEXT || !ulid_valid(str_sub(name, at, at + ULID_TEXT)))
+            continue;
+        memcpy(id.text, name.p + at, ULID_TEXT);
+        id.text[ULID_TEXT] = '\0';
+        if (ulid_time_ms(&id) < before_ms && !(ret->n && strcmp(ret->v[ret->n - 1].text, id.text) == 0))
+            *vec_push(ret) = id;
+    }
+    if (rc == 0)
+        bucket_list_free(&files);
+    return rc;
+}
+
+static void strike_out(ulid_list *l, const index_blocks *named)
+{
+    for (size_t i = 0; i < named->n; i++)
+        for (size_t k = 0; k < l->n; k++)
+            if (strcmp(l->v[k].text, named->v[i].id.text) == 0) {
+                vec_remove_swap(l, k);
+                break;
+            }
+}
+
+/* Takes out of l what any index names, level 0 or a tenant's; every index must be readable. */
+static int strike_named(struct bucket *b, ulid_list *l, struct err *err)
+{
+    fs_names tenants = {0};
+    struct index ix;
+    int rc = index_tenants(b, &tenants, err);
+
+    for (size_t i = 0; rc == 0 && i <= tenants.n; i++) {
+        rc = index_load(b, i == 0 ? NULL : tenants.v[i - 1], &ix, err);
+        if (rc < 0)
+            break;
+        strike_out(l, &ix.blocks);
+        strike_out(l, &ix.quarantined);
+        index_fini(&ix);
+    }
+    fs_names_free(&tenants);
+    return rc;
+}
+
+int run_sweep(struct compactor *c, struct err *err)
+{
+    int64_t now = clock_wall_ms(c->deps.clock);
+    ulid_list l = {0};
+    int rc = old_blocks(c->deps.bucket, now - c->cfg.orphan_age_ms, &l, err);
+
+    /* After the listing: what an index takes in meanwhile is struck out too. */
+    if (rc == 0 && l.n > 0)
+        rc = strike_named(c->deps.bucket, &l, err);
+    for (size_t i = 0; rc == 0 && i < l.n; i++) {
+        rc = block_remove_files(c->deps.bucket, &l.v[i], err);
+        if (rc == 0) {
+            metric_inc(c->m.orphans);
+            log_info(c->deps.log, "block that no index names removed", "block", l.v[i].text);
+        }
+    }
+    vec_fini(&l);
+    c->swept_ms = now;
+    return rc;
+}
