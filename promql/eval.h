@@ -62,6 +62,13 @@ struct open_cursor {
     struct open_cursor *next;
 };
 
+/* What an expression above needs of native histograms. */
+enum hist_scope {
+    HIST_ALL,    /* nothing known */
+    HIST_STATS,  /* below histogram_count, _sum, _avg: only those, and whether the counter was reset */
+    HIST_WHOLE,  /* below something that needs buckets, whatever else is said */
+};
+
 struct query {
     const struct query_opt *opt;
     struct series_source *src;
@@ -77,7 +84,17 @@ struct query {
     size_t poll_left;
     size_t series;
     int depth;
+    enum hist_scope hist_scope;  /* at the node being opened */
 };
+/* Enters a scope for the nodes below; returns the one to go back to. */
+static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
+{
+    enum hist_scope old = q->hist_scope;
+
+    if (old != HIST_WHOLE)
+        q->hist_scope = scope;
+    return old;
+}
 
 /* One evaluation over evenly spaced steps: the query itself, or the inside of a subquery. */
 struct ev {
@@ -239,6 +256,9 @@ int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selecto
                 struct str func, struct stream **ret);
 /* Index of the first time that is not before t, from index i on: galloping, so that a walk over all steps is linear. */
 size_t seek_time(const int64_t *times, size_t n, size_t i, int64_t t);
+/* Replaces histograms by their count, sum and reset hint; a hint that is not known is found by comparing with the one before. Integer histograms
+ * become float. */
+int columns_to_stats(struct query *q, struct arena *a, struct columns *c);
 int select_open(struct query *q, const struct matcher *m, size_t n, const struct select_hints *hints, struct series_cursor **ret);
 
 /* --- eval_range.c: series windows for functions over ranges --- */

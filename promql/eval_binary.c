@@ -228,11 +228,21 @@ static int eval_with_scalar(struct ev *ev, const struct node *n, struct stream *
     return stream_map(ev, in, scalar_row, s, ret);
 }
 
-int eval_binary(struct ev *ev, const struct node *n, struct stream **ret)
+static int eval_operator(struct ev *ev, const struct node *n, struct stream **ret)
 {
     if (n->binary.lhs->value == VALUE_SCALAR || n->binary.rhs->value == VALUE_SCALAR)
         return eval_with_scalar(ev, n, ret);
     if (n->binary.op == OP_AND || n->binary.op == OP_OR || n->binary.op == OP_UNLESS)
         return eval_set(ev, n, ret);
     return eval_match(ev, n, ret);
+}
+
+int eval_binary(struct ev *ev, const struct node *n, struct stream **ret)
+{
+    bool trims = n->binary.op == OP_TRIM_UPPER || n->binary.op == OP_TRIM_LOWER;
+    enum hist_scope scope = query_hist_scope(ev->q, trims ? HIST_WHOLE : ev->q->hist_scope);
+    int rc = eval_operator(ev, n, ret);
+
+    ev->q->hist_scope = scope;
+    return rc;
 }

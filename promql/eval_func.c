@@ -266,9 +266,13 @@ static int map_hists(struct ev *ev, struct row *r, void *arg)
 
 static int eval_hist_map(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    enum function_id id = n->call.fn->id;
+    bool whole = id == FN_HISTOGRAM_STDDEV || id == FN_HISTOGRAM_STDVAR;
+    enum hist_scope scope = query_hist_scope(ev->q, whole ? HIST_WHOLE : HIST_STATS);
     struct stream *in;
     int rc = eval_stream(ev, n->call.args[0], &in);
 
+    ev->q->hist_scope = scope;
     return rc < 0 ? rc : stream_map(ev, in, map_hists, (void *)(uintptr_t)n, ret);
 }
 

@@ -123,19 +123,17 @@ static double classic_quantile(double q, struct bucket *b, size_t n, struct fix 
     return start + (b[i].le - start) * (rank / count);
 }
 
-/* Observations at or below v, linear within the bucket; the first bucket starts at 0 when its bound is positive. */
+/* Observations at or below v, linear within the bucket; the first bucket starts at 0 when its bound is positive. Within a bucket without
+ * a lower bound there is nothing to interpolate: it counts as a whole. */
 static double rank_at(double v, const struct bucket *b, size_t n)
 {
-    double below = 0, lower = -INFINITY;
+    double below = 0, lower = b[0].le > 0 ? 0 : -INFINITY;
 
     for (size_t i = 0; i < n; i++) {
         if (lower >= v)
             return below;
-        if (b[i].le > v) {
-            double from = i == 0 && b[i].le > 0 ? 0 : lower;
-
-            return below + (b[i].count - below) * (v - from) / (b[i].le - from);
-        }
+        if (b[i].le > v)
+            return isinf(lower) ? b[i].count : below + (b[i].count - below) * (v - lower) / (b[i].le - lower);
         below = b[i].count;
         lower = b[i].le;
     }
@@ -456,14 +454,17 @@ int eval_hist_classic(struct ev *ev, const struct node *n, struct stream **ret)
 {
     bool many = n->call.fn->id == FN_HISTOGRAM_QUANTILES;
     struct hist_call c = {.ev = ev, .n = n};
+    enum hist_scope hist_scope;
     int rc = 0;
 
+    hist_scope = query_hist_scope(ev->q, HIST_WHOLE);
     c.vector = node_unwrap(n->call.args[many ? 0 : n->call.arg_count - 1]);
     c.pos = c.vector->pos;
     if (!many)
         rc = eval_args(&c);
     if (rc == 0)
         rc = eval_matrix(ev, c.vector, &c.m);
+    ev->q->hist_scope = hist_scope;
     if (rc == 0)
         rc = sort_rows(&c);
     if (rc == 0)

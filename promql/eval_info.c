@@ -24,18 +24,33 @@ static bool is_name(const struct matcher *m)
     return str_eqz(m->name, LABEL_METRIC_NAME);
 }
 
+/* What says which metrics are info metrics: the second argument's name matchers; names ending in _info when it only excludes some;
+ * target_info when it says nothing. */
+enum naming { NAMING_TARGET, NAMING_SUFFIX, NAMING_GIVEN };
+
+static enum naming naming_of(const struct info_call *c)
+{
+    enum naming n = NAMING_TARGET;
+
+    for (size_t i = 0; i < c->matcher_count; i++)
+        if (is_name(&c->matchers[i]))
+            n = MAX(n, matcher_negative(&c->matchers[i]) ? NAMING_SUFFIX : NAMING_GIVEN);
+    return n;
+}
+
 static bool names_info(const struct info_call *c, struct str name)
 {
-    bool any = false;
-
-    for (size_t i = 0; i < c->matcher_count; i++) {
-        if (!is_name(&c->matchers[i]))
-            continue;
-        any = true;
-        if (!matcher_matches(&c->matchers[i], name))
+    for (size_t i = 0; i < c->matcher_count; i++)
+        if (is_name(&c->matchers[i]) && !matcher_matches(&c->matchers[i], name))
             return false;
+    switch (naming_of(c)) {
+    case NAMING_TARGET:
+        return str_eqz(name, "target_info");
+    case NAMING_SUFFIX:
+        return name.n > strlen("_info") && str_has_suffix(name, STR("_info"));
+    default:
+        return true;
     }
-    return any || str_eqz(name, "target_info");
 }
 
 /* Whether the second argument lets label name through: it names it, or names none. */
@@ -165,7 +180,7 @@ enum { INFO_MATCHERS_MAX = ARRAY_LEN(identifying) + 1 };
 static int info_matchers(struct info_call *c, struct matcher *own, size_t *own_count)
 {
     struct err *err = c->ev->q->err;
-    bool named = false;
+    enum naming naming = naming_of(c);
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(identifying); i++) {
@@ -181,12 +196,11 @@ static int info_matchers(struct info_call *c, struct matcher *own, size_t *own_c
     }
     if (rc < 0 || *own_count == 0)
         return rc;
-    for (size_t i = 0; i < c->matcher_count; i++)
-        named |= is_name(&c->matchers[i]);
-    if (!named) {
-        rc = matcher_init(&own[*own_count], MATCH_EQ, STR(LABEL_METRIC_NAME), STR("target_info"), err);
-        *own_count += rc == 0;
-    }
+    if (naming == NAMING_GIVEN)
+        return 0;
+    rc = matcher_init(&own[*own_count], naming == NAMING_TARGET ? MATCH_EQ : MATCH_RE, STR(LABEL_METRIC_NAME),
+                      naming == NAMING_TARGET ? STR("target_info") : STR(".+_info"), err);
+    *own_count += rc == 0;
     return rc;
 }
 

@@ -323,10 +323,11 @@ int eval_match(struct ev *ev, const struct node *n, struct stream **ret)
         return rc;
     m.many = m.swapped ? r : l;
     m.one = m.swapped ? l : r;
+    /* group_right turns the sides around before anything is filled: fill_right is for the one side either way. */
     if (n->binary.fill_lhs_set)
-        *(m.swapped ? &m.fill_one : &m.fill_many) = &n->binary.fill_lhs;
+        m.fill_many = &n->binary.fill_lhs;
     if (n->binary.fill_rhs_set)
-        *(m.swapped ? &m.fill_many : &m.fill_one) = &n->binary.fill_rhs;
+        m.fill_one = &n->binary.fill_rhs;
     if (!nothing_to_match(n, &l, &r)) {
         rc = match_group_rows(ev, n, &l, &r, &g);
         if (rc == 0)

@@ -14,6 +14,7 @@ struct range_stream {
     int64_t range_ms;
     double **args;
     size_t arg_count;
+    bool stats;                   /* of histograms only count, sum and resets matter */
     bool bare;                    /* not below a function: a subquery's own samples are counted, not its points */
     bool keeps_name, moves;       /* moves: the result depends on the step even when the window does not */
     struct row row;
@@ -100,6 +101,8 @@ static int load_cursor(struct range_stream *rs, struct samples *s)
 
     if (rc == 0)
         rc = query_poll(q, c.n);
+    if (rc == 0 && rs->stats && c.hist)
+        rc = columns_to_stats(q, rs->scratch, &c);
     if (rc < 0)
         return rc;
     *s = (struct samples){.labels = *rs->cursor->ops->labels(rs->cursor, i)};
@@ -382,6 +385,7 @@ static int sub_ev_init(struct ev *ev, const struct node *n, struct ev *ret)
 
 static int open_subquery(struct range_stream *rs, struct ev *ev, const struct node *n)
 {
+    enum hist_scope scope;
     int rc = sub_ev_init(ev, n, &rs->sub_ev);
 
     rs->ref = (struct selector_ref){n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms};
@@ -389,7 +393,10 @@ static int open_subquery(struct range_stream *rs, struct ev *ev, const struct no
     if (rc < 0 || rs->sub_ev.steps == 0)
         return rc;
     rs->sub_ev.count = rs->bare && ev->count;
-    return eval_stream(&rs->sub_ev, n->subquery.expr, &rs->sub);
+    scope = query_hist_scope(ev->q, HIST_WHOLE);
+    rc = eval_stream(&rs->sub_ev, n->subquery.expr, &rs->sub);
+    ev->q->hist_scope = scope;
+    return rc;
 }
 
 static int open_range(struct range_stream *rs, struct ev *ev, const struct node *n)
@@ -452,6 +459,7 @@ static int range_open(struct range_stream *rs, struct ev *ev, const struct node 
     int rc = query_scratch(ev->q, &rs->scratch);
 
     rs->call.q = ev->q;
+    rs->stats = ev->q->hist_scope == HIST_STATS;
     rs->call.arg = arg;
     rs->call.scratch = rs->scratch;
     if (rc < 0)

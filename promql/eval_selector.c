@@ -26,13 +26,39 @@ int select_open(struct query *q, const struct matcher *m, size_t n, const struct
     return 0;
 }
 
+int columns_to_stats(struct query *q, struct arena *a, struct columns *c)
+{
+    const struct histogram **out = arena_array(a, c->n, sizeof *out), *prev = NULL;
+
+    if (!out)
+        return query_nomem(q);
+    for (size_t i = 0; i < c->n; i++) {
+        const struct histogram *full = c->hist[i] ? fhist_of(a, c->hist[i]) : NULL;
+        struct histogram *h = c->hist[i] ? arena_zalloc(a, sizeof *h) : NULL;
+
+        out[i] = h;
+        if (!c->hist[i])
+            continue;
+        if (!full || !h)
+            return query_nomem(q);
+        *h = (struct histogram){.is_float = true, .hint = full->hint, .count = full->count, .sum = full->sum};
+        if (histogram_is_stale(full))
+            continue;
+        if (full->hint == HIST_HINT_UNKNOWN && prev)
+            h->hint = fhist_detect_reset(full, prev) ? HIST_HINT_RESET : HIST_HINT_NOT_RESET;
+        prev = full;
+    }
+    c->hist = out;
+    return 0;
+}
+
 struct selector_stream {
     struct stream base;
     struct series_cursor *cursor;
     size_t at, count;
     struct selector_ref ref;
     enum selector_value what;
-    bool smoothed;
+    bool smoothed, stats;
     struct pos_range pos;
     struct row row;
     struct arena *scratch;
@@ -205,6 +231,10 @@ static int selector_next(struct stream *s, struct row *ret)
         rc = query_poll(q, c.n + s->ev->steps);
         if (rc < 0)
             return rc;
+        if (ss->stats && c.hist)
+            rc = columns_to_stats(q, ss->scratch, &c);
+        if (rc < 0)
+            return rc;
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
         if (rc < 0)
@@ -247,6 +277,7 @@ static int open_selector(struct ev *ev, const struct matcher *m, size_t n, const
         return query_nomem(q);
     *ss = *model;
     ss->base = (struct stream){&ops, ev};
+    ss->stats = q->hist_scope == HIST_STATS;
     rc = select_open(q, m, n, &hints, &ss->cursor);
     if (rc == 0)
         rc = row_init(ev, &ss->row, false);

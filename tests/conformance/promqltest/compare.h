@@ -8,7 +8,8 @@ enum { VERDICT_BYTES_MAX = 1 << 20 };
 /* What of the expectation counts in this run. */
 struct compare_opt {
     bool order;                /* when the eval asks for it */
-    int64_t at_ms;             /* INT64_MIN: the result as it is; else the points of a matrix at this time as a vector */
+    int64_t at_ms;             /* INT64_MIN: the result as it is; else the points of a matrix at this time as a vector. Annotations may be about
+                                  other times then and are not looked at. */
     bool scalar;               /* with at_ms: the one series is a scalar */
 };
 
