@@ -195,7 +195,8 @@ static void sort_series(struct query *q, struct query_result *res)
 {
     int64_t t0 = clock_mono_ns(clock_system());
 
-    qsort(res->series, res->series_count, sizeof *res->series, by_labels);
+    if (res->series_count > 1)
+        qsort(res->series, res->series_count, sizeof *res->series, by_labels);
     q->stats->seconds_sort = (double)(clock_mono_ns(clock_system()) - t0) / 1e9;
 }
 

@@ -41,7 +41,8 @@ int columns_to_stats(struct query *q, struct arena *a, struct columns *c)
             continue;
         if (!full || !h)
             return query_nomem(q);
-        *h = (struct histogram){.is_float = true, .hint = full->hint, .count = full->count, .sum = full->sum};
+        /* The schema stays: a mix of exponential and custom buckets must still be seen. */
+        *h = (struct histogram){.is_float = true, .hint = full->hint, .schema = full->schema, .count = full->count, .sum = full->sum};
         if (histogram_is_stale(full))
             continue;
         if (full->hint == HIST_HINT_UNKNOWN && prev)
@@ -90,6 +91,18 @@ static bool sample_stale(const struct columns *c, size_t i)
     return c->hist && c->hist[i] ? histogram_is_stale(c->hist[i]) : is_stale_nan(c->v[i]);
 }
 
+static int not_info(struct selector_stream *ss)
+{
+    struct buf b;
+    int rc;
+
+    buf_init(&b, ERR_TEXT_MAX);
+    labels_print_braces(&b, &ss->row.labels);
+    rc = query_fail(ss->base.ev->q, "this should be an info metric, with float samples: %.*s", STR_FMT(buf_view(&b)));
+    buf_fini(&b);
+    return rc;
+}
+
 static int point_of(struct selector_stream *ss, const struct columns *c, size_t i, struct point *ret)
 {
     struct query *q = ss->base.ev->q;
@@ -104,7 +117,7 @@ static int point_of(struct selector_stream *ss, const struct columns *c, size_t 
         return 0;
     case SELECT_TIME_MS:
         if (c->hist && c->hist[i])
-            return query_fail(q, "this should be an info metric, with float samples");
+            return not_info(ss);
         ret->v = (double)c->t[i];
         return 0;
     default:
@@ -141,12 +154,12 @@ static int interpolate_hist(struct selector_stream *ss, const struct columns *c,
         rc = point_of(ss, c, k, &b);
     if (rc < 0)
         return rc;
-    rc = hist_interpolate(q, ss->scratch, a.h, c->t[i], b.h, c->t[k], t, b.h->hint != HIST_HINT_GAUGE, ss->pos, &h);
     ret->kind = POINT_NONE;
-    if (rc == RC_EXECUTION) {
+    if ((a.h->schema == HIST_CUSTOM_SCHEMA) != (b.h->schema == HIST_CUSTOM_SCHEMA)) {
         annotate_mixed_schemas(q, ss->pos, name);
         return 0;
     }
+    rc = hist_interpolate(q, ss->scratch, a.h, c->t[i], b.h, c->t[k], t, b.h->hint != HIST_HINT_GAUGE, ss->pos, &h);
     if (rc == 0)
         *ret = (struct point){.kind = POINT_HIST, .h = h};
     return rc;
