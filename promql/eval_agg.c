@@ -225,7 +225,7 @@ static int fold_row(struct folding *f, const struct row *r)
 {
     enum agg_op op = f->n->agg.op;
     bool hist = r->h && memchr(r->kind, POINT_HIST, f->ev->steps);
-    struct group *g;
+    struct group *g = NULL;
     int rc = group_of(f, &r->labels, &g);
 
     if (rc < 0)

@@ -424,7 +424,7 @@ static int combine_step(struct info_call *c, const size_t *sigs, size_t step)
 
 static int combine_all(struct info_call *c)
 {
-    size_t *sigs;
+    size_t *sigs = NULL;
     int rc = number_info(c);
 
     if (rc == 0)
