@@ -79,33 +79,6 @@ static void series_grow(struct mem_series *s)
     s->hist = xrealloc(s->hist, s->cap * sizeof *s->hist);
 }
 
-/* Whether h goes on where prev stopped: same layout, nothing lost. */
-static bool run_continues(const struct histogram *h, const struct histogram *prev)
-{
-    struct histogram a = *prev, b = *h;
-
-    if (h->hint == HIST_HINT_RESET || (h->hint == HIST_HINT_GAUGE) != (prev->hint == HIST_HINT_GAUGE))
-        return false;
-    if (histogram_is_stale(prev) != histogram_is_stale(h))
-        return histogram_is_stale(h);
-    if (h->schema != prev->schema || h->zero_threshold != prev->zero_threshold || h->custom_count != prev->custom_count)
-        return false;
-    for (uint32_t i = 0; i < h->custom_count; i++)
-        if (h->custom[i] != prev->custom[i])
-            return false;
-    a.hint = b.hint = HIST_HINT_UNKNOWN;
-    return !fhist_detect_reset(&b, &a);
-}
-
-static uint8_t hint_of(const struct mem_series *s, const struct histogram *h)
-{
-    if (h->hint == HIST_HINT_GAUGE)
-        return HIST_HINT_GAUGE;
-    if (s->n == 0 || !s->hist[s->n - 1] || !run_continues(h, s->hist[s->n - 1]))
-        return HIST_HINT_UNKNOWN;
-    return HIST_HINT_NOT_RESET;
-}
-
 static bool same_sample(const struct mem_series *s, double v, const struct histogram *h)
 {
     const struct histogram *last = s->hist[s->n - 1];
@@ -132,7 +105,7 @@ int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, do
     if (s->n == s->cap)
         series_grow(s);
     if (copy)
-        copy->hint = hint_of(s, copy);
+        copy->hint = fhist_storage_hint(copy, s->n > 0 ? s->hist[s->n - 1] : NULL);
     s->t[s->n] = t;
     s->st[s->n] = st;
     s->v[s->n] = v;
