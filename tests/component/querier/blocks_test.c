@@ -80,6 +80,12 @@ TEST(answers_stay_the_same_while_samples_move_to_blocks)
         CHECK(!strstr(want[q], "[]"));
     }
     for (size_t flushed = 0; flushed <= 3; flushed++) {
+        char *blocks = body_of("/querier/blocks", ""); /* the index is read: from now on queries see what was shipped */
+        char generation[64];
+
+        snprintf(generation, sizeof generation, "{\"indexGeneration\":%zu,", flushed);
+        CHECK(strstr(blocks, generation));
+        free(blocks);
         for (size_t q = 0; q < ARRAY_LEN(questions); q++) {
             for (int i = 0; i < 4; i++) {
                 char *got = body_of(questions[q][0], questions[q][1]);
