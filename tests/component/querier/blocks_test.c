@@ -125,8 +125,7 @@ TEST(a_stale_index_is_refused_and_read_again)
         free(before);
         free(after);
     }
-    CHECK(metric_value(metric_with(metrics_family(cl.metrics[INGESTERS_MAX], METRIC_COUNTER, "torc_querier_retries_total", "",
-                                                  (const char *const[]){"reason", NULL}), rc_name(RC_STALE), NULL)) >= 1);
+    CHECK(querier_metric("torc_querier_retries_total", "reason", rc_name(RC_STALE)) >= 1);
     cluster_down();
 }
 

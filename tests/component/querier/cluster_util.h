@@ -30,8 +30,10 @@ struct cluster {
     struct querier *querier;
     struct http_server *http;
     uint16_t port;
-    struct mutex ring_lock; /* guards ring */
+    struct mutex ring_lock; /* guards ring and below */
     struct ring *ring;
+    struct ring *old_ring;  /* what the querier still sees, so often; NULL: the ring */
+    int old_ring_uses;
 };
 static struct cluster cl;
 
@@ -42,6 +44,17 @@ static inline struct ring *cluster_ring(void *arg)
 
     mutex_lock(&c->ring_lock);
     r = ring_ref(c->ring);
+    mutex_unlock(&c->ring_lock);
+    return r;
+}
+
+static inline struct ring *querier_ring(void *arg)
+{
+    struct cluster *c = arg;
+    struct ring *r;
+
+    mutex_lock(&c->ring_lock);
+    r = ring_ref(c->old_ring && c->old_ring_uses-- > 0 ? c->old_ring : c->ring);
     mutex_unlock(&c->ring_lock);
     return r;
 }
@@ -157,7 +170,7 @@ static inline void cluster_up(const struct cluster_opt *o)
     qc.hedge_ms = 500;
     qc.workers = 4;
     qc.tenancy = o->tenancy;
-    deps = (struct querier_deps){clock_system(), c->log, c->metrics[INGESTERS_MAX], c->overrides, c->rpc, cluster_ring, c, c->bucket};
+    deps = (struct querier_deps){clock_system(), c->log, c->metrics[INGESTERS_MAX], c->overrides, c->rpc, querier_ring, c, c->bucket};
     CHECK(querier_new(&qc, &deps, &c->querier, &err) == 0);
     http.address = "127.0.0.1";
     http.port = 0;
@@ -185,6 +198,7 @@ static inline void cluster_down(void)
     }
     bucket_free(c->bucket);
     ring_unref(c->ring);
+    ring_unref(c->old_ring);
     mutex_fini(&c->ring_lock);
     overrides_free(c->overrides);
     options_free(limits_options, &c->limits);
@@ -288,6 +302,11 @@ static inline bool ask_is(const char *path, const char *params, int status, cons
         fprintf(stderr, "%s?%s\n  status %d: %s\n  wanted %d: %s\n", path, params, r.status, r.body ? r.body : "", status, body);
     raw_free(&r);
     return ok;
+}
+
+static inline double querier_metric(const char *family, const char *label, const char *value)
+{
+    return metric_value(metric_with(metrics_family(cl.metrics[INGESTERS_MAX], METRIC_COUNTER, family, "", (const char *const[]){label, NULL}), value, NULL));
 }
 
 #define VECTOR(result) "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[" result "]}}"
