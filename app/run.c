@@ -142,24 +142,30 @@ static int parts_start(struct app *app, struct err *err)
     return rc == 0 ? http_start(app, err) : rc;
 }
 
-static int module_start(struct app *app, struct app_module *m, struct err *err)
+static int module_failed(struct app_module *m, int rc, struct err *err)
 {
-    int rc = m->module->init(app, m->cfg, &m->self, err);
-
-    atomic_store(&m->state, MODULE_STARTING);
-    if (rc == 0 && m->module->start)
-        rc = m->module->start(m->self, err);
-    atomic_store(&m->state, rc == 0 ? MODULE_RUNNING : MODULE_FAILED);
-    return rc == 0 ? 0 : err_wrap(err, rc, "module %s", m->module->name);
+    atomic_store(&m->state, MODULE_FAILED);
+    return err_wrap(err, rc, "module %s", m->module->name);
 }
 
+/* All are made before the first is started, so that what serves calls has every handler when it begins. */
 static int modules_start(struct app *app, struct err *err)
 {
     for (size_t i = 0; i < app->order_count; i++) {
-        int rc = module_start(app, app->order[i], err);
+        struct app_module *m = app->order[i];
+        int rc = m->module->init(app, m->cfg, &m->self, err);
 
         if (rc < 0)
-            return rc;
+            return module_failed(m, rc, err);
+        atomic_store(&m->state, MODULE_STARTING);
+    }
+    for (size_t i = 0; i < app->order_count; i++) {
+        struct app_module *m = app->order[i];
+        int rc = m->module->start ? m->module->start(m->self, err) : 0;
+
+        if (rc < 0)
+            return module_failed(m, rc, err);
+        atomic_store(&m->state, MODULE_RUNNING);
     }
     return 0;
 }
