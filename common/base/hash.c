@@ -29,6 +29,11 @@ uint64_t hash64(const void *p, size_t n, uint64_t seed)
     return XXH3_64bits_withSeed(p, n, seed);
 }
 
+uint64_t hash_xxh64(const void *p, size_t n, uint64_t seed)
+{
+    return XXH64(p, n, seed);
+}
+
 static struct u128 from_xxh(XXH128_hash_t h)
 {
     return (struct u128){h.high64, h.low64};

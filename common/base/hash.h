@@ -32,6 +32,8 @@ static inline struct u128 u128_sub(struct u128 a, struct u128 b)
 
 uint32_t crc32c(uint32_t seed, const void *p, size_t n); /* seed 0 starts; chains */
 uint64_t hash64(const void *p, size_t n, uint64_t seed);
+/* XXH64 as others write it: only where a result must equal another program's (Prometheus's limit_ratio). */
+uint64_t hash_xxh64(const void *p, size_t n, uint64_t seed);
 struct u128 hash128(const void *p, size_t n, uint64_t seed);
 /* XXH3-128 under this process's random secret: for keys whose bytes a client chooses. */
 struct u128 hash128_secret(const void *p, size_t n);
