@@ -115,8 +115,8 @@ const struct http_route_entry *route_find(struct http_server *s, struct str path
 
 /* request.c */
 enum http_method method_of(const char *text); /* HTTP_METHOD_COUNT when unknown */
-/* Headers and target; RC_INVALID: 400, close. RC_LIMIT: 431. */
-int req_check(struct http_req *req, struct err *err);
+/* Headers and target; RC_INVALID: 400, close. RC_LIMIT: 431. method and version as libmicrohttpd hands them out. */
+int req_check(struct http_req *req, const char *method, const char *version, struct err *err);
 int req_path_params_decode(struct http_req *req, struct err *err);
 /* URL and form parameters. *ret_status is the answer's status on failure. */
 int req_params_parse(struct http_req *req, int *ret_status, struct err *err);

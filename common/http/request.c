@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+enum { OWS_MAX = 64 }; /* white space before a header's value */
+
 enum http_method method_of(const char *text)
 {
     static const char *const names[] = {"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"};
@@ -143,7 +145,29 @@ static int check_target(struct http_req *req, struct err *err)
     return 0;
 }
 
-int req_check(struct http_req *req, struct err *err)
+/* Did libmicrohttpd see the same lines as everybody else? It takes a lone LF for a line's end, folds continuation lines, cuts values at
+ * NUL bytes and takes a line that begins with ':' for the end of the headers, each a way to slip one request past a proxy inside
+ * another. It parses in place and hands out pointers into its buffer, so the distances between them show what stood there:
+ *   method SP target SP version CRLF (name ':' OWS value CRLF)* CRLF, header_size bytes in all. */
+static bool layout_is_canonical(const struct http_req *req, const char *method, const char *version)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    uintptr_t start = (uintptr_t)method, at = (uintptr_t)version + strlen(version) + 2;
+
+    if ((uintptr_t)version != start + strlen(method) + 1 + strlen(req->uri) + 1)
+        return false;
+    for (size_t i = 0; i < req->header_count; i++) {
+        const struct http_header *h = &req->headers[i];
+        uintptr_t value = (uintptr_t)h->value.p, name_end = (uintptr_t)h->name.p + h->name.n;
+
+        if ((uintptr_t)h->name.p != at || value < name_end + 1 || value > name_end + 1 + OWS_MAX)
+            return false;
+        at = value + h->value.n + 2;
+    }
+    return info && info->header_size == at + 2 - start;
+}
+
+int req_check(struct http_req *req, const char *method, const char *version, struct err *err)
 {
     struct collect c = {.req = req};
     int rc;
@@ -153,6 +177,8 @@ int req_check(struct http_req *req, struct err *err)
         return err_set(err, RC_LIMIT, "more than %d headers", HTTP_HEADERS_MAX);
     if (c.bad)
         return err_set(err, RC_INVALID, "malformed header");
+    if (!layout_is_canonical(req, method, version))
+        return err_set(err, RC_INVALID, "malformed request framing");
     rc = check_singletons(req, err);
     if (rc == 0)
         rc = check_framing(req, err);

@@ -274,11 +274,13 @@ static enum MHD_Result begin(struct http_req *req, const char *method, const cha
     req->received_ns = clock_mono_ns(clock_system());
     req->method = method_of(method);
     req->head = req->method == HTTP_HEAD;
-    rc = req_check(req, &err);
+    rc = req_check(req, method, version, &err);
     if (rc < 0) {
         server_closed(req->server, "bad_request");
         return refuse_and_close(req, resp_text(rc == RC_LIMIT ? 431 : 400, "%s", err_text(&err)));
     }
+    if (strcmp(version, "HTTP/1.0") == 0 && http_header(req, "Transfer-Encoding").p)
+        return refuse_and_close(req, resp_text(400, "HTTP/1.0 has no Transfer-Encoding"));
     if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
         return refuse_and_close(req, resp_text(505, "HTTP/1.0 and HTTP/1.1 are spoken here"));
     no = find_route(req);
