@@ -204,17 +204,19 @@ void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to)
     for (end = at; end < x->ooo_n && x->ooo[end].t < to;) {
         struct chunk_columns c;
         struct window *w;
-        int64_t last, start = window_start(s->fp, x->ooo[end].t, &last);
+        int64_t window_end, start = window_start(s->fp, x->ooo[end].t, &window_end);
 
         w = series_window(s, start);
         ASSERT(w->count > 0);
-        ooo_columns(s, MAX(start, from), MIN(last, to), &h->scratch, &c);
+        ooo_columns(s, MAX(start, from), MIN(window_end, to), &h->scratch, &c);
         window_add_columns(h, w, &c);
         arena_reset(&h->scratch);
         if (small_chunks(w) >= WINDOW_SMALL_CHUNKS_MAX)
             window_merge(h, w, CHUNK_SAMPLES_MAX / 2);
         end += (uint32_t)c.n;
     }
+    if (end == at)
+        return;
     for (uint32_t i = at; i < end; i++)
         free(x->ooo[i].hist);
     memmove(&x->ooo[at], &x->ooo[end], (x->ooo_n - end) * sizeof *x->ooo);
