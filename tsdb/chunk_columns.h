@@ -6,7 +6,7 @@
 enum time_codec { TIME_REGULAR, TIME_INTS };
 enum value_codec { VALUE_CONSTANT, VALUE_DECIMAL, VALUE_BITS, VALUE_ADAPTIVE, VALUE_XOR };
 enum start_codec { START_NONE, START_CONSTANT, START_PREVIOUS, START_INTS };
-enum { DECIMAL_HAS_SPECIALS = 0x80, DECIMAL_HAS_SHIFT = 0x40, DECIMAL_SHIFT_MAX = 51 };
+enum { DECIMAL_HAS_SPECIALS = 0x80, DECIMAL_HAS_SHIFT = 0x40, DECIMAL_SHIFT_MAX = 51 }; /* beside the mode */
 
 /* u8 first byte | uvarint count | svarint first t [ms] | uvarint last t - first t */
 void columns_put_header(struct buf *out, enum chunk_encoding e, const int64_t *t, size_t n);

@@ -206,8 +206,8 @@ static void unpack(const uint8_t *p, size_t readable, size_t n, unsigned width, 
     if (width <= 57 && readable >= 8)
         fast = MIN(n, ((readable - 8) * 8 + 7) / width + 1);
     unpack_fast(p, fast, width, base, x);
-    r = bit_reader_of(p, (n * width + 7) / 8);
-    r.at = fast * width;
+    r = bit_reader_of(p + fast * width / 8, (n * width + 7) / 8 - fast * width / 8);
+    bit_get(&r, fast * width % 8);
     for (size_t i = fast; i < n; i++)
         x[i] = base + bit_get(&r, width);
 }

@@ -20,6 +20,7 @@ static const struct golden {
     {"v1-constant", SEALED, 0, 0, 0, 120},     {"v1-counter", SEALED, 1, 0, 0, 120},   {"v1-decimal", SEALED, 2, 1, 0, 120},
     {"v1-doubles", SEALED, 3, 2, 0, 60},       {"v1-odd-bits", SEALED, 4, 1, 0, 40},   {"v1-pages", SEALED, 5, 0, 1, 120},
     {"v1-few-changes", SEALED, 6, 0, 0, 120},  {"v1-delta-starts", SEALED, 1, 1, 2, 60}, {"v1-ints-starts", SEALED, 1, 0, 3, 30},
+    {"v1-times", SEALED, 8, 0, 0, 60},         {"v1-open-times", OPEN, 8, 0, 0, 40},
     {"v1-one", SEALED, 1, 0, 0, 1},            {"v1-many", SEALED, 1, 1, 0, 600},      {"v1-special", SEALED, 7, 0, 0, 120},
     {"v1-open", OPEN, 2, 1, 0, 50},            {"v1-open-xor", OPEN, 3, 0, 0, 30},     {"v1-open-odd-bits", OPEN, 4, 2, 0, 40},
     {"v1-open-starts", OPEN, 1, 1, 2, 30},     {"v1-histograms", HISTOGRAMS, 0, 1, 1, 40},
@@ -43,6 +44,8 @@ static double golden_value(struct rng *r, int kind, double before)
         return rng_chance(r, 0.1) ? before + 0.25 : before;
     case 7:
         return rng_chance(r, 0.05) ? bits_double(STALE_NAN_BITS) : (double)rng_below(r, 50);
+    case 8:
+        return (double)(200000 + rng_below(r, 9000)) * 0.001;
     default:
         return before;
     }

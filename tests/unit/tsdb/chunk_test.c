@@ -27,6 +27,7 @@ static double odd_value(struct rng *r)
 
 enum shape {
     SHAPE_CONSTANT, SHAPE_COUNTER, SHAPE_STEADY, SHAPE_DECIMAL, SHAPE_DOUBLE, SHAPE_ODD, SHAPE_MIXED, SHAPE_GAUGE, SHAPE_MIXED_SCALES,
+    SHAPE_MILLISECONDS, SHAPE_PAGES,
     SHAPES
 };
 
@@ -49,6 +50,8 @@ static void series_fill(struct series *s, struct rng *r, enum shape shape, size_
         case SHAPE_DOUBLE: v = rng_double(r) * 1000; break;
         case SHAPE_ODD: v = odd_value(r); break;
         case SHAPE_MIXED: v = rng_chance(r, 0.1) ? odd_value(r) : (double)(int64_t)rng_below(r, 1 << 20); break;
+        case SHAPE_MILLISECONDS: v = (double)(int64_t)(rng_below(r, 1 << 24)) * (rng_chance(r, 0.02) ? 1 : 0.001); break;
+        case SHAPE_PAGES: v = rng_chance(r, 0.01) ? odd_value(r) : (double)(4096 * rng_below(r, 1 << 20)); break;
         case SHAPE_GAUGE: v = (double)rng_below(r, 100); break;
         default: v = (double)(int64_t)rng_below(r, 1 << 20) / pow(10, (double)rng_below(r, 12)); break;
         }
