@@ -4,6 +4,7 @@
 #include "promql/memsource.h"
 #include "promql/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
