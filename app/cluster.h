@@ -8,11 +8,12 @@
 /* Module "rpc". */
 struct rpc_server *app_rpc_server(struct app *app);
 struct rpc_client *app_rpc_client(struct app *app);
+const char *app_rpc_listen_address(struct app *app);
 
 /* Module "ring". */
 struct ring_node *app_ring_node(struct app *app);
 /* Callbacks for roles' deps; arg is the ring node. */
-struct ring *app_ring(void *node);             /* referenced for the caller; NULL before the first view */
+struct ring *app_ring(void *node);             /* referenced for the caller */
 uint32_t app_ring_distributors(void *node);    /* live ones, at least 1 */
 
 /* Module "bucket". */

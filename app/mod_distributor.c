@@ -84,7 +84,8 @@ static void free_module(void *self)
 {
     struct distributor_module *m = self;
 
-    distributor_drain(m->distributor, m->app->cfg.drain_timeout_ms);
+    if (m->distributor)
+        distributor_drain(m->distributor, m->app->cfg.drain_timeout_ms);
     distributor_free(m->distributor);
     free(m);
 }

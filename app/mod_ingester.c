@@ -2,8 +2,10 @@
 #include "ingester/ingester.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct ingester_options {
     int64_t shards;
@@ -80,12 +82,11 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
 static void *join_ring(void *arg)
 {
     struct ingester_module *m = arg;
-    struct err err;
 
     while (!atomic_load(&m->stopping) && ingester_ready(m->ingester, NULL) < 0)
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    if (!atomic_load(&m->stopping) && ring_node_set_state(m->node, RING_ACTIVE, &err) < 0)
-        log_error(m->app->log, "ring not joined", "err", err_log(&err));
+    if (!atomic_load(&m->stopping))
+        ring_node_set_state(m->node, RING_ACTIVE);
     return NULL;
 }
 

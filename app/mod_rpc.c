@@ -84,6 +84,11 @@ struct rpc_client *app_rpc_client(struct app *app)
     return ((struct rpc_module *)app_module_self(app, "rpc"))->client;
 }
 
+const char *app_rpc_listen_address(struct app *app)
+{
+    return ((struct rpc_module *)app_module_self(app, "rpc"))->listen;
+}
+
 const struct module module_rpc = {
     .name = "rpc",
     .options = options,
