@@ -55,7 +55,7 @@ static struct annotation *add(struct query *q, struct pos_range pos, const struc
     return a;
 }
 
-static void format(struct buf *b, const char *fmt, va_list ap)
+PRINTF(2, 0) static void format(struct buf *b, const char *fmt, va_list ap)
 {
     char text[ANNOTATION_TEXT_MAX];
 
@@ -145,23 +145,22 @@ void annotate_ignored_in_range(struct query *q, struct pos_range pos, struct str
     annotate_name(q, pos, "PromQL info: ignored histograms in a range containing both floats and histograms for metric name ", name);
 }
 
-/* Go's %g: shortest digits, exponent below 1e-4 and from 1e21. */
+/* Go's %g: the shortest digits that read back; an exponent below 1e-4 and from 1e6 on. */
 void print_g(struct buf *b, double v)
 {
     double a = fabs(v);
+    char text[32];
 
-    if (a != 0 && a < 1e-4 && !isinf(a) && !isnan(a)) {
-        char text[32];
-
-        for (int digits = 1; digits <= 17; digits++) {
-            snprintf(text, sizeof text, "%.*e", digits - 1, v);
-            if (strtod(text, NULL) == v)
-                break;
-        }
-        buf_z(b, text);
+    if (a == 0 || (a >= 1e-4 && a < 1e6) || !isfinite(v)) {
+        float_print(b, v);
         return;
     }
-    float_print(b, v);
+    for (int digits = 0; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    buf_z(b, text);
 }
 
 void annotate_quantile(struct query *q, struct pos_range pos, double got)

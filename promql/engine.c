@@ -23,7 +23,11 @@ struct str eval_string(const struct node *n)
 static int scalar_binary(struct ev *ev, const struct node *n, double **ret)
 {
     double *l, *r;
-    int rc = eval_scalar(ev, n->binary.lhs, &l);
+    int rc;
+
+    if (n->binary.op == OP_TRIM_UPPER || n->binary.op == OP_TRIM_LOWER)
+        return query_fail(ev->q, "operator \"%s\" not allowed for Scalar operations", binop_text(n->binary.op));
+    rc = eval_scalar(ev, n->binary.lhs, &l);
 
     if (rc == 0)
         rc = eval_scalar(ev, n->binary.rhs, &r);

@@ -242,9 +242,16 @@ struct str eval_string(const struct node *n);
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };
 /* The time a selector or subquery looks at, for step time t: @ and offset applied. */
+enum { TIME_BITS = 61 }; /* times and offsets stay below 2^61 ms either way, so that a few of them add up without overflow */
+static inline int64_t time_clamp(int64_t t)
+{
+    const int64_t most = (int64_t)1 << TIME_BITS;
+
+    return t > most ? most : t < -most ? -most : t;
+}
 static inline int64_t ref_time(enum at_kind at, int64_t at_ms, int64_t offset_ms, int64_t t)
 {
-    return (at == AT_NONE ? t : at_ms) - offset_ms;
+    return time_clamp(at == AT_NONE ? t : at_ms) - time_clamp(offset_ms);
 }
 int eval_selector(struct ev *ev, const struct node *n, enum selector_value what, struct stream **ret);
 /* As eval_selector, with other matchers and a fixed reference. */

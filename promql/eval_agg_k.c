@@ -2,7 +2,6 @@
  * count_values need all values of a step. */
 #include "promql/eval.h"
 
-#include "common/model/duration.h"
 #include "common/shim/shim.h"
 
 #include <stdlib.h>
@@ -81,7 +80,7 @@ static int param_overflow(struct query *q, double v, const char *how)
     int rc;
 
     buf_init(&b, 512);
-    float_print(&b, v);
+    print_g(&b, v);
     rc = query_fail(q, "Scalar value %.*s %s int64", STR_FMT(buf_view(&b)), how);
     buf_fini(&b);
     return rc;

@@ -8,6 +8,7 @@ struct match {
     struct matrix many, one;    /* operands; one is unique per group and step */
     bool swapped;               /* one stands left */
     struct matrix out;
+    uint8_t *present;           /* scratch for fill_rows */
     uint8_t *any_many;          /* steps at which the many side has any point at all */
     uint8_t *taken;             /* one-to-one: steps at which the group's row had its match */
     uint8_t **used;             /* per output row: steps at which something was put (many-to-one) */
@@ -196,7 +197,7 @@ static int find_ones(struct match *m, const size_t *rows, size_t n, size_t *ret)
 static int match_row(struct match *m, size_t g, const struct row *many, const size_t *ones)
 {
     size_t last = SIZE_MAX - 1, out = 0;
-    int rc = 0;
+    int rc = query_poll(m->ev->q, m->ev->steps);
 
     for (size_t i = 0; rc == 0 && i < m->ev->steps; i++) {
         struct point a = row_get(many, i), b = {.kind = POINT_FLOAT};
@@ -225,8 +226,8 @@ static int match_row(struct match *m, size_t g, const struct row *many, const si
     return rc;
 }
 
-/* Steps of the one side that nobody matched meet the fill value of the many side. */
-static int fill_row(struct match *m, size_t g, const size_t *many, size_t n, const struct row *one)
+/* Steps of the one side that nobody matched meet the fill value of the many side. present: steps at which the many side has a point. */
+static int fill_row(struct match *m, size_t g, const uint8_t *present, const struct row *one)
 {
     struct point a = {.kind = POINT_FLOAT, .v = *m->fill_many};
     size_t out = SIZE_MAX;
@@ -234,11 +235,8 @@ static int fill_row(struct match *m, size_t g, const size_t *many, size_t n, con
 
     for (size_t i = 0; rc == 0 && i < m->ev->steps; i++) {
         struct point b = row_get(one, i);
-        bool met = b.kind == POINT_NONE;
 
-        for (size_t k = 0; !met && k < n; k++)
-            met = m->many.rows[many[k]].kind[i] != POINT_NONE;
-        if (met)
+        if (b.kind == POINT_NONE || present[i])
             continue;
         if (out == SIZE_MAX) {
             struct labels filled;
@@ -250,6 +248,19 @@ static int fill_row(struct match *m, size_t g, const size_t *many, size_t n, con
         if (rc == 0)
             rc = match_point(m, out, i, &a, &b);
     }
+    return rc;
+}
+
+static int fill_rows(struct match *m, size_t g, const size_t *many, size_t many_n, const size_t *one, size_t one_n)
+{
+    int rc = 0;
+
+    memset(m->present, 0, m->ev->steps);
+    for (size_t k = 0; k < many_n; k++)
+        for (size_t i = 0; i < m->ev->steps; i++)
+            m->present[i] |= m->many.rows[many[k]].kind[i] != POINT_NONE;
+    for (size_t k = 0; rc == 0 && k < one_n; k++)
+        rc = fill_row(m, g, m->present, &m->one.rows[one[k]]);
     return rc;
 }
 
@@ -266,8 +277,8 @@ static int match_group(struct match *m, size_t g, const struct match_group *mg, 
         memset(m->taken, 0, m->ev->steps);
     for (size_t i = 0; rc == 0 && i < many_n; i++)
         rc = match_row(m, g, &m->many.rows[many[i]], ones);
-    for (size_t i = 0; rc == 0 && m->fill_many && i < one_n; i++)
-        rc = fill_row(m, g, many, many_n, &m->one.rows[one[i]]);
+    if (rc == 0 && m->fill_many)
+        rc = fill_rows(m, g, many, many_n, one, one_n);
     return rc;
 }
 
@@ -279,7 +290,8 @@ static int match_all(struct match *m, const struct match_groups *g)
 
     m->taken = arena_zalloc(a, m->ev->steps);
     m->any_many = arena_zalloc(a, m->ev->steps);
-    if (!ones || !m->taken || !m->any_many)
+    m->present = arena_alloc(a, m->ev->steps);
+    if (!ones || !m->taken || !m->any_many || !m->present)
         return query_nomem(m->ev->q);
     for (size_t k = 0; k < m->many.n; k++)
         for (size_t i = 0; i < m->ev->steps; i++)

@@ -276,6 +276,8 @@ int matrix_merge(struct ev *ev, struct matrix *m)
         bool fresh;
 
         rc = keymap_put(q, &map, labels_key(q, &m->rows[i].labels), &at, &fresh);
+        if (rc == 0)
+            rc = query_poll(q, 8);
         if (rc == 0 && !fresh)
             rc = row_unite(ev, &m->rows[*at], &m->rows[i]);
         if (rc < 0)

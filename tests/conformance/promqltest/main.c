@@ -1,5 +1,6 @@
 /* promqltest - runs promqltest scripts against a backend and compares.
- * Exit status 0: nothing failed; 1: something did; 2: bad usage. */
+ * Exit status 0: nothing failed; 1: something did; 2: bad usage. --must-fail turns it around, to test the runner itself: 0 only if in each
+ * file nothing passed. */
 #include "compare.h"
 #include "load.h"
 
@@ -17,7 +18,9 @@ struct tally {
 struct runner {
     struct backend *backend;
     const char *file;
-    bool verbose;
+    bool verbose, must_fail;
+    size_t good_files;         /* with must_fail: those in which nothing passed and something failed */
+    size_t files;
     struct tally file_tally, total;
     struct buf why;
 };
@@ -261,6 +264,8 @@ static void run_file(struct runner *rn, const char *path)
     }
     if (rn->verbose || rn->file_tally.failed || rn->file_tally.passed)
         printf("%-28s passed %4zu failed %4zu\n", rn->file, rn->file_tally.passed, rn->file_tally.failed);
+    rn->files++;
+    rn->good_files += rn->file_tally.failed > 0 && rn->file_tally.passed == 0;
     rn->total.passed += rn->file_tally.passed;
     rn->total.failed += rn->file_tally.failed;
     buf_fini(&text);
@@ -292,7 +297,7 @@ static void run_path(struct runner *rn, const char *path)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: promqltest [--via memory] [-v] FILE|DIR...\n");
+    fprintf(stderr, "usage: promqltest [--via memory] [--must-fail] [-v] FILE|DIR...\n");
     return 2;
 }
 
@@ -305,6 +310,8 @@ int main(int argc, char **argv)
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "-v") == 0)
             rn.verbose = true;
+        else if (strcmp(argv[i], "--must-fail") == 0)
+            rn.must_fail = true;
         else if (strcmp(argv[i], "--via") == 0 && i + 1 < argc)
             via = argv[++i];
         else
@@ -319,5 +326,7 @@ int main(int argc, char **argv)
     printf("%zu passed, %zu failed\n", rn.total.passed, rn.total.failed);
     buf_fini(&rn.why);
     rn.backend->free(rn.backend);
+    if (rn.must_fail)
+        return rn.files > 0 && rn.good_files == rn.files ? 0 : 1;
     return rn.total.failed ? 1 : 0;
 }
