@@ -84,11 +84,13 @@ static bool run_continues(const struct histogram *h, const struct histogram *pre
 {
     struct histogram a = *prev, b = *h;
 
-    if (h->hint == HIST_HINT_RESET || (h->hint == HIST_HINT_GAUGE) != (prev->hint == HIST_HINT_GAUGE))
+    if (h->hint == HIST_HINT_RESET ||
+        (h->hint == HIST_HINT_GAUGE) != (prev->hint == HIST_HINT_GAUGE))
         return false;
     if (histogram_is_stale(prev) != histogram_is_stale(h))
         return histogram_is_stale(h);
-    if (h->schema != prev->schema || h->zero_threshold != prev->zero_threshold || h->custom_count != prev->custom_count)
+    if (h->schema != prev->schema || h->zero_threshold != prev->zero_threshold ||
+        h->custom_count != prev->custom_count)
         return false;
     for (uint32_t i = 0; i < h->custom_count; i++)
         if (h->custom[i] != prev->custom[i])
@@ -115,7 +117,8 @@ static bool same_sample(const struct mem_series *s, double v, const struct histo
     return fhist_eq(last, h);
 }
 
-int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, double v, const struct histogram *h, int64_t st, struct err *err)
+int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, double v,
+                     const struct histogram *h, int64_t st, struct err *err)
 {
     struct mem_series *s = series_of(m, ls);
     struct histogram *copy = NULL;
@@ -127,7 +130,9 @@ int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, do
     if (s->n > 0 && t <= s->t[s->n - 1]) {
         if (t == s->t[s->n - 1] && same_sample(s, v, copy))
             return 0;
-        return err_set(err, RC_INVALID, "%s", t == s->t[s->n - 1] ? "duplicate sample for timestamp" : "out of order sample");
+        return err_set(err, RC_INVALID, "%s",
+                       t == s->t[s->n - 1] ? "duplicate sample for timestamp"
+                                           : "out of order sample");
     }
     if (s->n == s->cap)
         series_grow(s);
@@ -188,7 +193,8 @@ static size_t first_at(const struct mem_series *s, int64_t t)
     return lo;
 }
 
-static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret, struct err *err UNUSED)
+static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret,
+                          struct err *err UNUSED)
 {
     const struct mem_cursor *mc = CONTAINER_OF(c, struct mem_cursor, base);
     const struct mem_series *s = &mc->m->series[mc->index[i]];
@@ -221,10 +227,12 @@ static bool matches(const struct matcher *m, size_t n, const struct labels *ls)
     return true;
 }
 
-static int select_series(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints,
-                         struct arena *arena, struct series_cursor **ret, struct err *err)
+static int select_series(struct series_source *src, const struct matcher *m, size_t n,
+                         const struct select_hints *hints, struct arena *arena,
+                         struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
+                                                 cursor_free};
     const struct memsource *ms = CONTAINER_OF(src, struct memsource, base);
     struct mem_cursor *c = arena_alloc(arena, sizeof *c);
     size_t *index = arena_array(arena, ms->n, sizeof *index);

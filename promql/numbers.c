@@ -49,7 +49,8 @@ double quantile_sorted(double q, const double *v, size_t n)
     return v[(size_t)low] * (1 - weight) + v[(size_t)high] * weight;
 }
 
-/* Days since 1970 to year, month, day. Source: Howard Hinnant, chrono-compatible low-level date algorithms. */
+/* Days since 1970 to year, month, day. Source: Howard Hinnant, chrono-compatible low-level date
+ * algorithms. */
 static void civil(int64_t days, int64_t *ret_y, int64_t *ret_m, int64_t *ret_d)
 {
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;

@@ -82,8 +82,8 @@ void query_unhold(struct query *q, size_t samples)
 size_t hist_samples(const struct histogram *h)
 {
     enum { STRUCT_BYTES = 168, TIME_BYTES = 8, SAMPLE_BYTES = 16 };
-    size_t words = (size_t)h->pos.span_count + h->neg.span_count + h->pos.bucket_count + h->neg.bucket_count +
-                   h->custom_count;
+    size_t words = (size_t)h->pos.span_count + h->neg.span_count + h->pos.bucket_count +
+                   h->neg.bucket_count + h->custom_count;
 
     return (STRUCT_BYTES + 8 * words + TIME_BYTES) / SAMPLE_BYTES;
 }
@@ -276,6 +276,8 @@ int matrix_merge(struct ev *ev, struct matrix *m)
         bool fresh;
 
         rc = keymap_put(q, &map, labels_key(q, &m->rows[i].labels), &at, &fresh);
+        if (rc == 0)
+            rc = query_poll(q, 8);
         if (rc == 0 && !fresh)
             rc = row_unite(ev, &m->rows[*at], &m->rows[i]);
         if (rc < 0)

@@ -18,7 +18,8 @@ static int memory_clear(struct backend *b, struct err *err UNUSED)
     return 0;
 }
 
-static int memory_load(struct backend *b, const struct load_series *series, size_t n, struct err *err)
+static int memory_load(struct backend *b, const struct load_series *series, size_t n,
+                       struct err *err)
 {
     struct memory_backend *mb = CONTAINER_OF(b, struct memory_backend, base);
     int rc = 0;
@@ -30,7 +31,8 @@ static int memory_load(struct backend *b, const struct load_series *series, size
             const struct histogram *h = s->h;
 
             /* A series of histograms ends with a stale histogram. */
-            if (!h && is_stale_nan(s->v) && memsource_last_is_histogram(mb->source, &series[i].labels))
+            if (!h && is_stale_nan(s->v) &&
+                memsource_last_is_histogram(mb->source, &series[i].labels))
                 h = &stale;
             rc = memsource_append(mb->source, &series[i].labels, s->t, s->v, h, s->st, err);
         }
@@ -38,9 +40,11 @@ static int memory_load(struct backend *b, const struct load_series *series, size
     return rc;
 }
 
-static int memory_query(struct backend *b, struct promql_ast *ast, const struct query_opt *opt, struct query_result *ret, struct err *err)
+static int memory_query(struct backend *b, struct promql_ast *ast, const struct query_opt *opt,
+                        struct query_result *ret, struct err *err)
 {
-    return query_run(ast, memsource_source(CONTAINER_OF(b, struct memory_backend, base)->source), opt, ret, err);
+    return query_run(ast, memsource_source(CONTAINER_OF(b, struct memory_backend, base)->source),
+                     opt, ret, err);
 }
 
 static void memory_free(struct backend *b)
