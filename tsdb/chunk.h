@@ -44,6 +44,9 @@ struct chunk_info {
 /* Cheap look at the front, without decoding the samples. RC_CORRUPT, RC_VERSION. */
 int chunk_info(struct str bytes, struct chunk_info *ret, struct err *err);
 
+/* The form of an open chunk: worth encoding again. */
+bool chunk_is_stream(struct str bytes);
+
 /* Decoded columns in time order; v[i] is 0 where hist[i] != NULL; hist NULL when there are only floats; st NULL when no start timestamp is set. */
 struct chunk_columns {
     size_t n;

@@ -16,6 +16,13 @@ static int front_check(struct str bytes, enum chunk_encoding *ret, struct err *e
     return 0;
 }
 
+bool chunk_is_stream(struct str bytes)
+{
+    enum chunk_encoding e;
+
+    return front_check(bytes, &e, NULL) == 0 && (e == ENC_STREAM || e == ENC_STREAM_ST);
+}
+
 int columns_get_header(struct rd *r, enum chunk_kind kind, struct chunk_info *ret, struct err *err)
 {
     uint64_t count, span;

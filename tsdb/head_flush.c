@@ -28,20 +28,29 @@ static uint32_t set_make(struct head *h, uint64_t id)
     return (uint32_t)i + 1;
 }
 
+/* Of the windows not in a set; INT64_MAX: none. */
+static int64_t series_min_start(const struct head_series *s)
+{
+    int64_t min = s->cur.count > 0 ? s->cur.start : INT64_MAX;
+
+    for (const struct window *w = s->cur.next; w; w = w->next)
+        if (w->set == 0)
+            min = MIN(min, w->start);
+    return min;
+}
+
+/* Quick, because appending waits: chunks are merged and encoded by size when the set is written, without the lock. */
 static uint64_t seal_series(struct head *h, struct head_series *s, int64_t below_ms, uint32_t set)
 {
     uint64_t n = 0;
 
-    if (s->cur.count > 0 && s->cur.start < below_ms) {
+    if (s->extra && series_min_start(s) < below_ms)
         ooo_fold(h, s, INT64_MIN, INT64_MAX);
-        series_close_current(h, s);
-    }
+    if (s->cur.start < below_ms)
+        series_close_current(h, s, false);
     for (struct window *w = s->cur.next; w; w = w->next) {
         if (w->set || w->start >= below_ms)
             continue;
-        ooo_fold(h, s, INT64_MIN, INT64_MAX);
-        /* Larger windows keep their full chunks as they are. */
-        window_merge(h, w, w->count <= CHUNK_SAMPLES_MAX ? UINT32_MAX : CHUNK_SAMPLES_MAX / 2);
         w->set = set;
         n++;
     }
@@ -295,11 +304,14 @@ static void flush_sort(struct flushing *f)
         qsort_r(f->series.v, f->series.n, sizeof *f->series.v, by_tenant_and_rank, f->rank);
 }
 
+enum { FLUSH_SLICE_BYTES = 16 << 20 };
+
 struct head_flush_iter {
     struct flushing f;
     struct stored_series slice[HEAD_SELECT_SLICE];
-    struct arena arena;      /* of the slice */
-    size_t from, to, next;   /* slice is series[from, to), next to hand out */
+    struct stored_series out; /* the one handed out */
+    struct arena arena, own;  /* of the slice; of out */
+    size_t from, to, next;    /* slice is series[from, to), next to hand out */
 };
 
 static int slice_copy(struct head_flush_iter *it, struct err *err)
@@ -309,12 +321,12 @@ static int slice_copy(struct head_flush_iter *it, struct err *err)
     int rc = 0;
 
     it->from = it->to;
-    it->to = MIN(it->from + HEAD_SELECT_SLICE, it->f.series.n);
     arena_reset(&it->arena);
     lock_slice(it->f.h);
-    for (size_t i = it->from; i < it->to && rc >= 0; i++) {
-        rc = series_copy(it->f.h, it->f.series.v[i].s, &filter, &it->arena, &it->slice[i - it->from], &bytes, err);
+    while (it->to < it->f.series.n && it->to - it->from < HEAD_SELECT_SLICE && it->arena.used < FLUSH_SLICE_BYTES && rc >= 0) {
+        rc = series_copy(it->f.h, it->f.series.v[it->to].s, &filter, &it->arena, &it->slice[it->to - it->from], &bytes, err);
         ASSERT(rc != 0);
+        it->to++;
     }
     unlock_slice(it->f.h);
     return MIN(rc, 0);
@@ -333,6 +345,7 @@ int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter 
     it = xcalloc(1, sizeof *it);
     it->f = (struct flushing){.h = h, .set = set};
     arena_init(&it->arena, SCRATCH_BYTES_MAX);
+    arena_init(&it->own, SCRATCH_BYTES_MAX);
     flush_collect(&it->f);
     flush_sort(&it->f);
     *ret = it;
@@ -341,17 +354,19 @@ int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter 
 
 int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, const struct stored_series **ret, struct err *err)
 {
+    int rc = 0;
+
     if (it->next == it->f.series.n)
         return 0;
-    if (it->next == it->to) {
-        int rc = slice_copy(it, err);
-
-        if (rc < 0)
-            return rc;
-    }
-    *ret_tenant = it->f.series.v[it->next].tenant;
-    *ret = &it->slice[it->next - it->from];
-    it->next++;
+    if (it->next == it->to)
+        rc = slice_copy(it, err);
+    arena_reset(&it->own);
+    if (rc == 0)
+        rc = stored_series_compact(&it->slice[it->next - it->from], &it->own, &it->out, err);
+    if (rc < 0)
+        return rc;
+    *ret_tenant = it->f.series.v[it->next++].tenant;
+    *ret = &it->out;
     return 1;
 }
 
@@ -360,6 +375,7 @@ void head_flush_iter_free(struct head_flush_iter *it)
     if (!it)
         return;
     arena_fini(&it->arena);
+    arena_fini(&it->own);
     vec_fini(&it->f.series);
     vec_fini(&it->f.texts);
     free(it->f.rank);

@@ -171,10 +171,8 @@ void window_add_columns(struct head *h, struct window *w, const struct chunk_col
 void window_merge(struct head *h, struct window *w, uint32_t limit);
 /* The unsealed window with this start, made when there is none. */
 struct window *series_window(struct head_series *s, int64_t start);
-/* Encodes the open chunks of the current window into its list of chunks. */
-void series_seal_open(struct head *h, struct head_series *s);
-/* Moves the current window into the list. */
-void series_close_current(struct head *h, struct head_series *s);
+/* Moves the current window into the list. smallest: its floats are encoded by size, which takes some microseconds. */
+void series_close_current(struct head *h, struct head_series *s, bool smallest);
 struct series_extra *series_extra(struct head_series *s);
 /* All samples of open histograms as columns; scratch arena. */
 void hist_open_columns(const struct hist_open *o, struct arena *a, struct chunk_columns *ret);

@@ -110,6 +110,15 @@ struct window *series_window(struct head_series *s, int64_t start)
 }
 
 /* --- the current window --- */
+/* The open chunk as it stands. */
+static void close_floats(struct head_series *s)
+{
+    window_add_blob(&s->cur, chunk_open_view(s->open));
+    chunk_open_free(s->open);
+    s->open = NULL;
+}
+
+/* The open chunk in its smallest form. */
 static void seal_floats(struct head *h, struct head_series *s)
 {
     struct str view = chunk_open_view(s->open);
@@ -119,10 +128,14 @@ static void seal_floats(struct head *h, struct head_series *s)
     buf_clear(&h->encoded);
     chunk_encode_floats(&h->encoded, c.n, c.t, c.v, c.st);
     ASSERT(buf_ok(&h->encoded));
-    window_add_blob(&s->cur, h->encoded.n < view.n ? buf_view(&h->encoded) : view);
+    arena_reset(&h->scratch);
+    if (h->encoded.n >= view.n) {
+        close_floats(s);
+        return;
+    }
+    window_add_blob(&s->cur, buf_view(&h->encoded));
     chunk_open_free(s->open);
     s->open = NULL;
-    arena_reset(&h->scratch);
 }
 
 static void seal_hists(struct head *h, struct head_series *s)
@@ -138,21 +151,18 @@ static void seal_hists(struct head *h, struct head_series *s)
     *o = (struct hist_open){0};
 }
 
-void series_seal_open(struct head *h, struct head_series *s)
-{
-    if (s->open)
-        seal_floats(h, s);
-    if (s->extra && s->extra->hists.n > 0)
-        seal_hists(h, s);
-}
-
-void series_close_current(struct head *h, struct head_series *s)
+void series_close_current(struct head *h, struct head_series *s, bool smallest)
 {
     struct window *w;
 
     if (s->cur.count == 0)
         return;
-    series_seal_open(h, s);
+    if (s->open && smallest)
+        seal_floats(h, s);
+    else if (s->open)
+        close_floats(s);
+    if (s->extra && s->extra->hists.n > 0)
+        seal_hists(h, s);
     w = xmemdup(&s->cur, sizeof s->cur);
     s->cur = (struct window){.next = w};
 }
@@ -163,7 +173,7 @@ static void current_reach(struct head *h, struct head_series *s, int64_t t)
 
     if (LIKELY(s->cur.count > 0 && t < s->cur.start + s->cur_ms))
         return;
-    series_close_current(h, s);
+    series_close_current(h, s, true);
     s->cur.start = window_start(s->fp, t, &end);
     s->cur_ms = (uint32_t)(end - s->cur.start);
 }

@@ -97,6 +97,7 @@ static int window_columns(const struct stored_window *w, struct arena *a, struct
     struct chunk_columns *in = arena_array(a, w->chunk_count, sizeof *in);
     int rc = in ? 0 : no_memory(err);
 
+    CORRUPT_UNLESS(w->chunk_count > 0, err);
     for (uint32_t i = 0; i < w->chunk_count && rc == 0; i++)
         rc = chunk_decode(w->chunks[i], a, &in[i], err);
     if (rc == 0 && w->chunk_count == 1)
@@ -287,6 +288,46 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
     if (rc == 0)
         *ret = out;
     return rc;
+}
+
+/* --- compacting --- */
+static int window_compact(const struct stored_window *w, struct arena *a, struct stored_window *ret, struct err *err)
+{
+    struct chunk_columns c;
+    struct stored_window out;
+    size_t before = 0, after = 0;
+    int rc = window_columns(w, a, &c, err);
+
+    if (rc == 0)
+        rc = window_encode(&c, w->start_ms, a, &out, err);
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(u128_eq(out.digest, w->digest), err);
+    for (uint32_t i = 0; i < w->chunk_count; i++)
+        before += w->chunks[i].n;
+    for (uint32_t i = 0; i < out.chunk_count; i++)
+        after += out.chunks[i].n;
+    *ret = after < before ? out : *w;
+    return 0;
+}
+
+int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret, struct err *err)
+{
+    struct stored_window *windows = arena_array(a, s->window_count, sizeof *windows);
+    int rc = windows ? 0 : no_memory(err);
+
+    for (size_t i = 0; i < s->window_count && rc == 0; i++) {
+        const struct stored_window *w = &s->windows[i];
+
+        windows[i] = *w;
+        if (w->chunk_count > 1 || (w->chunk_count == 1 && chunk_is_stream(w->chunks[0])))
+            rc = window_compact(w, a, &windows[i], err);
+    }
+    if (rc < 0)
+        return rc;
+    *ret = *s;
+    ret->windows = windows;
+    return 0;
 }
 
 /* --- reading --- */

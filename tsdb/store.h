@@ -39,6 +39,9 @@ struct store_select {
  * ret windows carry data if the inputs do. */
 int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n, struct arena *a,
                         struct stored_series *ret, struct err *err);
+/* The same samples in few chunks: windows of several chunks, or of a chunk in its open form, are decoded and encoded by size. Result in the arena, the rest is
+ * borrowed from s. */
+int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret, struct err *err);
 /* All samples with mint <= t <= maxt of one merged series, in time order. */
 int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms, struct arena *a,
                           struct chunk_columns *ret, struct err *err);
