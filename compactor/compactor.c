@@ -149,8 +149,7 @@ static int jobs_run(struct compactor *c, const struct view *v, const plan_jobs *
         *vec_push(failed) = failed_of(j);
         if (*ret_first == 0) {
             *ret_first = rc;
-            if (err)
-                *err = why;
+            *err = why;
         }
     }
     return effective;
@@ -159,12 +158,15 @@ static int jobs_run(struct compactor *c, const struct view *v, const plan_jobs *
 /* One look and what follows from it: positive when there may be more. */
 static int pass(struct compactor *c, bool forced, failed_list *failed, int *ret_first, struct err *err)
 {
+    struct err why = {0};
     struct view v;
     plan_jobs jobs;
-    int rc = view_load(c, forced, &v, err);
+    int rc = view_load(c, forced, &v, &why);
 
-    if (rc < 0)
+    if (rc < 0) {
+        *err = why;
         return rc;
+    }
     plan_make(&c->plan, &v.in, &jobs);
     rc = jobs_run(c, &v, &jobs, failed, ret_first, err);
     if (rc == 0)

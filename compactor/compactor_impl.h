@@ -69,8 +69,8 @@ int view_load(struct compactor *c, bool forced, struct view *ret, struct err *er
 void view_fini(struct view *v);
 const struct known_block *known_find(const struct compactor *c, const struct ulid *id);
 void known_free(struct compactor *c);
-/* Moves a block aside, counts and logs it. true when it was there to be moved. */
-bool quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why);
+/* Moves a block aside, counts and logs it. 0 also when it was not there to be moved, being deleted or moved already: look again. */
+int quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why);
 
 /* --- run.c --- */
 int run_job(struct compactor *c, const struct view *v, const struct plan_job *job, struct err *err);

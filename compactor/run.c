@@ -86,9 +86,9 @@ static int run_merge(struct compactor *c, const struct plan_job *job, int64_t re
     struct ulid bad = {{0}};
     int rc = job_merge(&env, job, &r, &bad, err);
 
-    /* A block that somebody removed meanwhile is marked deleted in the index: not moved, and the plan is stale. */
+    /* Also when somebody removed the block meanwhile: then it is marked deleted, stays where it is, and only the plan is stale. */
     if (rc < 0 && bad.text[0])
-        return quarantine(c, job->level == 1 ? NULL : job->tenant, &bad, err) ? RC_STALE : rc;
+        return quarantine(c, job->level == 1 ? NULL : job->tenant, &bad, err) == 0 ? RC_STALE : rc;
     if (rc < 0)
         return rc;
     rc = merge_publish(c, job, &r, err);

@@ -445,12 +445,17 @@ static int gens_list(struct bucket *b, const char *dir, gen_list *ret, struct er
 static int gen_exists(struct bucket *b, const char *dir, uint64_t gen, struct err *err)
 {
     char name[NAME_MAX_BYTES + 32];
+    struct err why;
     uint64_t size;
     int rc;
 
     gen_name(name, dir, gen);
-    rc = b->ops->size(b, name, &size, err);
-    return rc == RC_NOT_FOUND ? 0 : rc < 0 ? rc : 1;
+    rc = b->ops->size(b, name, &size, &why);
+    if (rc == RC_NOT_FOUND)
+        return 0;
+    if (rc < 0 && err)
+        *err = why;
+    return rc < 0 ? rc : 1;
 }
 
 /* The hint says where to look first; a wrong or damaged one only costs time. */
