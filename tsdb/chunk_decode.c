@@ -1,4 +1,5 @@
-/* Reads chunks. Layouts: chunk_encode.c (columns), chunk_open.c (streams), chunk_hist.c (histograms). */
+/* Reads chunks. Layouts: chunk_encode.c (columns), chunk_open.c (streams), chunk_hist.c
+ * (histograms). */
 #include "tsdb/chunk_columns.h"
 #include "tsdb/chunk_ints.h"
 #include "tsdb/chunk_values.h"
@@ -10,7 +11,8 @@ static int front_check(struct str bytes, enum chunk_encoding *ret, struct err *e
     CORRUPT_UNLESS(bytes.n >= 2 && bytes.n <= CHUNK_BYTES_MAX, err);
     first = (uint8_t)bytes.p[0];
     if (first >> 4 != CHUNK_VERSION)
-        return err_set(err, RC_VERSION, "chunk of version %d, this program reads %d", first >> 4, CHUNK_VERSION);
+        return err_set(err, RC_VERSION, "chunk of version %d, this program reads %d", first >> 4,
+                       CHUNK_VERSION);
     CORRUPT_UNLESS((first & 15) <= ENC_HISTOGRAMS, err);
     *ret = first & 15;
     return 0;
@@ -39,7 +41,8 @@ int columns_get_header(struct rd *r, enum chunk_kind kind, struct chunk_info *re
     return 0;
 }
 
-int columns_get_time(struct rd *r, enum time_codec codec, const struct chunk_info *info, int64_t *t, struct err *err)
+int columns_get_time(struct rd *r, enum time_codec codec, const struct chunk_info *info, int64_t *t,
+                     struct err *err)
 {
     uint64_t span = (uint64_t)info->maxt_ms - (uint64_t)info->mint_ms;
     size_t n = info->count;
@@ -156,7 +159,8 @@ int columns_get_values(struct rd *r, unsigned codec, size_t n, double *v, struct
     }
 }
 
-int columns_get_starts(struct rd *r, enum start_codec codec, size_t n, const int64_t *t, int64_t *st, struct err *err)
+int columns_get_starts(struct rd *r, enum start_codec codec, size_t n, const int64_t *t,
+                       int64_t *st, struct err *err)
 {
     int64_t first;
 
@@ -168,7 +172,8 @@ int columns_get_starts(struct rd *r, enum start_codec codec, size_t n, const int
     return 0;
 }
 
-static int columns_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err)
+static int columns_decode(struct str bytes, struct arena *a, struct chunk_columns *ret,
+                          struct err *err)
 {
     struct rd r = rd_of(bytes);
     struct chunk_columns c = {0};

@@ -1,10 +1,11 @@
-/* chunk_format.h - what the chunk codecs share among themselves; nobody else includes it.
- * First byte of a chunk: format version in the upper half, encoding in the lower. Then uvarint count; the rest is told in the file that
- * writes it: chunk_open.c (streams), chunk_encode.c (columns), chunk_hist.c (histograms).
- * Decimals: doubles that equal m / 10^e, with m an integer of at most 51 bits and e <= DECIMAL_SCALE_MAX (both exact in a double, so the
- * division is rounded once, as a decimal text is); or m * 10^-e, rounded twice, as programs do that count in ms or us and multiply by
- * 0.001. A decimal *mode* is e, or DECIMAL_TIMES + e for the second kind. decimal_at proves it bit by bit, hence -0, NaN and
- * infinities are never decimals. */
+/* chunk_format.h - what the chunk codecs share among themselves; nobody else includes it. First
+ * byte of a chunk: format version in the upper half, encoding in the lower. Then uvarint count; the
+ * rest is told in the file that writes it: chunk_open.c (streams), chunk_encode.c (columns),
+ * chunk_hist.c (histograms). Decimals: doubles that equal m / 10^e, with m an integer of at most 51
+ * bits and e <= DECIMAL_SCALE_MAX (both exact in a double, so the division is rounded once, as a
+ * decimal text is); or m * 10^-e, rounded twice, as programs do that count in ms or us and multiply
+ * by 0.001. A decimal *mode* is e, or DECIMAL_TIMES + e for the second kind. decimal_at proves it
+ * bit by bit, hence -0, NaN and infinities are never decimals. */
 #pragma once
 #include "tsdb/chunk.h"
 
@@ -22,8 +23,10 @@ static inline uint8_t chunk_first_byte(enum chunk_encoding e)
 
 /* Each gets the whole chunk; front checks of chunk_decode (version, encoding) are done. */
 int chunk_stream_info(struct str bytes, struct chunk_info *ret, struct err *err);
-int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
-int chunk_hist_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
+int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns *ret,
+                        struct err *err);
+int chunk_hist_decode(struct str bytes, struct arena *a, struct chunk_columns *ret,
+                      struct err *err);
 
 /* --- decimals --- */
 enum { DECIMAL_SCALE_MAX = 22, DECIMAL_TIMES = 32, DECIMAL_TIMES_MAX = 9 };
@@ -33,7 +36,8 @@ extern const double decimal_inverses[DECIMAL_TIMES_MAX + 1]; /* 10^-e, rounded *
 
 static inline bool decimal_mode_valid(unsigned mode)
 {
-    return mode <= DECIMAL_SCALE_MAX || (mode >= DECIMAL_TIMES && mode <= DECIMAL_TIMES + DECIMAL_TIMES_MAX);
+    return mode <= DECIMAL_SCALE_MAX ||
+           (mode >= DECIMAL_TIMES && mode <= DECIMAL_TIMES + DECIMAL_TIMES_MAX);
 }
 static inline unsigned decimal_scale(unsigned mode)
 {
@@ -41,12 +45,15 @@ static inline unsigned decimal_scale(unsigned mode)
 }
 static inline double decimal_value(int64_t m, unsigned mode)
 {
-    return mode & DECIMAL_TIMES ? (double)m * decimal_inverses[decimal_scale(mode)] : (double)m / decimal_powers[mode];
+    return mode & DECIMAL_TIMES ? (double)m * decimal_inverses[decimal_scale(mode)]
+                                : (double)m / decimal_powers[mode];
 }
-/* v is finite and small enough that v * 10^e rounds to *ret_m, and the decimal of that is v, bit for bit. */
+/* v is finite and small enough that v * 10^e rounds to *ret_m, and the decimal of that is v, bit
+ * for bit. */
 static inline bool decimal_at(double v, unsigned mode, int64_t *ret_m)
 {
-    const double magic = 0x1.8p52; /* adding it rounds to an integer, which is then the low mantissa bits */
+    /* Adding it rounds to an integer, which is then the low mantissa bits. */
+    const double magic = 0x1.8p52;
     double scaled = v * decimal_powers[decimal_scale(mode)], limit = (double)DECIMAL_MANTISSA_MAX;
     int64_t m;
 
@@ -59,14 +66,16 @@ static inline bool decimal_at(double v, unsigned mode, int64_t *ret_m)
     return true;
 }
 /* The first mode in [from, to] at which v is a decimal; both of one kind. */
-static inline bool decimal_find(double v, unsigned from, unsigned to, unsigned *ret_mode, int64_t *ret_m)
+static inline bool decimal_find(double v, unsigned from, unsigned to, unsigned *ret_mode,
+                                int64_t *ret_m)
 {
     for (unsigned mode = from; mode <= to; mode++) {
         if (decimal_at(v, mode, ret_m)) {
             *ret_mode = mode;
             return true;
         }
-        if (!(__builtin_fabs(v * decimal_powers[decimal_scale(mode)]) <= (double)DECIMAL_MANTISSA_MAX))
+        if (!(__builtin_fabs(v * decimal_powers[decimal_scale(mode)]) <=
+              (double)DECIMAL_MANTISSA_MAX))
             return false;
     }
     return false;
@@ -84,9 +93,9 @@ static inline int64_t wrap_sub(int64_t a, int64_t b)
 
 /* --- bits, first bit lowest --- */
 struct bit_writer {
-    uint8_t *p;    /* where the next 8 bytes go: the caller has made room */
+    uint8_t *p; /* where the next 8 bytes go: the caller has made room */
     uint64_t acc;
-    unsigned n;    /* bits in acc, < 64 */
+    unsigned n; /* bits in acc, < 64 */
 };
 /* v < 2^n, n <= 64 */
 static inline void bit_put(struct bit_writer *w, uint64_t v, unsigned n)
@@ -108,15 +117,16 @@ static inline void put_unary(struct bit_writer *w, unsigned ones, unsigned max)
 {
     bit_put(w, (1ULL << ones) - 1, ones < max ? ones + 1 : max);
 }
-/* Writes what is left, zero bits behind it (8 bytes, whatever is needed of them); returns one past the last byte in use. */
+/* Writes what is left, zero bits behind it (8 bytes, whatever is needed of them); returns one past
+ * the last byte in use. */
 static inline uint8_t *bit_finish(struct bit_writer *w)
 {
     le_put64(w->p, w->acc);
     return w->p + (w->n + 7) / 8;
 }
 
-/* Never reads past its end: a short read sets failed and returns 0. acc holds `have` bits to come, lowest first; bits above them are those that
- * follow, or zero. */
+/* Never reads past its end: a short read sets failed and returns 0. acc holds `have` bits to come,
+ * lowest first; bits above them are those that follow, or zero. */
 struct bit_reader {
     const uint8_t *p, *end;
     uint64_t acc;
@@ -170,7 +180,8 @@ static inline uint64_t bit_get(struct bit_reader *r, unsigned n)
     v = low_bits(r->acc, n);
     return bit_skip(r, n) ? v : 0;
 }
-/* Number of one bits before a zero, at most max; the zero is consumed when there are fewer. max < 56 */
+/* Number of one bits before a zero, at most max; the zero is consumed when there are fewer. max <
+ * 56 */
 static inline unsigned bit_unary(struct bit_reader *r, unsigned max)
 {
     unsigned ones;

@@ -1,12 +1,16 @@
-/* chunk_values.h - the adaptive value code: what open chunks write sample by sample and sealed chunks use where nothing packs better.
- * Per value (value bits and mantissa before the first are zero, mode 0, k 0, score 0):
- *   one 0 bit: same bits as before; or one 1 bit, and in decimal mode unary class:
- *   0, 1, 2: zigzag(mantissa - prediction) in k, k + 3, k + 8 bits | 3: 6 bits n - 1, and n bits of it
- *   4: 64 value bits, the mantissa stays | 5: 6 bits of a larger mode, whose scale scales the mantissa before, then as class 3
- *   6: 64 value bits, XOR mode from here on
- *   in XOR mode: 0 and the bits of the XOR window, or 1, 6 bits leading zeros, 6 bits length - 1, bits
- * The prediction is the mantissa before, plus its last step while that was the better guess of late (score > 0). k follows the lengths of
- * the residuals (model_learn). XOR windows as in Pelkonen et al. (Gorilla, VLDB 2015, section 4.1); the decimal part is ours. */
+/* chunk_values.h - the adaptive value code: what open chunks write sample by sample, and sealed
+ * chunks use where nothing packs better.
+ * Per value (value bits and mantissa before the first are zero, mode 0, k 0, score 0): one 0 bit:
+ * same bits as before; or one 1 bit, and in a decimal mode a unary class:
+ *   0, 1, 2  zigzag(mantissa - prediction) in k, k + 3, k + 8 bits
+ *   3        6 bits n - 1, and n bits of it
+ *   4        64 value bits, the mantissa stays
+ *   5        6 bits of a larger mode, whose scale scales the mantissa before; then as class 3
+ *   6        64 value bits, XOR mode from here on
+ * In XOR mode: 0 and the bits of the XOR window, or 1, 6 bits leading zeros, 6 bits length - 1, bits.
+ * The prediction is the mantissa before, plus its last step while that was the better guess of late
+ * (score > 0). k follows the lengths of the residuals (model_learn). XOR windows as in Pelkonen et
+ * al. (Gorilla, VLDB 2015, section 4.1); the decimal part is ours. */
 #pragma once
 #include "tsdb/chunk_format.h"
 
@@ -14,12 +18,13 @@ enum { SCORE_MAX = 4, MODE_XOR = 0xff, VALUE_BITS_MAX = 76 };
 
 /* Value model: the same in writer and reader. */
 struct model {
-    uint64_t bits;  /* of the value before */
-    int64_t m;      /* decimal mode: the last mantissa */
-    int64_t step;   /* decimal mode: its last change */
-    uint8_t mode;   /* decimal mode (chunk_format.h), or MODE_XOR */
-    uint8_t k;      /* decimal: expected length of a residual; XOR: leading zeros of the window */
-    int8_t score;   /* decimal: > 0 when adding step predicts better; XOR: length of the window, 0 = none yet */
+    uint64_t bits; /* of the value before */
+    int64_t m;     /* decimal mode: the last mantissa */
+    int64_t step;  /* decimal mode: its last change */
+    uint8_t mode;  /* decimal mode (chunk_format.h), or MODE_XOR */
+    uint8_t k;     /* decimal: expected length of a residual; XOR: leading zeros of the window */
+    /* decimal: > 0 when adding step predicts better; XOR: length of the window, 0 = none yet */
+    int8_t score;
 };
 
 static inline int64_t model_prediction(const struct model *s)
@@ -57,7 +62,8 @@ static inline void model_remode(struct model *s, unsigned mode)
     unsigned from = decimal_scale(s->mode), to = decimal_scale(mode);
     int64_t m;
 
-    if (to < from || to - from > 18 || __builtin_mul_overflow(s->m, (int64_t)decimal_powers[to - from], &m) ||
+    if (to < from || to - from > 18 ||
+        __builtin_mul_overflow(s->m, (int64_t)decimal_powers[to - from], &m) ||
         m > DECIMAL_MANTISSA_MAX || m < -DECIMAL_MANTISSA_MAX)
         m = 0;
     s->m = m;
@@ -68,9 +74,11 @@ static inline void model_remode(struct model *s, unsigned mode)
 /* A larger mode at which v is a decimal. */
 static inline bool model_find(const struct model *s, double v, unsigned *ret_mode, int64_t *ret_m)
 {
-    if (s->mode < DECIMAL_TIMES && decimal_find(v, s->mode + 1U, DECIMAL_SCALE_MAX, ret_mode, ret_m))
+    if (s->mode < DECIMAL_TIMES &&
+        decimal_find(v, s->mode + 1U, DECIMAL_SCALE_MAX, ret_mode, ret_m))
         return true;
-    return decimal_find(v, MAX(s->mode + 1U, (unsigned)DECIMAL_TIMES), DECIMAL_TIMES + DECIMAL_TIMES_MAX, ret_mode, ret_m);
+    return decimal_find(v, MAX(s->mode + 1U, (unsigned)DECIMAL_TIMES),
+                        DECIMAL_TIMES + DECIMAL_TIMES_MAX, ret_mode, ret_m);
 }
 
 /* --- writing --- */

@@ -1,4 +1,5 @@
-/* Chunk codecs on series shaped like those of node_exporter and Go programs: bytes a sample, ns to append and to seal, samples/s to decode.
+/* Chunk codecs on series shaped like those of node_exporter and Go programs: bytes a sample, ns to
+ * append and to seal, samples/s to decode.
  *   chunk_bench [samples per chunk, default 120] */
 #include "common/base/rng.h"
 #include "common/sys/clock.h"
@@ -71,7 +72,8 @@ struct result {
     double append_ns, seal_ns, decode_per_s, open_decode_per_s;
 };
 
-static void fill(struct gen *g, const struct shape *shape, uint64_t seed, size_t n, int64_t *t, double *v)
+static void fill(struct gen *g, const struct shape *shape, uint64_t seed, size_t n, int64_t *t,
+                 double *v)
 {
     int64_t at = 1700000000000 + (int64_t)(seed * 977 % 15000);
 
@@ -164,15 +166,17 @@ int main(int argc, char **argv)
 
     if (n < 20 || n > CHUNK_SAMPLES_MAX)
         return 2;
-    printf("%zu samples a chunk\n%-44s %6s %6s %8s %8s %8s %8s %8s\n", n, "series", "sealed", "open", "20 open", "append", "seal", "decode", "open");
+    printf("%zu samples a chunk\n%-44s %6s %6s %8s %8s %8s %8s %8s\n", n, "series", "sealed",
+           "open", "20 open", "append", "seal", "decode", "open");
     printf("%-44s %6s %6s %8s %8s %8s %8s %8s\n", "", "B", "B", "B", "ns", "ns", "M/s", "M/s");
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         double share = shapes[i].weight / 100.0;
         struct result r;
 
         measure(&shapes[i], n, &r);
-        printf("%-44s %6.2f %6.2f %8.0f %8.1f %8.1f %8.0f %8.0f\n", shapes[i].name, r.sealed_bytes, r.open_bytes, r.open20_memory, r.append_ns,
-               r.seal_ns, r.decode_per_s / 1e6, r.open_decode_per_s / 1e6);
+        printf("%-44s %6.2f %6.2f %8.0f %8.1f %8.1f %8.0f %8.0f\n", shapes[i].name, r.sealed_bytes,
+               r.open_bytes, r.open20_memory, r.append_ns, r.seal_ns, r.decode_per_s / 1e6,
+               r.open_decode_per_s / 1e6);
         sum.sealed_bytes += share * r.sealed_bytes;
         sum.open_bytes += share * r.open_bytes;
         sum.open20_memory += share * r.open20_memory;
@@ -181,7 +185,8 @@ int main(int argc, char **argv)
         decode_s += share / r.decode_per_s;
         open_decode_s += share / r.open_decode_per_s;
     }
-    printf("%-44s %6.2f %6.2f %8.0f %8.1f %8.1f %8.0f %8.0f\n", "mix", sum.sealed_bytes, sum.open_bytes, sum.open20_memory, sum.append_ns,
-           sum.seal_ns, 1 / decode_s / 1e6, 1 / open_decode_s / 1e6);
+    printf("%-44s %6.2f %6.2f %8.0f %8.1f %8.1f %8.0f %8.0f\n", "mix", sum.sealed_bytes,
+           sum.open_bytes, sum.open20_memory, sum.append_ns, sum.seal_ns, 1 / decode_s / 1e6,
+           1 / open_decode_s / 1e6);
     return 0;
 }
