@@ -4,7 +4,7 @@
 #include "common/wire/push.h"
 #include "distributor/distributor.h"
 #include "distributor/quorum.h"
-#include "distributor/rate.h"
+#include "common/base/rate.h"
 #include "distributor/series_cache.h"
 #include "distributor/validate.h"
 #include "distributor/write_request.h"

@@ -71,6 +71,9 @@ bool fhist_eq_exact(const struct histogram *a, const struct histogram *b);
 /* Whether going from prev to h is a counter reset (uses the hints, schema, zero threshold, buckets,
  * count). */
 bool fhist_detect_reset(const struct histogram *h, const struct histogram *prev);
+/* The hint that storage reports for h (source.h): GAUGE as it was, NOT_RESET where h goes on with the
+ * run of prev (the sample before it; NULL: none, or a float), else UNKNOWN. */
+uint8_t fhist_storage_hint(const struct histogram *h, const struct histogram *prev);
 
 /* Iteration over populated and empty buckets of all sides by their bounds, the zero bucket only
  * when populated; used by quantile, fraction and JSON. Bounds that reach into the zero bucket are

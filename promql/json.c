@@ -1,41 +1,13 @@
 /* The JSON of /api/v1/parse_query. Keys are sorted, as Go writes maps. */
+#include "common/base/json.h"
 #include "common/model/duration.h"
 #include "common/model/labels.h"
 #include "promql/functions.h"
 #include "promql/print.h"
 
 #include <math.h>
-#include <unistr.h>
 
 /* --- scalars --- */
-
-/* Characters that are special in HTML are escaped, as encoding/json does; invalid UTF-8 becomes U+FFFD. */
-static void json_str(struct buf *out, struct str s)
-{
-    buf_char(out, '"');
-    for (size_t i = 0; i < s.n;) {
-        ucs4_t rune;
-        int n = u8_mbtoucr(&rune, (const uint8_t *)s.p + i, s.n - i);
-
-        if (n <= 0)
-            buf_z(out, "\\ufffd");
-        else if (rune == '"' || rune == '\\')
-            buf_printf(out, "\\%c", (char)rune);
-        else if (rune > 0 && rune < ' ' && strchr("\b\f\n\r\t", (int)rune))
-            buf_printf(out, "\\%c", "btn?fr"[rune - '\b']);
-        else if (rune < ' ' || rune == '<' || rune == '>' || rune == '&' || rune == 0x2028 || rune == 0x2029)
-            buf_printf(out, "\\u%04x", (unsigned)rune);
-        else
-            buf_add(out, s.p + i, (size_t)n);
-        i += n > 0 ? (size_t)n : 1;
-    }
-    buf_char(out, '"');
-}
-
-static void json_z(struct buf *out, const char *z)
-{
-    json_str(out, str_of(z));
-}
 
 static void json_bool(struct buf *out, bool v)
 {
@@ -48,7 +20,7 @@ static void json_strs(struct buf *out, const struct str *v, size_t n)
     for (size_t i = 0; i < n && buf_ok(out); i++) {
         if (i > 0)
             buf_char(out, ',');
-        json_str(out, v[i]);
+        json_str_html(out, v[i]);
     }
     buf_char(out, ']');
 }
@@ -181,7 +153,7 @@ static void json_binary(struct buf *out, const struct node *n)
     buf_z(out, ",\"matching\":");
     json_matching(out, n);
     buf_z(out, ",\"op\":");
-    json_z(out, binop_text(n->binary.op));
+    json_str_html(out, str_of(binop_text(n->binary.op)));
     buf_z(out, ",\"rhs\":");
     promql_print_json(out, n->binary.rhs);
     buf_z(out, ",\"type\":\"binaryExpr\"}");
@@ -196,9 +168,9 @@ static void json_matchers(struct buf *out, const struct node *n)
         const struct matcher *m = &n->selector.matchers[i];
 
         buf_z(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        json_str(out, m->name);
+        json_str_html(out, m->name);
         buf_printf(out, ",\"type\":\"%s\",\"value\":", ops[m->type]);
-        json_str(out, m->value);
+        json_str_html(out, m->value);
         buf_char(out, '}');
     }
     buf_char(out, ']');
@@ -213,7 +185,7 @@ static void json_selector(struct buf *out, const struct node *n)
     buf_z(out, ",\"matchers\":");
     json_matchers(out, n);
     buf_z(out, ",\"name\":");
-    json_str(out, n->selector.name);
+    json_str_html(out, n->selector.name);
     buf_printf(out, ",\"offset\":%lld,\"offsetExpr\":", (long long)n->selector.offset_ms);
     json_duration(out, n->selector.offset_expr);
     if (matrix) {
@@ -253,7 +225,7 @@ void promql_print_json(struct buf *out, const struct node *n)
         break;
     case NODE_STRING:
         buf_z(out, "{\"type\":\"stringLiteral\",\"val\":");
-        json_str(out, n->string);
+        json_str_html(out, n->string);
         break;
     case NODE_UNARY:
         buf_z(out, "{\"expr\":");

@@ -79,35 +79,6 @@ static void series_grow(struct mem_series *s)
     s->hist = xrealloc(s->hist, s->cap * sizeof *s->hist);
 }
 
-/* Whether h goes on where prev stopped: same layout, nothing lost. */
-static bool run_continues(const struct histogram *h, const struct histogram *prev)
-{
-    struct histogram a = *prev, b = *h;
-
-    if (h->hint == HIST_HINT_RESET ||
-        (h->hint == HIST_HINT_GAUGE) != (prev->hint == HIST_HINT_GAUGE))
-        return false;
-    if (histogram_is_stale(prev) != histogram_is_stale(h))
-        return histogram_is_stale(h);
-    if (h->schema != prev->schema || h->zero_threshold != prev->zero_threshold ||
-        h->custom_count != prev->custom_count)
-        return false;
-    for (uint32_t i = 0; i < h->custom_count; i++)
-        if (h->custom[i] != prev->custom[i])
-            return false;
-    a.hint = b.hint = HIST_HINT_UNKNOWN;
-    return !fhist_detect_reset(&b, &a);
-}
-
-static uint8_t hint_of(const struct mem_series *s, const struct histogram *h)
-{
-    if (h->hint == HIST_HINT_GAUGE)
-        return HIST_HINT_GAUGE;
-    if (s->n == 0 || !s->hist[s->n - 1] || !run_continues(h, s->hist[s->n - 1]))
-        return HIST_HINT_UNKNOWN;
-    return HIST_HINT_NOT_RESET;
-}
-
 static bool same_sample(const struct mem_series *s, double v, const struct histogram *h)
 {
     const struct histogram *last = s->hist[s->n - 1];
@@ -117,8 +88,7 @@ static bool same_sample(const struct mem_series *s, double v, const struct histo
     return fhist_eq(last, h);
 }
 
-int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, double v,
-                     const struct histogram *h, int64_t st, struct err *err)
+int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, double v, const struct histogram *h, int64_t st, struct err *err)
 {
     struct mem_series *s = series_of(m, ls);
     struct histogram *copy = NULL;
@@ -130,14 +100,12 @@ int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, do
     if (s->n > 0 && t <= s->t[s->n - 1]) {
         if (t == s->t[s->n - 1] && same_sample(s, v, copy))
             return 0;
-        return err_set(err, RC_INVALID, "%s",
-                       t == s->t[s->n - 1] ? "duplicate sample for timestamp"
-                                           : "out of order sample");
+        return err_set(err, RC_INVALID, "%s", t == s->t[s->n - 1] ? "duplicate sample for timestamp" : "out of order sample");
     }
     if (s->n == s->cap)
         series_grow(s);
     if (copy)
-        copy->hint = hint_of(s, copy);
+        copy->hint = fhist_storage_hint(copy, s->n > 0 ? s->hist[s->n - 1] : NULL);
     s->t[s->n] = t;
     s->st[s->n] = st;
     s->v[s->n] = v;
@@ -193,8 +161,7 @@ static size_t first_at(const struct mem_series *s, int64_t t)
     return lo;
 }
 
-static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret,
-                          struct err *err UNUSED)
+static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret, struct err *err UNUSED)
 {
     const struct mem_cursor *mc = CONTAINER_OF(c, struct mem_cursor, base);
     const struct mem_series *s = &mc->m->series[mc->index[i]];
@@ -227,12 +194,10 @@ static bool matches(const struct matcher *m, size_t n, const struct labels *ls)
     return true;
 }
 
-static int select_series(struct series_source *src, const struct matcher *m, size_t n,
-                         const struct select_hints *hints, struct arena *arena,
-                         struct series_cursor **ret, struct err *err)
+static int select_series(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints,
+                         struct arena *arena, struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
-                                                 cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
     const struct memsource *ms = CONTAINER_OF(src, struct memsource, base);
     struct mem_cursor *c = arena_alloc(arena, sizeof *c);
     size_t *index = arena_array(arena, ms->n, sizeof *index);

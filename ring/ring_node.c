@@ -220,7 +220,7 @@ static size_t tokens_make(const struct ring_node_cfg *cfg, uint32_t out[RING_TOK
     if (!(cfg->roles & RING_INGESTER))
         return 0;
     if (ordinal >= 0)
-        tokens_of_ordinal(tokens_zone_ordinal(str_of(cfg->zone)), (unsigned)ordinal, RING_TOKENS, out);
+        tokens_of_ordinal((unsigned)ordinal, RING_TOKENS, out);
     else
         tokens_of_name(str_of(cfg->id), RING_TOKENS, out);
     return RING_TOKENS;

@@ -1,5 +1,5 @@
 #include "distributor/quorum.h"
-#include "distributor/rate.h"
+#include "common/base/rate.h"
 #include "tests/test.h"
 
 static struct quorum start(struct arena *a, uint32_t rows)
