@@ -12,6 +12,7 @@
 #include "promql/engine.h"
 #include "promql/fhist.h"
 #include "promql/functions.h"
+#include "promql/kahan.h"
 
 #include <math.h>
 
@@ -334,7 +335,6 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
                      struct pos_range pos, struct histogram **ret);
 
 /* --- numbers.c --- */
-void kahan_add(double x, double *sum, double *c);
 double quantile_sorted(double q, const double *v, size_t n);
 void sort_values(double *v, size_t n); /* NaN first */
 

@@ -3,20 +3,6 @@
 
 #include <stdlib.h>
 
-/* Neumaier's improved Kahan-Babuska summation: *c collects what *sum lost. */
-void kahan_add(double x, double *sum, double *c)
-{
-    double t = *sum + x;
-
-    if (isinf(t))
-        *c = 0;
-    else if (fabs(*sum) >= fabs(x))
-        *c += (*sum - t) + x;
-    else
-        *c += (x - t) + *sum;
-    *sum = t;
-}
-
 static int value_cmp(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
