@@ -2,6 +2,7 @@
 #pragma once
 #include "app/app.h"
 #include "common/rpc/rpc.h"
+#include "ring/ring.h"
 #include "ring/ring_node.h"
 #include "tsdb/bucket.h"
 
@@ -9,6 +10,7 @@
 struct rpc_server *app_rpc_server(struct app *app);
 struct rpc_client *app_rpc_client(struct app *app);
 const char *app_rpc_listen_address(struct app *app);
+const char *app_cluster_name(struct app *app);
 
 /* Module "ring". */
 struct ring_node *app_ring_node(struct app *app);

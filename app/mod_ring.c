@@ -58,11 +58,12 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .roles = roles_of(app),
         .seeds = (const char *const *)c->seeds.v,
         .seeds_n = c->seeds.n,
+        .cluster = str_of(app_cluster_name(app)),
         .rf = (int)c->rf,
         .period_ms = c->period_ms,
-        .dir = dir,
+        .data_dir = dir,
     };
-    struct ring_node_deps deps = {app->clock, app->log, app->metrics, app_rpc_server(app), app_rpc_client(app)};
+    struct ring_node_deps deps = {app_rpc_server(app), app->clock, app->metrics, app->log};
 
     snprintf(m->id, sizeof m->id, "%s", c->id);
     snprintf(dir, sizeof dir, "%s/ring", app->cfg.data_dir);
@@ -75,45 +76,32 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
     return ring_node_new(&node, &deps, &m->node, err);
 }
 
-static void page(struct ring_module *m, struct http_req *req, uint32_t roles, const char *title)
+static void page(void *arg, struct http_req *req)
 {
+    struct ring_module *m = arg;
     bool html = http_wants_html(req);
     struct buf out;
 
-    buf_init(&out, 64 << 20);
-    if (html)
-        ring_node_write_html(m->node, roles, title, &out);
-    else
-        ring_node_write_json(m->node, roles, &out);
-    http_reply_buf(req, 200, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
+    buf_init(&out, RING_PAGE_BYTES_MAX);
+    if (html) {
+        buf_z(&out, "<!doctype html><meta charset=utf-8><title>Ring</title><h1>Ring</h1>");
+        ring_node_write_html(m->node, &out);
+    } else {
+        ring_node_write_json(m->node, &out);
+    }
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
     buf_fini(&out);
 }
 
-static void page_ingesters(void *arg, struct http_req *req)
+static int start(void *self, struct err *err)
 {
-    page(arg, req, RING_INGESTER, "Ingester ring");
-}
-
-static void page_members(void *arg, struct http_req *req)
-{
-    page(arg, req, 0, "Members");
-}
-
-static int start(void *self, UNUSED struct err *err)
-{
+    static const char *const pages[] = {"/ingester/ring", "/distributor/ring", "/querier/ring", "/compactor/ring", "/memberlist"};
     struct ring_module *m = self;
 
-    ring_node_start(m->node);
-    http_route(m->app->http, &(struct http_route){"/ingester/ring", HTTP_M_GET, 0, 0, NULL, page_ingesters, m});
-    http_route(m->app->http, &(struct http_route){"/memberlist", HTTP_M_GET, 0, 0, NULL, page_members, m});
-    app_link(m->app, "/ingester/ring", "Ingester ring", false);
-    app_link(m->app, "/memberlist", "Members of the cluster", false);
-    return 0;
-}
-
-static void stop(void *self)
-{
-    ring_node_stop(((struct ring_module *)self)->node);
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+        http_route(m->app->http, &(struct http_route){pages[i], HTTP_M_GET, 0, 0, NULL, page, m});
+    app_link(m->app, "/memberlist", "Members and their rings", false);
+    return ring_node_start(m->node, NULL, err);
 }
 
 static void free_module(void *self)
@@ -156,6 +144,5 @@ const struct module module_ring = {
     .cfg_size = sizeof(struct ring_cfg),
     .init = init,
     .start = start,
-    .stop = stop,
     .free = free_module,
 };

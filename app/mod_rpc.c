@@ -23,7 +23,7 @@ struct rpc_module {
     struct rpc_server *server;
     struct rpc_client *client;
     struct app *app;
-    const char *listen;
+    const char *listen, *cluster;
 };
 
 static void rpc_free(void *self)
@@ -52,6 +52,7 @@ static int rpc_init(struct app *app, const void *cfg, void **ret_self, struct er
 
     m->app = app;
     m->listen = c->listen;
+    m->cluster = c->cluster;
     *ret_self = m;
     rc = rpc_server_new(&server, &m->server, err);
     return rc == 0 ? rpc_client_new(&client, &m->client, err) : rc;
@@ -71,7 +72,10 @@ static void rpc_stop(void *self)
 {
     struct rpc_module *m = self;
 
+    /* Gone before any module that answers calls is freed. */
     rpc_server_drain(m->server, m->app->cfg.drain_timeout_ms);
+    rpc_server_free(m->server);
+    m->server = NULL;
 }
 
 struct rpc_server *app_rpc_server(struct app *app)
@@ -82,6 +86,11 @@ struct rpc_server *app_rpc_server(struct app *app)
 struct rpc_client *app_rpc_client(struct app *app)
 {
     return ((struct rpc_module *)app_module_self(app, "rpc"))->client;
+}
+
+const char *app_cluster_name(struct app *app)
+{
+    return ((struct rpc_module *)app_module_self(app, "rpc"))->cluster;
 }
 
 const char *app_rpc_listen_address(struct app *app)

@@ -606,6 +606,7 @@ int ring_core_new(const struct ring_core_cfg *cfg, const struct ring_core_env *e
     ASSERT(cfg->tokens_n <= RING_TOKENS_MAX && (cfg->tokens_n == 0 || (cfg->roles & RING_INGESTER)));
     c            = xcalloc(1, sizeof *c);
     c->env       = *env;
+    c->has_past  = cfg->restored != NULL;
     c->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
     snprintf(c->id, sizeof c->id, "%s", cfg->id);
     snprintf(c->addr, sizeof c->addr, "%s", cfg->addr);

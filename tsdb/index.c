@@ -491,7 +491,7 @@ static void hint_write(struct bucket *b, const char *dir, uint64_t gen)
 /* 0 when there is none. */
 static int newest_by_list(struct bucket *b, const char *dir, uint64_t *ret, struct err *err)
 {
-    gen_list gens;
+    gen_list gens = {0};
     int rc = gens_list(b, dir, &gens, err);
 
     if (rc < 0)
@@ -684,7 +684,7 @@ int index_add_block(struct bucket *b, const char *tenant, const struct block_met
 int index_trim(struct bucket *b, const char *tenant, struct err *err)
 {
     char dir[NAME_MAX_BYTES], name[NAME_MAX_BYTES + 32];
-    gen_list gens;
+    gen_list gens = {0};
     int rc = dir_of(tenant, dir, err);
 
     if (rc == 0)
