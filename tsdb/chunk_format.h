@@ -45,6 +45,8 @@ static inline unsigned decimal_scale(unsigned mode)
 }
 static inline double decimal_value(int64_t m, unsigned mode)
 {
+    if (mode == 0) /* a division by 1 is as slow as any */
+        return (double)m;
     return mode & DECIMAL_TIMES ? (double)m * decimal_inverses[decimal_scale(mode)]
                                 : (double)m / decimal_powers[mode];
 }

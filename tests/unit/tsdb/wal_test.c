@@ -1,11 +1,13 @@
 #include "common/base/fault.h"
 #include "common/base/rng.h"
 #include "common/sys/fs.h"
+#include "common/sys/thread.h"
 #include "tests/test.h"
 #include "tsdb/wal_format.h"
 #include "tsdb/wal_payload.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -672,6 +674,69 @@ TEST(crash_at_any_point_loses_nothing_acknowledged)
     }
 }
 #endif
+
+/* --- threads: one appends and rotates, others sync and checkpoint --- */
+struct threads {
+    struct wal *w;
+    atomic_bool stop;
+    atomic_int failed;
+};
+
+static void *sync_often(void *arg)
+{
+    struct threads *t = arg;
+
+    while (!atomic_load(&t->stop))
+        if (wal_sync(t->w, NULL) < 0)
+            atomic_fetch_add(&t->failed, 1);
+    return NULL;
+}
+
+static void *checkpoint_often(void *arg)
+{
+    struct threads *t = arg;
+    int series = 1;
+
+    while (!atomic_load(&t->stop))
+        if (wal_checkpoint(t->w, wal_segment(t->w), INT64_MAX, fill_series, &series, NULL) < 0 ||
+            wal_bytes(t->w) == 0)
+            atomic_fetch_add(&t->failed, 1);
+    return NULL;
+}
+
+TEST(syncs_and_checkpoints_run_beside_the_appender)
+{
+    struct threads t = {.w = open_new()};
+    pthread_t thread[3];
+    struct wal_replay_stats stats;
+    struct seen s = {.max = 300};
+    uint64_t n = 3000, samples;
+
+    thread[0] = thread_start("sync-1", sync_often, &t);
+    thread[1] = thread_start("sync-2", sync_often, &t);
+    thread[2] = thread_start("checkpoint", checkpoint_often, &t);
+    for (uint64_t i = 0; i < n; i++) {
+        CHECK(record_append(t.w, i, 300, NULL) == 0);
+        if (i % 100 == 99)
+            CHECK(wal_rotate(t.w, NULL) == 0);
+        if (i % 50 == 25)
+            CHECK(wal_sync(t.w, NULL) == 0);
+    }
+    CHECK(record_append(t.w, n, 300, NULL) == 0);
+    atomic_store(&t.stop, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    wal_close(t.w);
+    CHECK_INT(atomic_load(&t.failed), 0);
+    CHECK(replay(&s, &stats, NULL) == 0);
+    samples = stats.records - s.series;
+    CHECK(s.next == n + 1 && samples >= 1);
+    wal_replay_stats_fini(&stats);
+    s = (struct seen){.next = n + 1 - samples, .max = 300};
+    CHECK(replay(&s, &stats, NULL) == 0);
+    CHECK(!s.wrong);
+    wal_replay_stats_fini(&stats);
+}
 
 /* --- payloads --- */
 TEST(payloads_read_back_and_short_ones_are_refused)
