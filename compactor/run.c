@@ -129,8 +129,7 @@ int run_job(struct compactor *c, const struct view *v, const struct plan_job *jo
     case PLAN_MERGE:
         return run_merge(c, job, retention_in(v, job->tenant), err);
     }
-    ASSERT(!"plan_kind");
-    return RC_INTERNAL;
+    return err_set(err, RC_INTERNAL, "no such kind of job: %d", (int)job->kind);
 }
 
 void run_trim(struct compactor *c, const struct view *v)
