@@ -159,10 +159,14 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 
 int eval_stream(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    const struct node *above = ev->q->above;
     int rc = enter(ev->q);
 
+    if (n->type == NODE_CALL || n->type == NODE_AGGREGATE || n->type == NODE_BINARY)
+        ev->q->above = n;
     if (rc == 0)
         rc = eval_node(ev, n, ret);
+    ev->q->above = above;
     ev->q->depth--;
     return rc;
 }

@@ -88,6 +88,7 @@ struct query {
     size_t poll_left;
     size_t series;
     int depth;
+    const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
@@ -275,13 +276,16 @@ struct selector_ref {
     int64_t at_ms, offset_ms;
 };
 int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref,
-                enum selector_value what, struct str func, struct stream **ret);
+                enum selector_value what, struct stream **ret);
 /* Index of the first time that is not before t, from index i on: galloping, so that a walk over all
  * steps is linear. */
 size_t seek_time(const int64_t *times, size_t n, size_t i, int64_t t);
 /* Replaces histograms by their count, sum and reset hint; a hint that is not known is found by
  * comparing with the one before. Integer histograms become float. */
 int columns_to_stats(struct query *q, struct arena *a, struct columns *c);
+/* What the source may know about the use of the series: the function or aggregation directly above.
+ */
+void hints_above(const struct query *q, struct select_hints *h);
 int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret);
 

@@ -419,11 +419,10 @@ static int open_range(struct range_stream *rs, struct ev *ev, const struct node 
 {
     struct query *q = ev->q;
     int64_t lookback = q->lookback_ms;
-    struct select_hints h = {.step_ms = ev->step,
-                             .range_ms = n->selector.range_ms,
-                             .func = str_of(rs->call.fn ? rs->call.fn->name : "")};
+    struct select_hints h = {.step_ms = ev->step, .range_ms = n->selector.range_ms};
     int rc;
 
+    hints_above(q, &h);
     rs->ref = (struct selector_ref){n->selector.at, n->selector.at_ms, n->selector.offset_ms};
     rs->range_ms = n->selector.range_ms;
     rs->call.pos = n->pos;
