@@ -327,7 +327,7 @@ static void query_close(struct query *q)
     for (struct open_cursor *o = q->cursors; o; o = o->next)
         o->c->ops->free(o->c);
     for (struct scratch *s = q->scratches; s; s = s->next)
-        arena_fini(&s->arena);
+        query_scratch_free(q, &s->arena);
     buf_fini(&q->key);
 }
 

@@ -55,9 +55,11 @@ struct annotations {
     size_t count;
 };
 
-/* An arena beside the query's, for what is short-lived; freed with the query at the latest. */
+/* An arena beside the query's, for what is short-lived; freed with the query at the latest. What it
+ * holds from row to row is charged to the query's budget. */
 struct scratch {
     struct arena arena;
+    size_t charged;
     struct scratch *next;
 };
 struct open_cursor {
@@ -147,6 +149,8 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
+int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
 void query_unhold(struct query *q, size_t samples);

@@ -282,6 +282,8 @@ static int selector_next(struct stream *s, struct row *ret)
             return rc;
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
+        if (rc == 0)
+            rc = query_scratch_settle(q, ss->scratch);
         if (rc < 0)
             return rc;
         if (points == 0)
@@ -294,7 +296,7 @@ static int selector_next(struct stream *s, struct row *ret)
 
 static void selector_free(struct stream *s)
 {
-    arena_fini(CONTAINER_OF(s, struct selector_stream, base)->scratch);
+    query_scratch_free(s->ev->q, CONTAINER_OF(s, struct selector_stream, base)->scratch);
 }
 
 /* Times that are looked at: steps, moved by @ and offset, and the lookback before them. */
