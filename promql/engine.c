@@ -159,10 +159,14 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 
 int eval_stream(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    const struct node *above = ev->q->above;
     int rc = enter(ev->q);
 
+    if (n->type == NODE_CALL || n->type == NODE_AGGREGATE || n->type == NODE_BINARY)
+        ev->q->above = n;
     if (rc == 0)
         rc = eval_node(ev, n, ret);
+    ev->q->above = above;
     ev->q->depth--;
     return rc;
 }
@@ -323,7 +327,7 @@ static void query_close(struct query *q)
     for (struct open_cursor *o = q->cursors; o; o = o->next)
         o->c->ops->free(o->c);
     for (struct scratch *s = q->scratches; s; s = s->next)
-        arena_fini(&s->arena);
+        query_scratch_free(q, &s->arena);
     buf_fini(&q->key);
 }
 

@@ -55,9 +55,11 @@ struct annotations {
     size_t count;
 };
 
-/* An arena beside the query's, for what is short-lived; freed with the query at the latest. */
+/* An arena beside the query's, for what is short-lived; freed with the query at the latest. What it
+ * holds from row to row is charged to the query's budget. */
 struct scratch {
     struct arena arena;
+    size_t charged;
     struct scratch *next;
 };
 struct open_cursor {
@@ -88,6 +90,7 @@ struct query {
     size_t poll_left;
     size_t series;
     int depth;
+    const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
@@ -146,6 +149,8 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
+int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
 void query_unhold(struct query *q, size_t samples);
@@ -275,13 +280,16 @@ struct selector_ref {
     int64_t at_ms, offset_ms;
 };
 int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref,
-                enum selector_value what, struct str func, struct stream **ret);
+                enum selector_value what, struct stream **ret);
 /* Index of the first time that is not before t, from index i on: galloping, so that a walk over all
  * steps is linear. */
 size_t seek_time(const int64_t *times, size_t n, size_t i, int64_t t);
 /* Replaces histograms by their count, sum and reset hint; a hint that is not known is found by
  * comparing with the one before. Integer histograms become float. */
 int columns_to_stats(struct query *q, struct arena *a, struct columns *c);
+/* What the source may know about the use of the series: the function or aggregation directly above.
+ */
+void hints_above(const struct query *q, struct select_hints *h);
 int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret);
 

@@ -231,8 +231,7 @@ static int fetch_info(struct info_call *c, const struct node *arg)
             memcpy(all, own, own_count * sizeof *all);
             if (c->matcher_count)
                 memcpy(all + own_count, c->matchers, c->matcher_count * sizeof *all);
-            rc = eval_select(c->ev, all, own_count + c->matcher_count, r.ref, SELECT_TIME_MS,
-                             STR("info"), &in);
+            rc = eval_select(c->ev, all, own_count + c->matcher_count, r.ref, SELECT_TIME_MS, &in);
             if (rc == 0)
                 rc = matrix_gather(c->ev, in, &c->info);
         } else {

@@ -73,17 +73,17 @@ static int grow_used(struct match *m)
     return 0;
 }
 
-static int add_output(struct match *m, const struct labels *ls, bool hist)
+static int add_output(struct match *m, const struct labels *ls, bool drop_name)
 {
     struct row r;
-    int rc = row_init(m->ev, &r, hist);
+    int rc = row_init(m->ev, &r, false);
 
     if (rc == 0 && m->out.n == m->used_cap)
         rc = grow_used(m);
     if (rc < 0)
         return rc;
     r.labels = *ls;
-    r.drop_name = m->n->binary.return_bool;
+    r.drop_name = drop_name || m->n->binary.return_bool;
     r.stable = true;
     m->used[m->out.n] = arena_zalloc(m->ev->q->arena, m->ev->steps);
     if (!m->used[m->out.n])
@@ -93,7 +93,7 @@ static int add_output(struct match *m, const struct labels *ls, bool hist)
 
 /* The output row for this pair of label sets within group g. */
 static int output_of(struct match *m, size_t g, const struct labels *many, const struct labels *one,
-                     bool hist, size_t *ret)
+                     bool drop_name, size_t *ret)
 {
     struct query *q = m->ev->q;
     struct labels ls;
@@ -109,7 +109,7 @@ static int output_of(struct match *m, size_t g, const struct labels *many, const
     rc = keymap_put(q, &m->by_labels, key, &at, &fresh);
     if (rc == 0 && fresh) {
         *at = m->out.n;
-        rc = add_output(m, &ls, hist);
+        rc = add_output(m, &ls, drop_name);
     }
     if (rc == 0)
         *ret = *at;
@@ -226,7 +226,7 @@ static int match_row(struct match *m, size_t g, const struct row *many, const si
             else
                 one = &m->one.rows[last].labels;
             if (rc == 0)
-                rc = output_of(m, g, &many->labels, one, many->h != NULL, &out);
+                rc = output_of(m, g, &many->labels, one, many->drop_name, &out);
         }
         if (rc == 0)
             rc = match_point(m, out, i, &a, &b);
@@ -252,7 +252,7 @@ static int fill_row(struct match *m, size_t g, const uint8_t *present, const str
 
             rc = match_labels(m, &one->labels, &filled);
             if (rc == 0)
-                rc = output_of(m, g, &filled, &one->labels, one->h != NULL, &out);
+                rc = output_of(m, g, &filled, &one->labels, false, &out);
         }
         if (rc == 0)
             rc = match_point(m, out, i, &a, &b);

@@ -302,6 +302,8 @@ static int range_next(struct stream *s, struct row *ret)
         if (!rs->call.sort)
             return query_nomem(rs->call.q);
         rc = run_windows(rs, &samples, &any, &floats);
+        if (rc == 0)
+            rc = query_scratch_settle(rs->call.q, rs->scratch);
         if (rc < 0)
             return rc;
         if (floats && (id == FN_RATE || id == FN_INCREASE))
@@ -322,7 +324,7 @@ static void range_free(struct stream *s)
     struct range_stream *rs = CONTAINER_OF(s, struct range_stream, base);
 
     stream_free(rs->sub);
-    arena_fini(rs->scratch);
+    query_scratch_free(s->ev->q, rs->scratch);
 }
 
 /* --- setting up --- */
@@ -419,11 +421,10 @@ static int open_range(struct range_stream *rs, struct ev *ev, const struct node 
 {
     struct query *q = ev->q;
     int64_t lookback = q->lookback_ms;
-    struct select_hints h = {.step_ms = ev->step,
-                             .range_ms = n->selector.range_ms,
-                             .func = str_of(rs->call.fn ? rs->call.fn->name : "")};
+    struct select_hints h = {.step_ms = ev->step, .range_ms = n->selector.range_ms};
     int rc;
 
+    hints_above(q, &h);
     rs->ref = (struct selector_ref){n->selector.at, n->selector.at_ms, n->selector.offset_ms};
     rs->range_ms = n->selector.range_ms;
     rs->call.pos = n->pos;

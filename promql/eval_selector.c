@@ -2,6 +2,23 @@
  * interpolated between neighbours (smoothed). */
 #include "promql/eval.h"
 
+void hints_above(const struct query *q, struct select_hints *h)
+{
+    const struct node *n = q->above;
+
+    h->func = STR("");
+    if (!n || n->type == NODE_BINARY)
+        return;
+    if (n->type == NODE_CALL) {
+        h->func = str_of(n->call.fn->name);
+        return;
+    }
+    h->func = str_of(agg_text(n->agg.op));
+    h->grouping = n->agg.grouping;
+    h->grouping_count = n->agg.grouping_count;
+    h->by = !n->agg.without;
+}
+
 int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret)
 {
@@ -265,6 +282,8 @@ static int selector_next(struct stream *s, struct row *ret)
             return rc;
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
+        if (rc == 0)
+            rc = query_scratch_settle(q, ss->scratch);
         if (rc < 0)
             return rc;
         if (points == 0)
@@ -277,29 +296,30 @@ static int selector_next(struct stream *s, struct row *ret)
 
 static void selector_free(struct stream *s)
 {
-    arena_fini(CONTAINER_OF(s, struct selector_stream, base)->scratch);
+    query_scratch_free(s->ev->q, CONTAINER_OF(s, struct selector_stream, base)->scratch);
 }
 
 /* Times that are looked at: steps, moved by @ and offset, and the lookback before them. */
-static struct select_hints hints_of(const struct ev *ev, struct selector_ref ref, bool smoothed,
-                                    struct str func)
+static struct select_hints hints_of(const struct ev *ev, struct selector_ref ref, bool smoothed)
 {
     int64_t lookback = ev->q->lookback_ms;
     int64_t last = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev_time(ev, ev->steps - 1));
+    struct select_hints h = {
+        .mint_ms = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev->start) - lookback + 1,
+        .maxt_ms = smoothed ? last + lookback : last,
+        .step_ms = ev->step,
+    };
 
-    return (struct select_hints){.mint_ms = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev->start) -
-                                            lookback + 1,
-                                 .maxt_ms = smoothed ? last + lookback : last,
-                                 .step_ms = ev->step,
-                                 .func = func};
+    hints_above(ev->q, &h);
+    return h;
 }
 
 static int open_selector(struct ev *ev, const struct matcher *m, size_t n,
-                         const struct selector_stream *model, struct str func, struct stream **ret)
+                         const struct selector_stream *model, struct stream **ret)
 {
     static const struct stream_ops ops = {selector_next, selector_free};
     struct query *q = ev->q;
-    struct select_hints hints = hints_of(ev, model->ref, model->smoothed, func);
+    struct select_hints hints = hints_of(ev, model->ref, model->smoothed);
     struct selector_stream *ss = arena_alloc(q->arena, sizeof *ss);
     int rc;
 
@@ -330,13 +350,13 @@ int eval_selector(struct ev *ev, const struct node *n, enum selector_value what,
         .smoothed = n->selector.smoothed && what == SELECT_VALUE,
         .pos = n->pos};
 
-    return open_selector(ev, n->selector.matchers, n->selector.matcher_count, &model, STR(""), ret);
+    return open_selector(ev, n->selector.matchers, n->selector.matcher_count, &model, ret);
 }
 
 int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref,
-                enum selector_value what, struct str func, struct stream **ret)
+                enum selector_value what, struct stream **ret)
 {
     struct selector_stream model = {.ref = ref, .what = what};
 
-    return open_selector(ev, m, n, &model, func, ret);
+    return open_selector(ev, m, n, &model, ret);
 }

@@ -43,10 +43,33 @@ int query_scratch(struct query *q, struct arena **ret)
     if (!s)
         return query_nomem(q);
     arena_init(&s->arena, q->arena->budget);
+    s->charged = 0;
     s->next = q->scratches;
     q->scratches = s;
     *ret = &s->arena;
     return 0;
+}
+
+int query_scratch_settle(struct query *q, struct arena *scratch)
+{
+    struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
+    size_t used = scratch->used;
+
+    if (used > s->charged && !arena_charge(q->arena, used - s->charged))
+        return query_nomem(q);
+    if (used < s->charged)
+        arena_uncharge(q->arena, s->charged - used);
+    s->charged = used;
+    return 0;
+}
+
+void query_scratch_free(struct query *q, struct arena *scratch)
+{
+    struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
+
+    arena_fini(scratch);
+    arena_uncharge(q->arena, s->charged);
+    s->charged = 0;
 }
 
 static int too_many(struct query *q)

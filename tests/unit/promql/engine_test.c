@@ -373,6 +373,7 @@ struct failing {
     struct series_cursor cursor;
     struct labels labels;
     int select_rc, samples_rc, opened;
+    struct select_hints hints; /* of the last select */
 };
 
 static size_t failing_count(const struct series_cursor *c)
@@ -407,7 +408,8 @@ static int failing_select(struct series_source *src, const struct matcher *m, si
                                                  failing_free};
     struct failing *f = CONTAINER_OF(src, struct failing, base);
 
-    (void)m, (void)n, (void)hints, (void)arena;
+    (void)m, (void)n, (void)arena;
+    f->hints = *hints;
     if (f->select_rc)
         return err_set(err, f->select_rc, "no quorum");
     f->opened++;
@@ -433,6 +435,43 @@ TEST(errors_of_the_source_come_through_and_cursors_are_closed)
         run_open(&r, &f.base, queries[i], instant_60s, ARENA_BYTES);
         CHECK_INT(r.rc, RC_IO);
         CHECK_INT(f.opened, 0);
+        run_close(&r);
+    }
+}
+
+TEST(the_source_is_told_what_is_needed)
+{
+    static const struct {
+        const char *query, *func;
+        int64_t mint, maxt;
+        size_t grouping;
+        bool by;
+    } cases[] = {
+        {"up", "", -239999, 60000, 0, false},
+        {"up offset 1m", "", -299999, 0, 0, false},
+        {"up @ 30", "", -269999, 30000, 0, false},
+        {"up smoothed", "", -239999, 360000, 0, false},
+        {"rate(up[1m])", "rate", 1, 60000, 0, false},
+        {"sum by (x, y) (rate(up[1m]))", "rate", 1, 60000, 0, false},
+        {"sum by (x, y) (up)", "sum", -239999, 60000, 2, true},
+        {"max without (x) (up)", "max", -239999, 60000, 1, false},
+        {"sum(up + 1)", "", -239999, 60000, 0, false},
+        {"rate(up[1m] anchored)", "rate", -299999, 60000, 0, false},
+        {"rate(up[1m] smoothed)", "rate", -299999, 360000, 0, false},
+        {"max_over_time(up[1m:7s])", "max_over_time", -292999, 56000, 0, false},
+        {"max_over_time(up[1m:7s] @ 10 offset 2s)", "max_over_time", -348999, 7000, 0, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct failing f = {.base = {failing_select}, .samples_rc = RC_IO};
+        struct run r;
+
+        run_open(&r, &f.base, cases[i].query, instant_60s, ARENA_BYTES);
+        CHECK_INT(f.hints.mint_ms, cases[i].mint);
+        CHECK_INT(f.hints.maxt_ms, cases[i].maxt);
+        CHECK(str_eqz(f.hints.func, cases[i].func));
+        CHECK_INT(f.hints.grouping_count, cases[i].grouping);
+        CHECK(f.hints.by == cases[i].by);
         run_close(&r);
     }
 }
