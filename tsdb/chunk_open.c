@@ -123,8 +123,8 @@ size_t chunk_open_memory(const struct chunk_open *c)
     return sizeof *c + c->cap16 * (size_t)16;
 }
 
-/* Sizes the allocator has classes for: 16 apart up to 128, then a quarter of a power of two
- * apart. */
+/* Few sizes: chunks that grow through many leave holes in every size class of the allocator (steps of
+ * 16 bytes: 30 B per series more, head_bench). */
 static void open_reserve(struct chunk_open *c, size_t need)
 {
     size_t cap = c->cap16 * (size_t)16;
@@ -132,7 +132,7 @@ static void open_reserve(struct chunk_open *c, size_t need)
     if (LIKELY(need <= cap))
         return;
     while (cap < need)
-        cap += cap < 128 ? 16 : (size_t)1 << (bit_length(cap) - 3);
+        cap += cap < 128 ? 32 : (size_t)1 << (bit_length(cap) - 2);
     c->p = xrealloc(c->p, cap);
     c->cap16 = (uint16_t)(cap / 16);
 }

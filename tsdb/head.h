@@ -7,7 +7,7 @@
  * immutable flush set (to be written into a block); samples for such a window that come later open a new instance. A flush set is dropped by
  * head_drop() when readers no longer need it. Equal resends are recognised across instances.
  *
- * Memory target: 400 B per active series with 20 samples, 9 labels (head_memory() says how it splits). */
+ * Memory target: 400 B per active series with 20 samples, 9 labels; measured 366 (tests/bench/head_bench). head_memory() says how it splits. */
 #pragma once
 #include "common/sys/clock.h"
 #include "tsdb/store.h"
@@ -38,7 +38,7 @@ bool head_labels_equal(const struct head *h, const struct head_series *s, const 
 
 enum append_verdict {
     APPEND_ACCEPTED,
-    APPEND_DUPLICATE,   /* the same sample is there already: success, nothing changes, not logged */
+    APPEND_DUPLICATE,   /* the same value is there already, whatever its start timestamp: success, nothing changes, not logged */
     APPEND_NEW_VALUE,   /* other value (or type) for a timestamp that is there */
     APPEND_TOO_OLD,     /* older than the out-of-order window allows */
 };
@@ -75,16 +75,17 @@ struct head_tenant_stats {
 };
 bool head_tenant_stats(struct head *h, struct str tenant, int64_t now_ms, struct head_tenant_stats *ret);
 uint64_t head_metric_series(struct head *h, struct str tenant, struct str metric_name);
-/* Calls fn for every tenant. */
+/* Calls fn for every tenant, without the lock; active is counted back from the newest sample of the head. */
 void head_each_tenant(struct head *h, void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st), void *arg);
 
 /* --- select; lock taken inside in slices --- */
-/* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and label data or when fn returns > 0 (go on later).
+/* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and label data or when fn returns > 0 (go on later); a series
+ * that fn has seen is done. A cursor stays good while series come and go. series_max counts one call.
  * gen: index generation the reader has: windows in flush sets published at or before gen are left out; RC_STALE when a set that was already dropped was
- * published after gen. */
+ * published after gen. fn runs without the lock and may take its time. */
 int head_select(struct head *h, const struct store_select *q, uint64_t gen, size_t bytes_max, uint64_t *cursor,
                 stored_series_fn *fn, void *arg, struct err *err);
-/* Fetches just these (fp, window start) pairs with data. */
+/* Fetches just these (fp, window start) pairs with data; pairs of one fp must follow each other. What is not there is left out. */
 int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts, size_t n, uint64_t gen,
                stored_series_fn *fn, void *arg, struct err *err);
 /* Sorted unique label names, or values of name when name.n > 0, over series that match. fn gets each; the caller merges shards. */
@@ -101,15 +102,15 @@ int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, con
 void head_flush_iter_free(struct head_flush_iter *it);
 /* The same as a loop; a negative return of fn stops and is passed on. */
 int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg, struct err *err);
-/* The set's block is named by index generation gen from now on. */
+/* The set's block is named by index generation gen from now on. Lock taken inside, as in head_drop. */
 void head_published(struct head *h, uint64_t set_id, uint64_t gen);
 /* Frees the set's windows and remembers gen for RC_STALE; series without any window left and idle since idle_before_ms are removed with
- * their postings and symbols. */
+ * their postings and symbols (their pointers are dead then). During replay pass INT64_MIN: samples of series that look idle may still come. */
 void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms);
 /* Live series with labels, for WAL checkpoints. */
 int head_each_series(struct head *h, int (*fn)(void *arg, struct str tenant, fingerprint fp, const struct labels *ls), void *arg);
-int64_t head_min_ms(struct head *h); /* oldest sample not in a published set; INT64_MAX when none */
-int64_t head_max_ms(struct head *h);
+int64_t head_min_ms(struct head *h); /* oldest sample not in a published set; INT64_MAX when none; looks at every series */
+int64_t head_max_ms(struct head *h); /* newest sample ever taken; INT64_MIN when none */
 
 struct head_memory {
     size_t series, labels, symbols, postings, open_chunks, sealed_chunks, ooo, exemplars, other;

@@ -4,7 +4,8 @@
  * all its other windows are a list, newest start first. A window in a flush set never changes. Samples behind the newest one
  * wait in the series' out-of-order buffer until 32 of them, or the seal of their window, turn them into chunks; digest, count
  * and bounds of their window have them from the start.
- * Several windows of one series may have the same start (instances): readers add them up, their samples are disjoint. */
+ * Several windows of one series may have the same start (instances), at most one of them not in a flush set: readers add them
+ * up, their samples are disjoint. */
 #pragma once
 #include "common/base/vec.h"
 #include "common/sys/thread.h"

@@ -167,6 +167,23 @@ void series_close_current(struct head *h, struct head_series *s, bool smallest)
     s->cur = (struct window){.next = w};
 }
 
+/* A late sample may have opened the window before: one unsealed window per start. */
+static void current_adopt(struct head_series *s)
+{
+    struct window **at = &s->cur.next, *w;
+
+    while (*at && (*at)->start >= s->cur.start && !((*at)->start == s->cur.start && (*at)->set == 0))
+        at = &(*at)->next;
+    w = *at;
+    if (!w || w->start != s->cur.start)
+        return;
+    *at = w->next;
+    w->next = s->cur.next;
+    s->cur = *w;
+    free(w);
+}
+
+/* Makes the window of t, newer than all samples, the current one. */
 static void current_reach(struct head *h, struct head_series *s, int64_t t)
 {
     int64_t end;
@@ -176,6 +193,7 @@ static void current_reach(struct head *h, struct head_series *s, int64_t t)
     series_close_current(h, s, true);
     s->cur.start = window_start(s->fp, t, &end);
     s->cur_ms = (uint32_t)(end - s->cur.start);
+    current_adopt(s);
 }
 
 /* A sample newer than all before. */

@@ -6,8 +6,9 @@
 static struct head_tenant_stats stats_of(const struct tenant *tn, int64_t now_ms)
 {
     struct head_tenant_stats st = {.series = tn->series, .samples = tn->samples};
+    int64_t since = MAX(now_ms, TIMESTAMP_MIN_MS) - ACTIVE_MS;
 
-    for (size_t i = tn->active.n; i > 0 && tn->active.v[i - 1].start_ms + ACTIVE_BUCKET_MS > now_ms - ACTIVE_MS; i--)
+    for (size_t i = tn->active.n; i > 0 && tn->active.v[i - 1].start_ms + ACTIVE_BUCKET_MS > since; i--)
         st.active_series += tn->active.v[i - 1].series;
     return st;
 }

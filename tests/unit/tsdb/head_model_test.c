@@ -177,14 +177,16 @@ static int count_samples(void *arg, struct str tenant, const struct stored_serie
 static void step_flush(struct model *m)
 {
     size_t samples = 0;
+    int64_t below;
 
     switch (rng_below(&m->rng, 3)) {
     case 0:
         if (m->pending_n == ARRAY_LEN(m->pending))
             return;
         m->next_set++;
-        each_sample(m, model_seal, (uint64_t)(m->now - HOUR));
-        seal(m->h, m->now - HOUR, m->next_set);
+        below = rng_chance(&m->rng, 0.3) ? m->now + 100 * HOUR : m->now - HOUR; /* also what is still open */
+        each_sample(m, model_seal, (uint64_t)below);
+        seal(m->h, below, m->next_set);
         CHECK(head_flush_each(m->h, m->next_set, count_samples, &samples, NULL) == 0);
         m->pending[m->pending_n++] = m->next_set;
         return;

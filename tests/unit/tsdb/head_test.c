@@ -263,6 +263,26 @@ TEST(out_of_order_samples_are_folded_and_found)
     head_free(h);
 }
 
+/* A late sample opens a window after a seal; then the series goes on in that window. */
+TEST(a_window_opened_by_a_late_sample_becomes_the_current_one)
+{
+    struct head *h = head_new();
+    fingerprint fp = fp_of("t", SERIES);
+    int64_t start = window_start(fp, T0 + 30 * MINUTE, NULL);
+
+    CHECK(put(h, "t", SERIES, start + 100, 1) == APPEND_ACCEPTED);
+    CHECK_INT(seal(h, INT64_MAX, 1), 1);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_ACCEPTED);
+    CHECK(put(h, "t", SERIES, start + 200, 3) == APPEND_ACCEPTED);
+    for (int i = 0; i < 40; i++)
+        CHECK(put_ooo(h, "t", SERIES, start + 110 + i, 4, HOUR) == APPEND_ACCEPTED);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_DUPLICATE);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 5, HOUR) == APPEND_NEW_VALUE);
+    CHECK_INT(seal(h, INT64_MAX, 2), 1);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_DUPLICATE);
+    head_free(h);
+}
+
 TEST(histograms_and_floats_share_a_series)
 {
     static const struct hist_span span = {0, 2};
