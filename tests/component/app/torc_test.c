@@ -38,16 +38,25 @@ static bool read_until(struct process *p, const char *text)
     return true;
 }
 
+/* Below the ephemeral range, so that no outgoing connection takes it between here and torc's own
+ * bind. */
 static unsigned free_port(void)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    static unsigned tries;
 
-    CHECK(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&at, &n) == 0);
-    close(fd);
-    return ntohs(at.sin_port);
+    for (;;) {
+        unsigned port = 10000 + ((unsigned)getpid() * 31 + tries++) % 20000;
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        int rc = bind(fd, (struct sockaddr *)&at, sizeof at);
+
+        close(fd);
+        if (rc == 0)
+            return port;
+        CHECK(tries < 20000);
+    }
 }
 
 /* Every process gets a data directory and an RPC port of its own, by the environment. */
