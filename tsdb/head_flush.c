@@ -39,7 +39,8 @@ static int64_t series_min_start(const struct head_series *s)
     return min;
 }
 
-/* Quick, because appending waits: chunks are merged and encoded by size when the set is written, without the lock. */
+/* Quick, because appending waits: chunks are merged and encoded by size when the set is written,
+ * without the lock. */
 static uint64_t seal_series(struct head *h, struct head_series *s, int64_t below_ms, uint32_t set)
 {
     uint64_t n = 0;
@@ -102,7 +103,8 @@ static uint64_t drop_windows(struct head *h, struct head_series *s, uint32_t set
     return n;
 }
 
-/* Slice by slice: whoever could still need the windows is refused from the start, by dropped_gen. */
+/* Slice by slice: whoever could still need the windows is refused from the start, by dropped_gen.
+ */
 static void drop_set(struct head *h, uint32_t set)
 {
     uint64_t seq = 0;
@@ -208,7 +210,8 @@ struct flushing {
     uint32_t set;
     VEC(struct flush_entry) series;
     VEC(struct pair_text) texts;
-    uint32_t *rank; /* by pair: place among all pairs of the set; labels compare as their ranks do */
+    uint32_t
+        *rank; /* by pair: place among all pairs of the set; labels compare as their ranks do */
     uint32_t pairs;
 };
 
@@ -245,7 +248,8 @@ static void flush_collect(struct flushing *f)
     }
 }
 
-/* Strings do not move and stay while the series have them: only their addresses are read under the lock. */
+/* Strings do not move and stay while the series have them: only their addresses are read under the
+ * lock. */
 static void flush_texts(struct flushing *f)
 {
     const struct postings *p = f->h->postings;
@@ -261,7 +265,8 @@ static void flush_texts(struct flushing *f)
 
             ASSERT(pair < f->pairs);
             if (f->rank[pair]++ == 0)
-                *vec_push(&f->texts) = (struct pair_text){postings_pair_name(p, pair), postings_pair_value(p, pair), pair};
+                *vec_push(&f->texts) = (struct pair_text){postings_pair_name(p, pair),
+                                                          postings_pair_value(p, pair), pair};
         }
         if (i % HEAD_SELECT_SLICE == HEAD_SELECT_SLICE - 1 || i + 1 == f->series.n)
             unlock_slice(f->h);
@@ -316,15 +321,18 @@ struct head_flush_iter {
 
 static int slice_copy(struct head_flush_iter *it, struct err *err)
 {
-    const struct window_filter filter = {.mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .set = it->f.set, .mode = STORE_DATA};
+    const struct window_filter filter = {
+        .mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .set = it->f.set, .mode = STORE_DATA};
     size_t bytes;
     int rc = 0;
 
     it->from = it->to;
     arena_reset(&it->arena);
     lock_slice(it->f.h);
-    while (it->to < it->f.series.n && it->to - it->from < HEAD_SELECT_SLICE && it->arena.used < FLUSH_SLICE_BYTES && rc >= 0) {
-        rc = series_copy(it->f.h, it->f.series.v[it->to].s, &filter, &it->arena, &it->slice[it->to - it->from], &bytes, err);
+    while (it->to < it->f.series.n && it->to - it->from < HEAD_SELECT_SLICE &&
+           it->arena.used < FLUSH_SLICE_BYTES && rc >= 0) {
+        rc = series_copy(it->f.h, it->f.series.v[it->to].s, &filter, &it->arena,
+                         &it->slice[it->to - it->from], &bytes, err);
         ASSERT(rc != 0);
         it->to++;
     }
@@ -332,7 +340,8 @@ static int slice_copy(struct head_flush_iter *it, struct err *err)
     return MIN(rc, 0);
 }
 
-int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter **ret, struct err *err)
+int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter **ret,
+                        struct err *err)
 {
     struct head_flush_iter *it;
     uint32_t set;
@@ -352,7 +361,8 @@ int head_flush_iter_new(struct head *h, uint64_t set_id, struct head_flush_iter 
     return 0;
 }
 
-int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant, const struct stored_series **ret, struct err *err)
+int head_flush_iter_next(struct head_flush_iter *it, struct str *ret_tenant,
+                         const struct stored_series **ret, struct err *err)
 {
     int rc = 0;
 
@@ -382,8 +392,9 @@ void head_flush_iter_free(struct head_flush_iter *it)
     free(it);
 }
 
-int head_flush_each(struct head *h, uint64_t set_id, int (*fn)(void *arg, struct str tenant, const struct stored_series *s), void *arg,
-                    struct err *err)
+int head_flush_each(struct head *h, uint64_t set_id,
+                    int (*fn)(void *arg, struct str tenant, const struct stored_series *s),
+                    void *arg, struct err *err)
 {
     const struct stored_series *s;
     struct head_flush_iter *it;

@@ -172,7 +172,8 @@ static void current_adopt(struct head_series *s)
 {
     struct window **at = &s->cur.next, *w;
 
-    while (*at && (*at)->start >= s->cur.start && !((*at)->start == s->cur.start && (*at)->set == 0))
+    while (*at && (*at)->start >= s->cur.start &&
+           !((*at)->start == s->cur.start && (*at)->set == 0))
         at = &(*at)->next;
     w = *at;
     if (!w || w->start != s->cur.start)
@@ -203,13 +204,15 @@ static void count_newest(struct head *h, struct head_series *s, int64_t t, struc
 
     window_count(&s->cur, t, hash);
     tn->samples++;
-    if (UNLIKELY(s->newest == INT64_MIN || floor_to(t, ACTIVE_BUCKET_MS) != floor_to(s->newest, ACTIVE_BUCKET_MS)))
+    if (UNLIKELY(s->newest == INT64_MIN ||
+                 floor_to(t, ACTIVE_BUCKET_MS) != floor_to(s->newest, ACTIVE_BUCKET_MS)))
         active_move(tn, s->newest, t);
     s->newest = t;
     h->max_ms = MAX(h->max_ms, t);
 }
 
-static void append_float(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st)
+static void append_float(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,
+                         int64_t st)
 {
     current_reach(h, s, t);
     if (!s->open)
@@ -230,7 +233,8 @@ struct series_extra *series_extra(struct head_series *s)
 }
 
 /* bytes: canonical form. */
-static void append_histogram(struct head *h, struct head_series *s, int64_t t, struct str bytes, uint64_t vbits, int64_t st)
+static void append_histogram(struct head *h, struct head_series *s, int64_t t, struct str bytes,
+                             uint64_t vbits, int64_t st)
 {
     struct hist_open *o = &series_extra(s)->hists;
 
@@ -243,7 +247,8 @@ static void append_histogram(struct head *h, struct head_series *s, int64_t t, s
     }
     if (o->n == 0)
         buf_init(&o->bytes, CHUNK_BYTES_MAX);
-    o->v[o->n++] = (struct hist_entry){.t = t, .st = st, .at = (uint32_t)o->bytes.n, .n = (uint32_t)bytes.n};
+    o->v[o->n++] =
+        (struct hist_entry){.t = t, .st = st, .at = (uint32_t)o->bytes.n, .n = (uint32_t)bytes.n};
     buf_str(&o->bytes, bytes);
     ASSERT(buf_ok(&o->bytes));
     count_newest(h, s, t, sample_hash(t, vbits, st));
@@ -293,7 +298,8 @@ static bool too_old(const struct head_series *s, int64_t t, const struct append_
 }
 
 /* t is not newer than the newest sample. */
-static enum append_verdict append_float_old(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
+static enum append_verdict append_float_old(struct head *h, struct head_series *s, int64_t t,
+                                            uint64_t vbits, int64_t st,
                                             const struct append_rules *rules)
 {
     struct found f;
@@ -311,8 +317,8 @@ static enum append_verdict append_float_old(struct head *h, struct head_series *
     return APPEND_ACCEPTED;
 }
 
-enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
-                                const struct append_rules *rules)
+enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,
+                                int64_t st, const struct append_rules *rules)
 {
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
     if (UNLIKELY(t <= s->newest))
@@ -321,8 +327,9 @@ enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t
     return APPEND_ACCEPTED;
 }
 
-static enum append_verdict append_histogram_old(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist,
-                                                uint64_t vbits, int64_t st, const struct append_rules *rules)
+static enum append_verdict append_histogram_old(struct head *h, struct head_series *s, int64_t t,
+                                                const struct histogram *hist, uint64_t vbits,
+                                                int64_t st, const struct append_rules *rules)
 {
     struct found f;
     bool hit = series_find_sample(h, s, t, &h->scratch, &f);
@@ -337,14 +344,16 @@ static enum append_verdict append_histogram_old(struct head *h, struct head_seri
     return APPEND_ACCEPTED;
 }
 
-enum append_verdict head_append_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist,
-                                          int64_t st, const struct append_rules *rules)
+enum append_verdict head_append_histogram(struct head *h, struct head_series *s, int64_t t,
+                                          const struct histogram *hist, int64_t st,
+                                          const struct append_rules *rules)
 {
     struct histogram stored = *hist;
     uint64_t vbits;
 
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
-    /* Whether a counter was not reset is derived when samples are read in their final order, never stored. */
+    /* Whether a counter was not reset is derived when samples are read in their final order, never
+     * stored. */
     if (stored.hint == HIST_HINT_NOT_RESET)
         stored.hint = HIST_HINT_UNKNOWN;
     buf_clear(&h->hist_bytes);
@@ -362,7 +371,8 @@ void head_replay(struct head *h, struct head_series *s, int64_t t, uint64_t vbit
     (void)head_append(h, s, t, vbits, st, NULL);
 }
 
-void head_replay_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist, int64_t st)
+void head_replay_histogram(struct head *h, struct head_series *s, int64_t t,
+                           const struct histogram *hist, int64_t st)
 {
     (void)head_append_histogram(h, s, t, hist, st, NULL);
 }

@@ -7,11 +7,13 @@
 enum { HIST_CHUNK_WORDS = 64 << 10 };
 
 /* --- columns to chunks --- */
-static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit, void *arg)
+static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit,
+                        void *arg)
 {
     for (size_t i = 0; i < c->n; i += CHUNK_SAMPLES_MAX) {
         buf_clear(scratch);
-        chunk_encode_floats(scratch, MIN(c->n - i, (size_t)CHUNK_SAMPLES_MAX), c->t + i, c->v + i, c->st ? c->st + i : NULL);
+        chunk_encode_floats(scratch, MIN(c->n - i, (size_t)CHUNK_SAMPLES_MAX), c->t + i, c->v + i,
+                            c->st ? c->st + i : NULL);
         ASSERT(buf_ok(scratch));
         emit(arg, buf_view(scratch));
     }
@@ -20,10 +22,12 @@ static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stor
 /* Numbers in it: a bound on the bytes, at ten each. */
 static size_t hist_words(const struct histogram *h)
 {
-    return 8 + 2 * ((size_t)h->pos.span_count + h->neg.span_count) + h->pos.bucket_count + h->neg.bucket_count + h->custom_count;
+    return 8 + 2 * ((size_t)h->pos.span_count + h->neg.span_count) + h->pos.bucket_count +
+           h->neg.bucket_count + h->custom_count;
 }
 
-static void emit_hists(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit, void *arg)
+static void emit_hists(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit,
+                       void *arg)
 {
     for (size_t i = 0, end; i < c->n; i = end) {
         size_t words = 0;
@@ -41,7 +45,8 @@ static void emit_hists(const struct chunk_columns *c, struct buf *scratch, store
 }
 
 /* The floats, or the histograms, of mixed columns. */
-static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a, struct chunk_columns *ret)
+static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a,
+                      struct chunk_columns *ret)
 {
     struct chunk_columns out = {.t = arena_array(a, c->n, sizeof *out.t)};
 
@@ -65,7 +70,8 @@ static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a
     return true;
 }
 
-int stored_encode(const struct chunk_columns *c, struct arena *a, struct buf *scratch, stored_emit_fn *emit, void *arg)
+int stored_encode(const struct chunk_columns *c, struct arena *a, struct buf *scratch,
+                  stored_emit_fn *emit, void *arg)
 {
     struct chunk_columns floats, hists;
     size_t hist_count = 0;
@@ -92,7 +98,8 @@ static int no_memory(struct err *err)
 }
 
 /* All chunks of one window as one run of columns. */
-static int window_columns(const struct stored_window *w, struct arena *a, struct chunk_columns *ret, struct err *err)
+static int window_columns(const struct stored_window *w, struct arena *a, struct chunk_columns *ret,
+                          struct err *err)
 {
     struct chunk_columns *in = arena_array(a, w->chunk_count, sizeof *in);
     int rc = in ? 0 : no_memory(err);
@@ -143,7 +150,8 @@ static void list_emit(void *arg, struct str chunk)
     l->v[l->n++] = copy;
 }
 
-static int window_encode(const struct chunk_columns *c, int64_t start, struct arena *a, struct stored_window *ret, struct err *err)
+static int window_encode(const struct chunk_columns *c, int64_t start, struct arena *a,
+                         struct stored_window *ret, struct err *err)
 {
     struct chunk_list list = {.a = a};
     struct buf scratch;
@@ -167,7 +175,8 @@ static int window_encode(const struct chunk_columns *c, int64_t start, struct ar
 }
 
 /* Candidates with different samples. */
-static int merge_candidates(const struct candidate *c, size_t n, struct arena *a, struct stored_window *ret, struct err *err)
+static int merge_candidates(const struct candidate *c, size_t n, struct arena *a,
+                            struct stored_window *ret, struct err *err)
 {
     struct chunk_columns *in, one, merged;
     size_t votes = 0, at = 0;
@@ -213,7 +222,8 @@ static bool have_data(const struct candidate *c, size_t n)
 }
 
 /* The smallest start not yet passed by the positions; false at the end of all. */
-static bool next_start(const struct stored_series *const *in, const size_t *at, size_t n, int64_t *ret)
+static bool next_start(const struct stored_series *const *in, const size_t *at, size_t n,
+                       int64_t *ret)
 {
     bool any = false;
 
@@ -228,8 +238,8 @@ static bool next_start(const struct stored_series *const *in, const size_t *at, 
 }
 
 /* One candidate per digest, in order of digests so that the order of inputs does not matter. */
-static size_t gather(const struct stored_series *const *in, const uint32_t *votes, size_t *at, size_t n, int64_t start,
-                     struct candidate *out)
+static size_t gather(const struct stored_series *const *in, const uint32_t *votes, size_t *at,
+                     size_t n, int64_t start, struct candidate *out)
 {
     size_t count = 0;
 
@@ -255,8 +265,8 @@ static size_t gather(const struct stored_series *const *in, const uint32_t *vote
     return count;
 }
 
-int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n, struct arena *a,
-                        struct stored_series *ret, struct err *err)
+int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n,
+                        struct arena *a, struct stored_series *ret, struct err *err)
 {
     struct stored_series out = {.fp = in[0]->fp, .labels = in[0]->labels};
     struct candidate *c = arena_array(a, n, sizeof *c);
@@ -291,7 +301,8 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
 }
 
 /* --- compacting --- */
-static int window_compact(const struct stored_window *w, struct arena *a, struct stored_window *ret, struct err *err)
+static int window_compact(const struct stored_window *w, struct arena *a, struct stored_window *ret,
+                          struct err *err)
 {
     struct chunk_columns c;
     struct stored_window out;
@@ -311,7 +322,8 @@ static int window_compact(const struct stored_window *w, struct arena *a, struct
     return 0;
 }
 
-int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret, struct err *err)
+int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret,
+                          struct err *err)
 {
     struct stored_window *windows = arena_array(a, s->window_count, sizeof *windows);
     int rc = windows ? 0 : no_memory(err);
@@ -337,8 +349,8 @@ static bool touches(const struct stored_window *w, int64_t mint_ms, int64_t maxt
 }
 
 /* Appends the samples of c inside the range. */
-static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk_columns *c, int64_t mint_ms, int64_t maxt_ms,
-                       struct arena *a, struct err *err)
+static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk_columns *c,
+                       int64_t mint_ms, int64_t maxt_ms, struct arena *a, struct err *err)
 {
     if (c->st && !out->st && !(out->st = arena_zalloc(a, cap * sizeof *out->st)))
         return no_memory(err);
@@ -359,8 +371,8 @@ static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk
     return 0;
 }
 
-int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms, struct arena *a,
-                          struct chunk_columns *ret, struct err *err)
+int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
+                          struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     struct chunk_columns out = {0}, one;
     size_t cap = 0;

@@ -47,12 +47,15 @@ static struct model_sample *model_find(struct model_series *s, int64_t t)
     return NULL;
 }
 
-static enum append_verdict model_append(const struct model *m, struct model_series *s, const struct model_sample *in, int64_t ooo_ms)
+static enum append_verdict model_append(const struct model *m, struct model_series *s,
+                                        const struct model_sample *in, int64_t ooo_ms)
 {
     struct model_sample *at = model_find(s, in->t);
 
     if (at)
-        return at->hist == in->hist && at->vbits == vbits_of(m, in->hist, in->vbits) ? APPEND_DUPLICATE : APPEND_NEW_VALUE;
+        return at->hist == in->hist && at->vbits == vbits_of(m, in->hist, in->vbits)
+                   ? APPEND_DUPLICATE
+                   : APPEND_NEW_VALUE;
     if (s->newest != INT64_MIN && s->newest - in->t > ooo_ms)
         return APPEND_TOO_OLD;
     CHECK(s->n < SAMPLES);
@@ -64,7 +67,8 @@ static enum append_verdict model_append(const struct model *m, struct model_seri
 
 static uint64_t random_bits(struct rng *rng)
 {
-    static const uint64_t odd[] = {STALE_NAN_BITS, NORMAL_NAN_BITS, 0, 1ULL << 63, 0x7ff0000000000000, 1, UINT64_MAX};
+    static const uint64_t odd[] = {
+        STALE_NAN_BITS, NORMAL_NAN_BITS, 0, 1ULL << 63, 0x7ff0000000000000, 1, UINT64_MAX};
 
     switch (rng_below(rng, 4)) {
     case 0:
@@ -89,7 +93,9 @@ static int64_t random_time(struct model *m, const struct model_series *s)
     case 3: /* there already */
         return s->n ? s->v[rng_below(&m->rng, s->n)].t : m->now;
     default:
-        return s->newest == INT64_MIN || s->newest < m->now ? m->now : s->newest + 1 + (int64_t)rng_below(&m->rng, 20000);
+        return s->newest == INT64_MIN || s->newest < m->now
+                   ? m->now
+                   : s->newest + 1 + (int64_t)rng_below(&m->rng, 20000);
     }
 }
 
@@ -126,7 +132,9 @@ static void step_append(struct model *m)
 }
 
 /* --- flush --- */
-static void each_sample(struct model *m, void (*fn)(struct model *m, struct model_series *s, struct model_sample *x, uint64_t arg, fingerprint fp),
+static void each_sample(struct model *m,
+                        void (*fn)(struct model *m, struct model_series *s, struct model_sample *x,
+                                   uint64_t arg, fingerprint fp),
                         uint64_t arg)
 {
     for (int t = 0; t < TENANTS; t++) {
@@ -143,20 +151,23 @@ static void each_sample(struct model *m, void (*fn)(struct model *m, struct mode
     }
 }
 
-static void model_seal(struct model *m, struct model_series *s, struct model_sample *x, uint64_t below, fingerprint fp)
+static void model_seal(struct model *m, struct model_series *s, struct model_sample *x,
+                       uint64_t below, fingerprint fp)
 {
     (void)s;
     if (x->set == 0 && window_start(fp, x->t, NULL) < (int64_t)below)
         x->set = m->next_set;
 }
-static void model_publish(struct model *m, struct model_series *s, struct model_sample *x, uint64_t set, fingerprint fp)
+static void model_publish(struct model *m, struct model_series *s, struct model_sample *x,
+                          uint64_t set, fingerprint fp)
 {
     (void)s;
     (void)fp;
     if (x->set == set)
         x->gen = m->next_gen;
 }
-static void model_drop(struct model *m, struct model_series *s, struct model_sample *x, uint64_t set, fingerprint fp)
+static void model_drop(struct model *m, struct model_series *s, struct model_sample *x,
+                       uint64_t set, fingerprint fp)
 {
     (void)m;
     (void)fp;
@@ -184,7 +195,8 @@ static void step_flush(struct model *m)
         if (m->pending_n == ARRAY_LEN(m->pending))
             return;
         m->next_set++;
-        below = rng_chance(&m->rng, 0.3) ? m->now + 100 * HOUR : m->now - HOUR; /* also what is still open */
+        below = rng_chance(&m->rng, 0.3) ? m->now + 100 * HOUR
+                                         : m->now - HOUR; /* also what is still open */
         each_sample(m, model_seal, (uint64_t)below);
         seal(m->h, below, m->next_set);
         CHECK(head_flush_each(m->h, m->next_set, count_samples, &samples, NULL) == 0);
@@ -208,7 +220,8 @@ static void step_flush(struct model *m)
         m->dropped_gen = m->published_gen[0];
         m->published_n--;
         memmove(m->published, m->published + 1, m->published_n * sizeof m->published[0]);
-        memmove(m->published_gen, m->published_gen + 1, m->published_n * sizeof m->published_gen[0]);
+        memmove(m->published_gen, m->published_gen + 1,
+                m->published_n * sizeof m->published_gen[0]);
         for (int t = 0; t < TENANTS; t++)
             for (int i = 0; i < SERIES; i++)
                 if (m->series[t][i].n == 0 && m->series[t][i].newest < m->now - 2 * HOUR)
@@ -232,7 +245,8 @@ static bool visible(const struct model_sample *x, uint64_t gen)
 }
 
 /* Bounds of what is visible of a window. */
-static bool window_bounds(const struct model_series *s, fingerprint fp, int64_t start, uint64_t gen, int64_t *mint, int64_t *maxt)
+static bool window_bounds(const struct model_series *s, fingerprint fp, int64_t start, uint64_t gen,
+                          int64_t *mint, int64_t *maxt)
 {
     *mint = INT64_MAX;
     *maxt = INT64_MIN;
@@ -245,7 +259,8 @@ static bool window_bounds(const struct model_series *s, fingerprint fp, int64_t 
     return *mint <= *maxt;
 }
 
-static size_t expected_samples(const struct model_series *s, fingerprint fp, const struct checking *c)
+static size_t expected_samples(const struct model_series *s, fingerprint fp,
+                               const struct checking *c)
 {
     size_t n = 0;
     int64_t mint, maxt;
@@ -276,7 +291,8 @@ static int check_series(void *arg, const struct stored_series *got)
     for (size_t k = 0; k < cols.n; k++) {
         const struct model_sample *x = model_find(s, cols.t[k]);
 
-        CHECK(x && visible(x, c->gen) && chunk_value_word(&cols, k) == x->vbits && x->st == (cols.st ? cols.st[k] : 0));
+        CHECK(x && visible(x, c->gen) && chunk_value_word(&cols, k) == x->vbits &&
+              x->st == (cols.st ? cols.st[k] : 0));
         CHECK((cols.hist && cols.hist[k]) == (x->hist >= 0));
         if (x->hist >= 0)
             CHECK(histogram_eq(cols.hist[k], &c->m->hists[x->hist]));
@@ -288,7 +304,9 @@ static int check_series(void *arg, const struct stored_series *got)
 
 static void step_check(struct model *m)
 {
-    struct checking c = {.m = m, .tenant = (int)rng_below(&m->rng, TENANTS), .gen = m->dropped_gen + rng_below(&m->rng, 4)};
+    struct checking c = {.m = m,
+                         .tenant = (int)rng_below(&m->rng, TENANTS),
+                         .gen = m->dropped_gen + rng_below(&m->rng, 4)};
     bool by_name = rng_chance(&m->rng, 0.5);
     struct matchers ms;
     char name[8], labels[64];
@@ -296,11 +314,14 @@ static void step_check(struct model *m)
     uint64_t cursor = 0;
 
     names_of(c.tenant, 0, name, labels);
-    matchers_of(&ms, by_name ? (const char *const[]){"__name__", "=", "m1", NULL} : (const char *const[]){"shared", "=~", ".+", NULL});
+    matchers_of(&ms, by_name ? (const char *const[]){"__name__", "=", "m1", NULL}
+                             : (const char *const[]){"shared", "=~", ".+", NULL});
     c.q = query_of(name, &ms, m->now - (int64_t)rng_below(&m->rng, 6 * HOUR), 0, STORE_DATA);
     c.q.maxt_ms = c.q.mint_ms + (int64_t)rng_below(&m->rng, 6 * HOUR);
     if (m->dropped_gen > 0) {
-        CHECK_INT(head_select(m->h, &c.q, m->dropped_gen - 1, bytes, &cursor, check_series, &c, NULL), RC_STALE);
+        CHECK_INT(
+            head_select(m->h, &c.q, m->dropped_gen - 1, bytes, &cursor, check_series, &c, NULL),
+            RC_STALE);
         m->stale++;
     }
     do
@@ -308,7 +329,9 @@ static void step_check(struct model *m)
     while (cursor);
     for (int i = 0; i < SERIES; i++) {
         names_of(c.tenant, i, name, labels);
-        CHECK(c.seen[i] == ((!by_name || i % 2 == 1) && expected_samples(&m->series[c.tenant][i], fp_of(name, labels), &c) > 0));
+        CHECK(c.seen[i] ==
+              ((!by_name || i % 2 == 1) &&
+               expected_samples(&m->series[c.tenant][i], fp_of(name, labels), &c) > 0));
     }
     m->checks += c.samples > 0;
     matchers_fini(&ms);
@@ -365,8 +388,9 @@ static int digest_text(void *arg, const struct stored_series *s)
     stored_check(s);
     labels_print(b, &s->labels);
     for (size_t i = 0; i < s->window_count; i++)
-        buf_printf(b, " %lld %u %016lx%016lx", (long long)s->windows[i].start_ms, s->windows[i].count,
-                   (unsigned long)s->windows[i].digest.hi, (unsigned long)s->windows[i].digest.lo);
+        buf_printf(b, " %lld %u %016lx%016lx", (long long)s->windows[i].start_ms,
+                   s->windows[i].count, (unsigned long)s->windows[i].digest.hi,
+                   (unsigned long)s->windows[i].digest.lo);
     buf_char(b, '\n');
     return 0;
 }
@@ -396,12 +420,16 @@ TEST(replicas_have_equal_digests_whatever_the_order_of_arrival)
     for (int i = 0; i < HISTS; i++)
         hists[i] = hist_of(i, &spans[i % 2], bucket_counts[i]);
     for (int i = 0; i < N; i++)
-        v[i] = (struct model_sample){.t = T0 + i * 7919, .st = i % 5 ? 0 : i, .vbits = random_bits(&rng), .hist = i % 11 ? -1 : i % HISTS};
+        v[i] = (struct model_sample){.t = T0 + i * 7919,
+                                     .st = i % 5 ? 0 : i,
+                                     .vbits = random_bits(&rng),
+                                     .hist = i % 11 ? -1 : i % HISTS};
     for (int r = 0; r < REPLICAS; r++) {
         struct head *h = head_new();
         char *got;
 
-        for (int i = N - 1; r > 0 && i > 0; i--) { /* the first replica gets them in order, the second nearly so */
+        for (int i = N - 1; r > 0 && i > 0;
+             i--) { /* the first replica gets them in order, the second nearly so */
             int reach = r == 1 ? MIN(i, 5) : i, k = i - (int)rng_below(&rng, (uint64_t)reach + 1);
             struct model_sample x = v[i];
 

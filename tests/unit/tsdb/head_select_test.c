@@ -3,7 +3,8 @@
 /* Four series of one metric and one of another; b is missing in two of them. */
 static struct head *sample_head(void)
 {
-    static const char *const series[] = {"__name__=m,a=1,b=x", "__name__=m,a=2,b=xy", "__name__=m,a=3", "__name__=m,a=44,b=z", "__name__=n,c=1"};
+    static const char *const series[] = {"__name__=m,a=1,b=x", "__name__=m,a=2,b=xy",
+                                         "__name__=m,a=3", "__name__=m,a=44,b=z", "__name__=n,c=1"};
     struct head *h = head_new();
 
     for (size_t i = 0; i < ARRAY_LEN(series); i++)
@@ -110,7 +111,8 @@ TEST(pages_by_bytes_and_by_choice_give_everything_once)
         d->samples = true;
         d->stop_after = stop ? 7 : 0;
         do {
-            CHECK(head_select(h, &q, 0, stop ? SIZE_MAX : 1000, &cursor, dump_series, d, NULL) == 0);
+            CHECK(head_select(h, &q, 0, stop ? SIZE_MAX : 1000, &cursor, dump_series, d, NULL) ==
+                  0);
             pages++;
         } while (cursor);
         CHECK(pages > 20);
@@ -233,7 +235,8 @@ static int add_value(void *arg, struct str value)
     return 0;
 }
 
-static void check_values(struct head *h, const char *const *matchers, const char *name, int64_t mint, int64_t maxt, const char *want)
+static void check_values(struct head *h, const char *const *matchers, const char *name,
+                         int64_t mint, int64_t maxt, const char *want)
 {
     struct matchers m;
     struct store_select q;
@@ -251,7 +254,8 @@ static void check_values(struct head *h, const char *const *matchers, const char
 
 TEST(label_names_and_values_are_sorted_and_follow_matchers_and_range)
 {
-    static const char *const none[] = {NULL}, *const b_set[] = {"b", "!=", "", NULL}, *const odd[] = {"a", "=~", "[13]", NULL};
+    static const char *const none[] = {NULL}, *const b_set[] = {"b", "!=", "", NULL},
+                             *const odd[] = {"a", "=~", "[13]", NULL};
     struct head *h = sample_head();
 
     put(h, "t", "__name__=late,d=1", T0 + 50 * HOUR, 1);

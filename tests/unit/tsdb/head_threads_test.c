@@ -1,4 +1,5 @@
-/* One thread appends, one flushes, others read: whatever a reader gets is whole. Meant for the tsan preset too. */
+/* One thread appends, one flushes, others read: whatever a reader gets is whole. Meant for the tsan
+ * preset too. */
 #include "tests/unit/tsdb/head_util.h"
 #include "common/sys/thread.h"
 
@@ -9,9 +10,9 @@ enum { STEADY = 40, ROUNDS = 3000, STEP_MS = 60000, SEAL_EVERY = 60, READERS = 2
 
 struct shared {
     struct head *h;
-    atomic_int round;     /* rounds [0, round) are appended */
-    atomic_int sealed;    /* sets sealed */
-    atomic_ullong gen;    /* published; set n has generation n */
+    atomic_int round;  /* rounds [0, round) are appended */
+    atomic_int sealed; /* sets sealed */
+    atomic_ullong gen; /* published; set n has generation n */
     atomic_bool done;
     atomic_int selects, stale;
 };
@@ -32,7 +33,8 @@ static void *appender(void *arg)
                 snprintf(labels, sizeof labels, "__name__=steady,i=%d", i);
             else /* series that come and go */
                 snprintf(labels, sizeof labels, "__name__=churn,i=%d,round=%d", i, round / 10);
-            ASSERT(head_append(sh->h, series_of(sh->h, "t", labels), t, double_bits(round), 0, &rules) == APPEND_ACCEPTED);
+            ASSERT(head_append(sh->h, series_of(sh->h, "t", labels), t, double_bits(round), 0,
+                               &rules) == APPEND_ACCEPTED);
         }
         head_unlock(sh->h);
         atomic_store(&sh->round, round + 1);
@@ -134,9 +136,11 @@ static void *reader(void *arg)
         ASSERT(rc == 0 || rc == RC_STALE);
         atomic_fetch_add(rc == 0 ? &sh->selects : &sh->stale, 1);
         if (rc == 0 && before > 0) {
-            /* Nothing that was there before is missing, and blocks of gen have all that is older. */
+            /* Nothing that was there before is missing, and blocks of gen have all that is older.
+             */
             ASSERT(seen.steady == STEADY && seen.least >= before - 1);
-            ASSERT(gen == 0 ? seen.first == T0 : seen.first <= T0 + (int64_t)gen * SEAL_EVERY * STEP_MS);
+            ASSERT(gen == 0 ? seen.first == T0
+                            : seen.first <= T0 + (int64_t)gen * SEAL_EVERY * STEP_MS);
         }
         ASSERT(head_label_values(sh->h, &q, STR("round"), ignore_value, &n, NULL) == 0);
         matchers_fini(&m);

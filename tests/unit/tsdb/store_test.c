@@ -7,7 +7,11 @@
 
 static const struct hist_span span = {0, 2};
 static const uint64_t counts[] = {1, 2};
-static const struct histogram hist = {.schema = 1, .sum = 5, .count.i = 3, .pos = {.spans = &span, .span_count = 1, .bucket_count = 2, .i = counts}};
+static const struct histogram hist = {
+    .schema = 1,
+    .sum = 5,
+    .count.i = 3,
+    .pos = {.spans = &span, .span_count = 1, .bucket_count = 2, .i = counts}};
 
 /* One series being made: windows from samples. */
 struct made {
@@ -80,7 +84,8 @@ static void made_samples(struct made *m, const char *text)
     made_window(m, &c, 64);
 }
 
-static void check_columns(const struct stored_series *s, int64_t mint, int64_t maxt, const char *want)
+static void check_columns(const struct stored_series *s, int64_t mint, int64_t maxt,
+                          const char *want)
 {
     struct chunk_columns c;
     struct arena a;
@@ -119,7 +124,8 @@ static void check_merge(struct made *in, size_t n, const uint32_t *votes, const 
         CHECK(stored_series_merge(refs, votes ? turned : NULL, n, &a, &out, NULL) == 0);
         check_columns(&out, INT64_MIN, INT64_MAX, want);
         for (size_t i = 0; i < out.window_count; i++) {
-            struct stored_series one = {.fp = out.fp, .window_count = 1, .windows = &out.windows[i]};
+            struct stored_series one = {
+                .fp = out.fp, .window_count = 1, .windows = &out.windows[i]};
             struct chunk_columns c;
 
             CHECK(i == 0 || out.windows[i - 1].start_ms < out.windows[i].start_ms);
@@ -194,7 +200,8 @@ TEST(windows_without_data_keep_bounds_and_no_digest)
     }
     CHECK(stored_series_merge(refs, NULL, 2, &a, &out, NULL) == 0);
     CHECK_INT(out.window_count, 1);
-    CHECK(out.windows[0].mint_ms == T0 + 1 && out.windows[0].maxt_ms == T0 + 11 && out.windows[0].count == 3);
+    CHECK(out.windows[0].mint_ms == T0 + 1 && out.windows[0].maxt_ms == T0 + 11 &&
+          out.windows[0].count == 3);
     CHECK(out.windows[0].chunk_count == 0 && u128_eq(out.windows[0].digest, (struct u128){0}));
     refs[1] = refs[0];
     CHECK(stored_series_merge(refs, NULL, 2, &a, &out, NULL) == 0);
