@@ -51,6 +51,8 @@ int compactor_new(const struct compactor_cfg *cfg, const struct compactor_deps *
     c->cfg = *cfg;
     c->cfg.scratch_dir = xstrdup(cfg->scratch_dir);
     c->deps = *deps;
+    c->wall0_ms = clock_wall_ms(deps->clock);
+    c->mono0_ms = clock_mono_ms(deps->clock);
     c->plan = plan_cfg_default;
     c->plan.settle_ms = cfg->settle_ms;
     c->plan.delete_delay_ms = cfg->delete_delay_ms;
@@ -74,6 +76,13 @@ void compactor_free(struct compactor *c)
     mutex_fini(&c->run_lock);
     free(c->cfg.scratch_dir);
     free(c);
+}
+
+int64_t compactor_now_ms(const struct compactor *c)
+{
+    int64_t steady = c->wall0_ms + clock_mono_ms(c->deps.clock) - c->mono0_ms;
+
+    return MIN(steady, clock_wall_ms(c->deps.clock));
 }
 
 /* A job that failed in this run is not tried again in it. */
@@ -204,7 +213,7 @@ int compactor_run_once(struct compactor *c, bool forced, struct err *err)
         rc = pass(c, forced, &failed, &first, &why);
     if (rc >= 0)
         rc = first;
-    if (rc == 0 && c->cfg.orphan_age_ms > 0 && clock_wall_ms(c->deps.clock) - c->swept_ms >= SWEEP_INTERVAL_MS)
+    if (rc == 0 && c->cfg.orphan_age_ms > 0 && compactor_now_ms(c) - c->swept_ms >= SWEEP_INTERVAL_MS)
         rc = run_sweep(c, &why);
     vec_fini(&failed);
     run_note(c, rc, &why);

@@ -65,7 +65,7 @@ static int merge_publish(struct compactor *c, const struct plan_job *job, const 
     int rc;
 
     FAULT(FAULT_CRASH, _exit(99));
-    rc = edit_publish(b, job, r->any ? &r->meta : NULL, clock_wall_ms(c->deps.clock), err);
+    rc = edit_publish(b, job, r->any ? &r->meta : NULL, compactor_now_ms(c), err);
     if (rc == RC_STALE && r->any)
         block_remove_files(b, &r->meta.id, NULL); /* never named by an index; the sweep gets what is left */
     FAULT(FAULT_CRASH, _exit(99));
@@ -77,7 +77,7 @@ static int merge_publish(struct compactor *c, const struct plan_job *job, const 
 
 static int run_merge(struct compactor *c, const struct plan_job *job, int64_t retention_ms, struct err *err)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     struct job_env env = {
         .bucket = c->deps.bucket, .scratch = c->cfg.scratch_dir, .now_ms = now,
         .cutoff_ms = plan_cutoff_ms(now, retention_ms), .cancel = &c->cancel, .series_done = &c->series_done,
@@ -113,7 +113,7 @@ static int64_t retention_in(const struct view *v, const char *tenant)
 int run_job(struct compactor *c, const struct view *v, const struct plan_job *job, struct err *err)
 {
     struct bucket *b = c->deps.bucket;
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
 
     if (atomic_load(&c->cancel))
         return err_set(err, RC_CANCELED, "stopping");
@@ -201,7 +201,7 @@ static int strike_named(struct bucket *b, ulid_list *l, struct err *err)
 
 int run_sweep(struct compactor *c, struct err *err)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     ulid_list l = {0};
     int rc = old_blocks(c->deps.bucket, now - c->cfg.orphan_age_ms, &l, err);
 

@@ -50,7 +50,7 @@ static int tenants_read(struct compactor *c, const struct ulid *id, fs_names *re
 
 int quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     struct err err = {0};
     bool moved = false;
     int rc = edit_quarantine(c->deps.bucket, tenant, id, err_text(why), now, now - c->plan.delete_delay_ms / 2, &moved, &err);
@@ -201,7 +201,7 @@ int view_load(struct compactor *c, bool forced, struct view *ret, struct err *er
     for (size_t i = 0; i < v.owned.n; i++)
         *vec_push(&v.plan_tenants) = (struct plan_tenant){v.owned.v[i].name, &v.owned.v[i].index, retention_of(c, v.owned.v[i].name)};
     v.in = (struct plan_input){
-        .now_ms = clock_wall_ms(c->deps.clock), .forced = forced, .l0 = v.l0s.v, .l0_count = v.l0s.n,
+        .now_ms = compactor_now_ms(c), .forced = forced, .l0 = v.l0s.v, .l0_count = v.l0s.n,
         .tenants = v.plan_tenants.v, .tenant_count = v.plan_tenants.n,
     };
     status_refresh(c, &v);
