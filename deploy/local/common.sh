@@ -34,7 +34,8 @@ http_port() { echo $((port + $(index_of "$1"))); }
 rpc_port() { echo $((port + 100 + $(index_of "$1"))); }
 
 pid_of() { cat "$dir/pids/$1.pid" 2> /dev/null || true; }
-alive() { local pid; pid=$(pid_of "$1"); [ -n "$pid" ] && kill -0 "$pid" 2> /dev/null; }
+# A zombie is dead.
+alive() { local pid; pid=$(pid_of "$1"); [ -n "$pid" ] && grep -qs '^State:.[^ZX]' "/proc/$pid/status"; }
 ready() { curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(http_port "$1")/ready"; }
 
 target_of() {
@@ -82,7 +83,7 @@ stop() {
     pid=$(pid_of "$name")
     [ -n "$pid" ] || return 0
     kill "$pid" 2> /dev/null || true
-    while kill -0 "$pid" 2> /dev/null; do
+    while alive "$name"; do
         n=$((n + 1))
         [ $n -gt 600 ] && { kill -9 "$pid" 2> /dev/null || true; }
         sleep 0.05
