@@ -179,10 +179,6 @@ static inline void row_set(struct row *r, size_t i, const struct point *p)
     if (r->h)
         r->h[i] = p->h;
 }
-static inline void row_unset(struct row *r, size_t i)
-{
-    r->kind[i] = POINT_NONE;
-}
 bool row_empty(const struct ev *ev, const struct row *r);
 size_t row_points(const struct ev *ev, const struct row *r);
 /* The series leaves the meaning of its name behind: marks or strips __name__, __type__, __unit__.
@@ -316,7 +312,7 @@ struct window {
 struct range_call {
     struct query *q;
     const struct function *fn;
-    const struct node *call, *arg; /* arg: the selector or subquery */
+    const struct node *call;
     struct pos_range pos;          /* of the argument, for annotations */
     bool anchored, smoothed;
     struct arena *scratch;

@@ -479,7 +479,6 @@ static int range_open(struct range_stream *rs, struct ev *ev, const struct node 
 
     rs->call.q = ev->q;
     rs->stats = ev->q->hist_scope == HIST_STATS;
-    rs->call.arg = arg;
     rs->call.scratch = rs->scratch;
     if (rc < 0)
         return rc;

@@ -312,6 +312,21 @@ static void run_path(struct runner *rn, const char *path)
     fs_names_free(&names);
 }
 
+static const struct {
+    const char *name;
+    struct backend *(*make)(void);
+} backends[] = {
+    {"memory", backend_memory_new},
+};
+
+static struct backend *backend_named(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+        if (strcmp(backends[i].name, name) == 0)
+            return backends[i].make();
+    return NULL;
+}
+
 static int usage(void)
 {
     fprintf(stderr, "usage: promqltest [--via memory] [--must-fail] [-v] FILE|DIR...\n");
@@ -334,9 +349,8 @@ int main(int argc, char **argv)
         else
             return usage();
     }
-    if (strcmp(via, "memory") != 0 || i == argc)
+    if (i == argc || !(rn.backend = backend_named(via)))
         return usage();
-    rn.backend = backend_memory_new();
     buf_init(&rn.why, VERDICT_BYTES_MAX);
     for (; i < argc; i++)
         run_path(&rn, argv[i]);
