@@ -585,7 +585,8 @@ void ingester_on_push(void *arg, struct rpc_call *rpc)
     c->in = in;
     arena_init(&c->arena, PUSH_ARENA_MAX);
     mutex_init(&c->refusals_lock);
-    rc = ingester_accepting(in, &err);
+    rc = ingester_ready(in, &err);
+    atomic_store_explicit(&in->last_push_ms, clock_wall_ms(in->deps.clock), memory_order_relaxed);
     if (rc == 0)
         rc = push_view_decode(rpc_call_payload(rpc), &c->arena, &c->view, &err);
     if (rc == 0)

@@ -147,7 +147,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf page;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -257,7 +257,7 @@ void ingester_on_labels(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf list;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -295,7 +295,7 @@ void ingester_on_metadata(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf rows;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -355,7 +355,7 @@ void ingester_on_user_stats(void *arg, struct rpc_call *call)
     struct ingester_tenant *t, *tmp;
     struct arena a;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -388,7 +388,7 @@ void ingester_on_flush(void *arg, struct rpc_call *call)
     struct ingester *in = arg;
     Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     if (rc == 0)
         rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);
