@@ -4,6 +4,7 @@
 #include "ingester/ingester.h"
 #include "tests/test.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 enum { MEMBERS = 4 };
