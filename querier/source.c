@@ -252,27 +252,37 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, 
     return rc;
 }
 
+static int by_fingerprint(const void *a, const void *b)
+{
+    return u128_cmp((*(const struct series_entry *const *)a)->fp, (*(const struct series_entry *const *)b)->fp);
+}
+
+/* Series come in one order whoever answered first: sums of floats depend on it. */
 static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err *err)
 {
     size_t at = 0;
     int rc = 0;
 
-    if (limit)
-        c->n = MIN(c->n, limit);
     c->labels = arena_array(c->query, c->n, sizeof *c->labels);
     c->entries = arena_array(c->query, c->n, sizeof *c->entries);
     if (!c->labels || !c->entries)
         return no_memory(err);
     for (size_t p = 0; p < c->part_count; p++) {
         const struct series_set *set = &c->parts[p].set;
+        size_t first = at;
 
-        for (size_t i = 0; i < set->n && at < c->n && rc == 0; i++, at++) {
-            c->labels[at] = set->v[i].labels;
-            c->entries[at] = &set->v[i];
+        for (size_t i = 0; i < set->n; i++)
+            c->entries[at++] = &set->v[i];
+        if (set->n)
+            qsort(c->entries + first, set->n, sizeof *c->entries, by_fingerprint);
+        for (size_t i = first; i < at && rc == 0; i++) {
+            c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
-                rc = source_label_tenant(s->tenants[p], &set->v[i].labels, c->query, &c->labels[at], err);
+                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query, &c->labels[i], err);
         }
     }
+    if (limit)
+        c->n = MIN(c->n, limit);
     return rc;
 }
 
