@@ -65,6 +65,7 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         blocks_view_unref(view);
         if (!again(rc))
             return rc;
+        metric_inc(metric_with(s->env->retries, rc_name(rc), NULL));
     }
     return err_wrap(err, RC_UNAVAILABLE, "given up after %d attempts", SOURCE_ATTEMPTS);
 }
