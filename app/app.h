@@ -13,6 +13,7 @@ enum { APP_MODULES_MAX = 32, APP_LINKS_MAX = 128 };
 struct app_cfg {
     struct opt_list target;
     char *config_file, *data_dir;
+    bool tenancy;
     char *http_address;
     int64_t http_port, http_threads, http_workers, http_connections, http_connections_per_ip,
         http_queue;

@@ -16,6 +16,8 @@ const struct option app_options[] = {
      .doc = "YAML file with options."},
     {"data-dir", OPT_STRING, AT(data_dir), .def = "./data",
      .doc = "Directory below which modules keep their files."},
+    {"tenancy.enabled", OPT_BOOL, AT(tenancy), .def = "true",
+     .doc = "Read the tenant from X-Scope-OrgID; false: all but requests to a workspace in the path are the tenant anonymous's."},
     {"server.http-listen-address", OPT_STRING, AT(http_address), .def = "0.0.0.0",
      .doc = "Numeric address of the HTTP listener; :: listens on IPv4 and IPv6."},
     {"server.http-listen-port", OPT_INT, AT(http_port), .def = "9009", .min = "0", .max = "65535",

@@ -6,7 +6,6 @@
 struct distributor_options {
     int64_t push_timeout_ms;
     uint64_t series_cache_bytes, in_flight_bytes;
-    bool tenancy;
 };
 
 #define AT(field) offsetof(struct distributor_options, field)
@@ -17,8 +16,6 @@ static const struct option options[] = {
      .doc = "Known-series cache of one tenant; about 80 bytes a series."},
     {"distributor.max-inflight-bytes", OPT_BYTES, AT(in_flight_bytes), .def = "512MiB", .min = "16MiB",
      .doc = "Bytes of requests in flight, inflated; past it 503."},
-    {"distributor.tenancy", OPT_BOOL, AT(tenancy), .def = "true",
-     .doc = "Read the tenant from X-Scope-OrgID; false: samples without a workspace in the path are the tenant anonymous's."},
     {0},
 };
 
@@ -35,7 +32,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .push_timeout_ms = o->push_timeout_ms,
         .series_cache_bytes = o->series_cache_bytes,
         .in_flight_bytes = o->in_flight_bytes,
-        .tenancy = o->tenancy,
+        .tenancy = app->cfg.tenancy,
     };
     struct distributor_deps deps = {
         .clock = app->clock,

@@ -55,6 +55,12 @@ static int emit_series(void *arg, const struct stored_series *s)
     return buf_ok(page) ? 0 : RC_LIMIT;
 }
 
+/* emit_series cannot say why it stopped. */
+static int page_error(const struct buf *page, int rc, struct err *err)
+{
+    return buf_ok(page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
+}
+
 static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct buf *page,
                          uint64_t *cursor, struct err *err)
 {
@@ -72,7 +78,7 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
             shard++;
     }
     if (rc < 0)
-        return rc;
+        return page_error(page, rc, err);
     *cursor = shard < in->shard_count ? ((uint64_t)shard << 56) | inner : 0;
     return 0;
 }
@@ -105,7 +111,7 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
         if (mine)
             rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, page, err);
     }
-    return rc < 0 ? rc : 0;
+    return rc < 0 ? page_error(page, rc, err) : 0;
 }
 
 static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, uint64_t *cursor,
@@ -147,7 +153,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf page;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -257,7 +263,7 @@ void ingester_on_labels(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf list;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -295,7 +301,7 @@ void ingester_on_metadata(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf rows;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -355,7 +361,7 @@ void ingester_on_user_stats(void *arg, struct rpc_call *call)
     struct ingester_tenant *t, *tmp;
     struct arena a;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -388,7 +394,7 @@ void ingester_on_flush(void *arg, struct rpc_call *call)
     struct ingester *in = arg;
     Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     if (rc == 0)
         rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);

@@ -35,7 +35,7 @@ struct series_cursor;
 struct series_cursor_ops {
     size_t (*count)(const struct series_cursor *c);
     const struct labels *(*labels)(const struct series_cursor *c, size_t i);
-    /* Any order, any number of times. */
+    /* Any order, any number of times. Labels and columns are borrowed: labels until the cursor is freed (results copy them). */
     int (*samples)(struct series_cursor *c, size_t i, struct columns *ret, struct err *err);
     void (*free)(struct series_cursor *c);
 };

@@ -283,8 +283,10 @@ static struct zone_ring *zone_rings(const struct builder *b, bool next)
         z->owners = xrealloc(z->owners, (z->instances + 1) * sizeof *z->owners);
         z->owners[z->instances++] = (uint16_t)i;
     }
-    for (size_t z = 0; z < b->zones_n; z++)
-        qsort(zones[z].points, zones[z].n, sizeof *zones[z].points, by_token);
+    for (size_t z = 0; z < b->zones_n; z++) {
+        if (zones[z].n)
+            qsort(zones[z].points, zones[z].n, sizeof *zones[z].points, by_token);
+    }
     return zones;
 }
 

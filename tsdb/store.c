@@ -178,22 +178,16 @@ static int window_encode(const struct chunk_columns *c, int64_t start, struct ar
 static int merge_candidates(const struct candidate *c, size_t n, struct arena *a,
                             struct stored_window *ret, struct err *err)
 {
-    struct chunk_columns *in, one, merged;
-    size_t votes = 0, at = 0;
-    int rc = 0;
+    struct chunk_columns *in = arena_array(a, n, sizeof *in), merged;
+    uint32_t *votes = arena_array(a, n, sizeof *votes);
+    int rc = in && votes ? 0 : no_memory(err);
 
-    for (size_t i = 0; i < n; i++)
-        votes += c[i].votes;
-    in = arena_array(a, votes, sizeof *in);
-    if (!in)
-        return no_memory(err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        rc = window_columns(c[i].w, a, &one, err);
-        for (uint32_t k = 0; k < c[i].votes && rc == 0; k++)
-            in[at++] = one;
+        votes[i] = c[i].votes;
+        rc = window_columns(c[i].w, a, &in[i], err);
     }
     if (rc == 0)
-        rc = chunk_merge(in, votes, a, &merged, err);
+        rc = chunk_merge_votes(in, votes, n, a, &merged, err);
     return rc < 0 ? rc : window_encode(&merged, c[0].w->start_ms, a, ret, err);
 }
 
@@ -348,26 +342,46 @@ static bool touches(const struct stored_window *w, int64_t mint_ms, int64_t maxt
     return w->mint_ms <= maxt_ms && w->maxt_ms >= mint_ms;
 }
 
+/* Index of the first of n ascending times that is >= t. */
+static size_t time_lower(const int64_t *v, size_t n, int64_t t)
+{
+    size_t lo = 0;
+
+    while (n > 0) {
+        size_t half = n / 2;
+
+        if (v[lo + half] < t) {
+            lo += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return lo;
+}
+
 /* Appends the samples of c inside the range. */
 static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk_columns *c,
                        int64_t mint_ms, int64_t maxt_ms, struct arena *a, struct err *err)
 {
+    size_t from = time_lower(c->t, c->n, mint_ms);
+    size_t to = maxt_ms == INT64_MAX ? c->n : time_lower(c->t, c->n, maxt_ms + 1);
+    size_t n = to > from ? to - from : 0;
+
+    if (n == 0)
+        return 0;
+    CORRUPT_UNLESS(n <= cap - out->n && (out->n == 0 || c->t[from] > out->t[out->n - 1]), err);
     if (c->st && !out->st && !(out->st = arena_zalloc(a, cap * sizeof *out->st)))
         return no_memory(err);
     if (c->hist && !out->hist && !(out->hist = arena_zalloc(a, cap * sizeof *out->hist)))
         return no_memory(err);
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->t[i] < mint_ms || c->t[i] > maxt_ms)
-            continue;
-        CORRUPT_UNLESS(out->n < cap && (out->n == 0 || c->t[i] > out->t[out->n - 1]), err);
-        out->t[out->n] = c->t[i];
-        out->v[out->n] = c->v[i];
-        if (out->st)
-            out->st[out->n] = c->st ? c->st[i] : 0;
-        if (out->hist)
-            out->hist[out->n] = c->hist ? c->hist[i] : NULL;
-        out->n++;
-    }
+    memcpy(out->t + out->n, c->t + from, n * sizeof *c->t);
+    memcpy(out->v + out->n, c->v + from, n * sizeof *c->v);
+    if (c->st)
+        memcpy(out->st + out->n, c->st + from, n * sizeof *c->st);
+    if (c->hist)
+        memcpy(out->hist + out->n, c->hist + from, n * sizeof *c->hist);
+    out->n += n;
     return 0;
 }
 

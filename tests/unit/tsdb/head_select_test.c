@@ -72,6 +72,45 @@ TEST(matchers_choose_series)
     head_free(h);
 }
 
+/* Few candidates and long lists: the lists are not read then. */
+TEST(matchers_agree_when_one_list_is_long_and_the_other_short)
+{
+    static const struct {
+        const char *matchers[16], *want;
+    } cases[] = {
+        {{"id", "=", "7", "job", "=", "b", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=", "7", "job", "=", "a", NULL}, ""},
+        {{"id", "=", "7", "job", "!=", "a", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=", "7", "job", "!=", "b", NULL}, ""},
+        {{"id", "=", "7", "rare", "=", "", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=~", "7|8|9", "job", "=~", "b|c", NULL},
+         "{id=\"7\", job=\"b\"}\n{id=\"9\", job=\"b\"}"},
+        {{"id", "=~", "1999|8", "job", "!~", "b.*", NULL}, "{id=\"8\", job=\"a\"}"},
+        {{"rare", "=", "1", "id", "!~", "1.*", NULL}, "{id=\"500\", job=\"a\", rare=\"1\"}"},
+    };
+    struct head *h = head_new();
+
+    for (int i = 0; i < 2000; i++) {
+        char text[64];
+
+        snprintf(text, sizeof text, "id=%d,job=%s%s", i, i % 2 ? "b" : "a",
+                 i % 500    ? ""
+                 : i == 500 ? ",rare=1"
+                            : ",rare=2");
+        put(h, "t", text, T0, i);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct matchers m;
+        struct store_select q;
+
+        matchers_of(&m, cases[i].matchers);
+        q = query_of("t", &m, T0, T0, STORE_LABELS);
+        CHECK_SELECT(h, &q, 0, cases[i].want);
+        matchers_fini(&m);
+    }
+    head_free(h);
+}
+
 TEST(only_series_with_samples_in_the_range_are_given)
 {
     struct head *h = head_new();

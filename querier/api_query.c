@@ -1,0 +1,290 @@
+/* api_query.c - query and query_range. */
+#include "querier/api.h"
+
+#include "common/model/duration.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DAY_MS (24 * 3600 * 1000LL)
+
+/* What a request asks for. */
+struct query_params {
+    struct str text;
+    int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
+    int64_t lookback_ms, timeout_ms;   /* 0: the default */
+    size_t limit;
+    bool stats, per_step;
+    struct str stats_deprecated;       /* the value, when it is neither true nor all */
+    uint64_t warn_samples, fail_samples;
+};
+
+/* Everything that the answer is written from; freed by the stream. */
+struct answer {
+    struct arena arena;
+    struct query_result res;
+    struct result_json json;
+    struct buf first; /* written before the answer was begun */
+};
+
+/* --- parameters, in the order in which Prometheus finds fault with them --- */
+
+static int common_params(const struct api_request *r, struct query_params *p, struct err *err)
+{
+    struct str timeout = http_param(r->http, "timeout"), lookback = http_param(r->http, "lookback_delta"), stats = http_param(r->http, "stats");
+    int rc = 0;
+
+    p->text = http_param(r->http, "query");
+    if (timeout.n && duration_param_parse_ms(timeout, &p->timeout_ms, err) < 0)
+        return param_invalid("timeout", err);
+    if (timeout.n)
+        p->timeout_ms = MAX(p->timeout_ms, 1);
+    if (lookback.n && duration_param_parse_ms(lookback, &p->lookback_ms, err) < 0)
+        return err_wrap(err, RC_INVALID, "error parsing lookback delta duration");
+    p->stats = stats.n > 0;
+    p->per_step = str_eqz(stats, "all");
+    if (p->stats && !p->per_step && !str_eqz(stats, "true"))
+        p->stats_deprecated = stats;
+    rc = param_count(r, "max_samples_processed_warning_threshold", &p->warn_samples, err);
+    if (rc == 0)
+        rc = param_count(r, "max_samples_processed_error_threshold", &p->fail_samples, err);
+    if (rc == 0 && r->limits->max_query_text && p->text.n > r->limits->max_query_text) {
+        err_set(err, RC_INVALID, "the expression has %zu bytes, limit %llu (max_query_text)", p->text.n, (unsigned long long)r->limits->max_query_text);
+        rc = param_invalid("query", err);
+    }
+    return rc;
+}
+
+static int instant_params(const struct api_request *r, struct query_params *p, struct err *err)
+{
+    int rc = param_limit(r, "limit", &p->limit, err);
+
+    p->start_ms = clock_wall_ms(r->q->deps.clock);
+    if (rc == 0)
+        rc = param_time_default(r, "time", &p->start_ms, NULL, err);
+    p->end_ms = p->start_ms;
+    return rc == 0 ? common_params(r, p, err) : rc;
+}
+
+static int64_t floor_to_step(int64_t t, int64_t step)
+{
+    int64_t rest = t % step;
+
+    return t - (rest < 0 ? rest + step : rest);
+}
+
+static int too_many_points(const struct api_request *r, struct err *err)
+{
+    char digits[24], text[32];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)r->limits->max_points), at = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0)
+            text[at++] = ',';
+        text[at++] = digits[i];
+    }
+    text[at] = '\0';
+    return err_set(err, RC_INVALID, "exceeded maximum resolution of %s points per timeseries. Try decreasing the query resolution (?step=XX)", text);
+}
+
+static int range_params(const struct api_request *r, struct query_params *p, struct err *err)
+{
+    struct str step = http_param(r->http, "step");
+    int rc = param_limit(r, "limit", &p->limit, err);
+
+    if (rc == 0)
+        rc = param_time(r, "start", &p->start_ms, err);
+    if (rc == 0)
+        rc = param_time(r, "end", &p->end_ms, err);
+    if (rc < 0)
+        return rc;
+    if (p->end_ms < p->start_ms) {
+        err_set(err, RC_INVALID, "end timestamp must not be before start time");
+        return param_invalid("end", err);
+    }
+    if (duration_param_parse_ms(step.p ? step : STR(""), &p->step_ms, err) < 0)
+        return param_invalid("step", err);
+    if (p->step_ms <= 0) {
+        err_set(err, RC_INVALID, "zero or negative query resolution step widths are not accepted. Try a positive integer");
+        return param_invalid("step", err);
+    }
+    if (r->limits->max_points && ((uint64_t)p->end_ms - (uint64_t)p->start_ms) / (uint64_t)p->step_ms > (uint64_t)r->limits->max_points)
+        return too_many_points(r, err);
+    rc = common_params(r, p, err);
+    if (rc == 0 && r->limits->align_queries_with_step) {
+        p->start_ms = floor_to_step(p->start_ms, p->step_ms);
+        p->end_ms = floor_to_step(p->end_ms, p->step_ms);
+    }
+    return rc == 0 ? range_check(r, p->start_ms, p->end_ms, err) : rc;
+}
+
+/* --- running --- */
+
+/* Limits are those of an instant query, or of each 24 h of a range query. */
+static uint64_t per_day(uint64_t limit, const struct query_params *p)
+{
+    uint64_t days = (uint64_t)((p->end_ms - p->start_ms + DAY_MS - 1) / DAY_MS), out;
+
+    return __builtin_mul_overflow(limit, MAX(days, 1ull), &out) ? UINT64_MAX : out;
+}
+
+static void source_limits(const struct api_request *r, const struct query_params *p, struct source *s)
+{
+    const struct limits *l = r->limits;
+
+    s->limits.series_max = per_day((uint64_t)l->max_query_series, p);
+    s->limits.chunks_max = (uint64_t)l->max_query_chunks;
+    s->limits.bytes_max = per_day(l->max_query_bytes, p);
+    if (l->max_query_lookback_ms > 0)
+        s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
+}
+
+static int too_many_processed(const struct query_params *p, const struct query_result *res, struct err *err)
+{
+    if (!p->fail_samples || res->stats.samples_total <= p->fail_samples)
+        return 0;
+    return err_set(err, RC_EXECUTION, "the query processed %llu samples, more than max_samples_processed_error_threshold allows (%llu)",
+                   (unsigned long long)res->stats.samples_total, (unsigned long long)p->fail_samples);
+}
+
+static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast, struct answer *an, struct err *err)
+{
+    struct query_opt opt = {
+        .start_ms = p->start_ms,
+        .end_ms = p->end_ms,
+        .step_ms = p->step_ms,
+        .lookback_ms = p->lookback_ms > 0 ? p->lookback_ms : r->q->cfg.lookback_ms,
+        .samples_max = r->limits->max_query_samples ? (size_t)per_day((uint64_t)r->limits->max_query_samples, p) : SIZE_MAX / 2,
+        .stats_per_step = p->per_step,
+        .delayed_name_removal = true,
+        .cancel = http_cancel_flag(r->http),
+        .arena = &an->arena,
+    };
+    int64_t timeout = r->limits->query_timeout_ms;
+    struct source src;
+    int rc;
+
+    if (p->timeout_ms && (timeout <= 0 || p->timeout_ms < timeout))
+        timeout = p->timeout_ms;
+    api_deadline(r, timeout, &opt.deadline_mono_ns);
+    source_init(&src, &r->q->env, r->tenants, r->tenant_count, opt.deadline_mono_ns, opt.cancel);
+    source_limits(r, p, &src);
+    rc = query_run(ast, &src.base, &opt, &an->res, err);
+    api_count_fetched(r->q, &src.used);
+    if (rc == RC_INVALID)
+        param_invalid("query", err);
+    return rc == 0 ? too_many_processed(p, &an->res, err) : rc;
+}
+
+static void add_notes(const struct query_params *p, struct answer *an)
+{
+    struct result_json *j = &an->json;
+    const char *text;
+
+    if (p->stats_deprecated.n) {
+        text = arena_printf(&an->arena, "value \"%.*s\" for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+                            (int)MIN(p->stats_deprecated.n, (size_t)256), p->stats_deprecated.p);
+        if (text)
+            j->notes[j->note_count++] = text;
+    }
+    if (p->warn_samples && an->res.stats.samples_total >= p->warn_samples) {
+        text = arena_printf(&an->arena, "the query processed %llu samples, max_samples_processed_warning_threshold is %llu",
+                            (unsigned long long)an->res.stats.samples_total, (unsigned long long)p->warn_samples);
+        if (text)
+            j->notes[j->note_count++] = text;
+    }
+}
+
+/* --- answering --- */
+
+static int by_labels(const void *a, const void *b)
+{
+    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+}
+
+static void answer_free(void *arg)
+{
+    struct answer *an = arg;
+
+    arena_fini(&an->arena);
+    buf_fini(&an->first);
+    free(an);
+}
+
+static int answer_pull(void *arg, struct buf *out)
+{
+    struct answer *an = arg;
+
+    if (an->first.n) {
+        buf_str(out, buf_view(&an->first));
+        buf_clear(&an->first);
+        return 1;
+    }
+    return result_json_next(&an->json, out, HTTP_PULL_BYTES);
+}
+
+static void send_answer(struct api_request *r, const struct query_params *p, struct answer *an)
+{
+    int64_t now = clock_mono_ns(r->q->deps.clock);
+    struct http_resp *resp = http_resp_new(200);
+
+    /* A vector has no order of its own: one that stays the same is easier to read and to compare. */
+    if (an->res.type == VALUE_VECTOR && !an->res.ordered && an->res.series_count > 1)
+        qsort(an->res.series, an->res.series_count, sizeof *an->res.series, by_labels);
+    an->json.res = &an->res;
+    an->json.limit = p->limit;
+    an->json.stats = p->stats;
+    an->json.per_step = p->per_step;
+    an->json.start_ms = p->start_ms;
+    an->json.step_ms = p->step_ms;
+    an->json.seconds_queue = (double)(r->begun_ns - r->queued_ns) / 1e9;
+    an->json.seconds_total = (double)(now - r->queued_ns) / 1e9;
+    add_notes(p, an);
+    buf_init(&an->first, HTTP_PULL_BYTES_MAX);
+    if (result_json_next(&an->json, &an->first, HTTP_PULL_BYTES)) {
+        http_resp_stream(resp, HTTP_TYPE_JSON, &(struct http_stream){answer_pull, answer_free, an});
+    } else {
+        http_resp_body(resp, HTTP_TYPE_JSON, &an->first);
+        answer_free(an);
+    }
+    metric_observe(r->q->m_seconds, (double)(now - r->queued_ns) / 1e9);
+    http_respond(r->http, resp);
+    r->http = NULL;
+}
+
+static void run_query(struct api_request *r, int (*params)(const struct api_request *, struct query_params *, struct err *))
+{
+    struct answer *an = xcalloc(1, sizeof *an);
+    struct query_params p = {0};
+    struct promql_ast ast = {0};
+    struct err err;
+    int rc;
+
+    arena_init(&an->arena, r->limits->query_memory ? (size_t)r->limits->query_memory : SIZE_MAX / 2);
+    rc = params(r, &p, &err);
+    if (rc == 0) {
+        rc = promql_parse(p.text.p ? p.text : STR(""), &promql_parse_all, &an->arena, &ast, &err);
+        if (rc == RC_INVALID || rc == RC_LIMIT)
+            rc = param_invalid("query", &err);
+        if (rc == 0) {
+            rc = evaluate(r, &p, &ast, an, &err);
+            promql_ast_fini(&ast);
+        }
+    }
+    if (rc == 0) {
+        send_answer(r, &p, an);
+        return;
+    }
+    api_reply_error(r, &err);
+    answer_free(an);
+}
+
+void api_query(struct api_request *r)
+{
+    run_query(r, instant_params);
+}
+
+void api_query_range(struct api_request *r)
+{
+    run_query(r, range_params);
+}

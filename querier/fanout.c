@@ -1,0 +1,205 @@
+#include "querier/fanout.h"
+
+#include "common/wire/pb_arena.h"
+#include "common/wire/select.h"
+#include "querier/fanout_impl.h"
+
+static int no_memory(struct err *err)
+{
+    return err_set(err, RC_NOMEM, "select: memory budget is spent");
+}
+
+/* --- what a query may fetch --- */
+
+int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks, uint64_t bytes, struct err *err)
+{
+    used->chunks += chunks;
+    used->bytes += bytes;
+    if (limits->chunks_max && used->chunks > limits->chunks_max)
+        return err_set(err, RC_EXECUTION, "the query hit the max number of chunks limit while fetching chunks from ingesters (limit: %llu chunks)",
+                       (unsigned long long)limits->chunks_max);
+    if (limits->bytes_max && used->bytes > limits->bytes_max)
+        return err_set(err, RC_EXECUTION, "the query hit the aggregated data size limit (limit: %llu bytes)", (unsigned long long)limits->bytes_max);
+    return 0;
+}
+
+int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series, struct err *err)
+{
+    used->series += series;
+    if (limits->series_max && used->series > limits->series_max)
+        return err_set(err, RC_EXECUTION, "the query hit the max number of series limit (limit: %llu series)", (unsigned long long)limits->series_max);
+    return 0;
+}
+
+/* --- messages --- */
+
+void select_request_common(const struct selecting *sel, Torc__Wire__SelectRequest *m)
+{
+    const struct store_select *q = sel->s->q;
+
+    torc__wire__select_request__init(m);
+    m->version = SELECT_VERSION;
+    m->tenant = pb_bytes(q->tenant);
+    m->ring_version = ring_epoch(sel->s->ring);
+    m->mint_ms = q->mint_ms;
+    m->maxt_ms = q->maxt_ms;
+    m->index_gen = sel->s->index_gen;
+    m->shard = q->shard;
+    m->shard_count = q->shard_count;
+}
+
+int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
+{
+    return pb_pack(&m->base, out) ? 0 : err_set(err, RC_LIMIT, "the selector does not fit a message of %d bytes", RPC_MESSAGE_BYTES_MAX);
+}
+
+int select_response(struct selecting *sel, const struct fan_peer *p, struct str payload, bool data, Torc__Wire__SelectResponse **ret, struct err *err)
+{
+    struct arena *a = sel->set->arena;
+    Torc__Wire__SelectResponse *m;
+    int rc;
+
+    /* So that NULL below means bytes that do not decode. */
+    if (!arena_charge(a, payload.n + 4096))
+        return no_memory(err);
+    arena_uncharge(a, payload.n + 4096);
+    m = torc__wire__select_response__unpack(pb_arena_allocator(a), payload.n, (const uint8_t *)payload.p);
+    if (!m)
+        return err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
+    rc = fan_ring_check(&sel->fan, m->ring_version, err);
+    if (rc == 0 && data)
+        rc = fetch_count(sel->s->used, sel->s->limits, 0, m->page.len, err);
+    if (rc == 0)
+        *ret = m;
+    return rc;
+}
+
+/* wire and tsdb do not know each other; the windows are the same and are rewritten where they stand. */
+static struct stored_window *windows_of(struct wire_window *w, size_t n)
+{
+    struct stored_window *out = (struct stored_window *)w;
+
+    _Static_assert(sizeof(struct wire_window) == sizeof(struct stored_window), "rewritten in place");
+    for (size_t i = 0; i < n; i++) {
+        struct wire_window from = w[i];
+
+        out[i] = (struct stored_window){from.start_ms, from.mint_ms, from.maxt_ms, from.digest, from.count, from.chunk_count, from.chunks};
+    }
+    return out;
+}
+
+int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
+{
+    struct page_series *ps;
+    struct wire_series ws;
+    uint64_t chunks = 0;
+    int rc = select_page_next(r, sel->set->arena, &ws, err);
+
+    if (rc <= 0)
+        return rc;
+    ps = arena_alloc(sel->set->arena, sizeof *ps);
+    if (!ps)
+        return no_memory(err);
+    for (size_t i = 0; i < ws.window_count; i++)
+        chunks += ws.windows[i].chunk_count;
+    *ps = (struct page_series){
+        .fp = ws.fp,
+        .labels = ws.labels,
+        .input = {.windows = windows_of(ws.windows, ws.window_count), .window_count = ws.window_count, .votes = 1, .from = p->instance},
+    };
+    *ret = ps;
+    rc = fetch_count(sel->s->used, sel->s->limits, chunks, 0, err);
+    return rc < 0 ? rc : 1;
+}
+
+/* --- pages of the select --- */
+
+struct paging {
+    struct selecting sel;
+    struct page_series **got; /* per peer, newest first: linked when its last page is here */
+};
+
+static int select_next_request(void *arg, struct fan_peer *p, struct buf *out, struct err *err)
+{
+    struct paging *pg = arg;
+    Torc__Wire__SelectRequest m;
+
+    select_request_common(&pg->sel, &m);
+    m.matchers = pb_bytes(buf_view(&pg->sel.matchers));
+    m.mode = pg->sel.s->q->mode;
+    if (m.mode == STORE_DATA && !p->data)
+        m.mode = STORE_DIGESTS;
+    m.cursor = p->cursor;
+    return select_request_pack(&m, out, err);
+}
+
+static int link_all(struct paging *pg, struct fan_peer *p, struct err *err)
+{
+    struct series_set *set = pg->sel.set;
+    bool labels_only = pg->sel.s->q->mode == STORE_LABELS;
+    struct series_entry *e;
+    int rc = 0;
+
+    for (struct page_series *ps = pg->got[p->instance]; ps && rc == 0; ps = ps->next)
+        rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err) : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
+    return rc;
+}
+
+static int select_answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+{
+    struct paging *pg = arg;
+    Torc__Wire__SelectResponse *m;
+    struct page_series *ps;
+    uint64_t seen = 0;
+    struct rd r;
+    int rc = select_response(&pg->sel, p, payload, p->data, &m, err);
+
+    if (rc == 0)
+        rc = select_page_open(pb_str(m->page), &r, err);
+    while (rc == 0) {
+        rc = page_next(&pg->sel, &r, p, &ps, err);
+        if (rc <= 0)
+            break;
+        ps->next = pg->got[p->instance];
+        pg->got[p->instance] = ps;
+        seen++;
+        rc = 0;
+    }
+    /* A data peer's series are those of the query, but for what only others have: enough to stop early. */
+    if (rc == 0 && p->data && pg->sel.s->limits->series_max && (p->at += seen) > pg->sel.s->limits->series_max)
+        rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(m->cursor == 0 || m->cursor > p->cursor, err);
+    p->cursor = m->cursor;
+    if (m->cursor)
+        return 1;
+    return link_all(pg, p, err);
+}
+
+int fanout_select(const struct fanout_select *s, struct series_set *set, struct err *err)
+{
+    static const struct fan_ops ops = {RPC_SELECT, select_next_request, select_answer};
+    struct paging pg = {.sel = {.s = s, .set = set}};
+    size_t before = set->n;
+    int rc = fan_init(&pg.sel.fan, &s->fan, s->ring, &ops, &pg, set->arena, err);
+
+    if (rc < 0)
+        return rc;
+    buf_init(&pg.sel.matchers, RPC_MESSAGE_BYTES_MAX / 2);
+    matchers_encode(&pg.sel.matchers, s->q->matchers, s->q->matcher_count);
+    pg.got = arena_zalloc(set->arena, pg.sel.fan.n * sizeof *pg.got);
+    if (!buf_ok(&pg.sel.matchers))
+        rc = err_set(err, RC_LIMIT, "the selector does not fit a message");
+    else if (!pg.got)
+        rc = no_memory(err);
+    if (rc == 0)
+        rc = fan_run(&pg.sel.fan, fan_read_need(s->ring), err);
+    if (rc == 0)
+        rc = fetch_count_series(s->used, s->limits, set->n - before, err);
+    if (rc == 0 && s->q->mode == STORE_DATA)
+        rc = reconcile(&pg.sel, err);
+    fan_fini(&pg.sel.fan);
+    buf_fini(&pg.sel.matchers);
+    return rc;
+}

@@ -1,0 +1,124 @@
+#include "querier/querier.h"
+
+#include "common/model/duration.h"
+#include "querier/api.h"
+#include "tsdb/block.h"
+
+#include <stdlib.h>
+
+#define AT(field) offsetof(struct querier_cfg, field)
+const struct option querier_options[] = {
+    {"querier.max-concurrent", OPT_INT, AT(workers), .def = "32", .min = "1", .max = "1024", .doc = "Requests that run at once in this process."},
+    {"querier.max-waiting", OPT_INT, AT(waiting_max), .def = "10000", .min = "1", .max = "1000000",
+     .doc = "Requests that wait for a worker; more are answered 503."},
+    {"querier.max-waiting-per-tenant", OPT_INT, AT(tenant_waiting_max), .def = "400", .min = "1", .max = "1000000",
+     .doc = "Requests of one tenant that wait; more are answered 429."},
+    {"querier.hedge-after", OPT_DURATION, AT(hedge_ms), .def = "2s", .min = "10ms", .max = "1m",
+     .doc = "Silence of an ingester after which others are asked in its place."},
+    {"querier.lookback-delta", OPT_DURATION, AT(lookback_ms), .def = "5m", .min = "1s", .max = "1d",
+     .doc = "How old the newest sample of a series may be to count as its value."},
+    {"querier.index-refresh", OPT_DURATION, AT(index_refresh_ms), .def = "5s", .min = "100ms", .max = "5m",
+     .doc = "How often block indexes of tenants in use are read in the background."},
+    {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1", .max = "1000000",
+     .doc = "Block readers that are kept open."},
+    {0},
+};
+
+#define API(path) {"/prometheus/api/v1" path, "/api/v1" path, "/workspaces/{id}/api/v1" path}
+static const struct api_endpoint endpoints[] = {
+    {API("/query"), HTTP_M_GET | HTTP_M_POST, API_QUERY, api_query},
+    {API("/query_range"), HTTP_M_GET | HTTP_M_POST, API_QUERY, api_query_range},
+    {API("/series"), HTTP_M_GET | HTTP_M_POST, API_SERIES, api_series},
+    {API("/labels"), HTTP_M_GET | HTTP_M_POST, API_LABELS, api_labels},
+    {API("/label/{name}/values"), HTTP_M_GET, API_LABELS, api_label_values},
+    {API("/metadata"), HTTP_M_GET, API_METADATA, api_metadata},
+    {API("/format_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_format_query},
+    {API("/parse_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_parse_query},
+    {API("/query_exemplars"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_query_exemplars},
+    {API("/rules"), HTTP_M_GET, API_OTHER, api_rules},
+    {API("/alerts"), HTTP_M_GET, API_OTHER, api_alerts},
+    {API("/status/config"), HTTP_M_GET, API_OTHER, api_status_config},
+    {API("/status/flags"), HTTP_M_GET, API_OTHER, api_status_flags},
+    {API("/status/runtimeinfo"), HTTP_M_GET, API_OTHER, api_status_runtimeinfo},
+};
+_Static_assert(ARRAY_LEN(endpoints) * 3 <= API_ROUTES_MAX, "every route has its argument");
+
+static void metrics_make(struct querier *q)
+{
+    struct metrics *m = q->deps.metrics;
+
+    q->m_seconds = metrics_histogram(m, "torc_querier_query_seconds", "Duration of queries that were answered, waiting included.");
+    q->m_series = metrics_counter(m, "torc_querier_fetched_series_total", "Series fetched from ingesters and blocks.");
+    q->m_chunks = metrics_counter(m, "torc_querier_fetched_chunks_total", "Chunks fetched.");
+    q->m_bytes = metrics_counter(m, "torc_querier_fetched_bytes_total", "Bytes of pages and chunks fetched.");
+    q->m_windows = metrics_counter(m, "torc_querier_fetched_windows_total", "Windows fetched because replicas differed.");
+    q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total", "Timestamps for which replicas held different values.");
+    q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total", "Requests refused for a tenant's rate.");
+    q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total", "Requests that failed, by type of error.",
+                                   (const char *const[]){"type", NULL});
+}
+
+int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps, struct querier **ret, UNUSED struct err *err)
+{
+    struct querier *q = xcalloc(1, sizeof *q);
+    struct blocks_cfg blocks = {
+        .bucket = deps->bucket,
+        .clock = deps->clock,
+        .log = deps->log,
+        .metrics = deps->metrics,
+        .readers_max = cfg->blocks_open_max,
+        .refresh_ms = cfg->index_refresh_ms,
+    };
+
+    q->cfg = *cfg;
+    q->deps = *deps;
+    q->started_wall_ms = clock_wall_ms(deps->clock);
+    mutex_init(&q->tenants_lock);
+    q->blocks = blocks_new(&blocks);
+    q->env = (struct source_env){
+        .blocks = q->blocks,
+        .rpc = deps->rpc,
+        .clock = deps->clock,
+        .ring = deps->ring,
+        .ring_arg = deps->ring_arg,
+        .hedge_ms = cfg->hedge_ms,
+    };
+    metrics_make(q);
+    q->queue = queue_new(&(struct queue_cfg){
+        .workers = (int)cfg->workers,
+        .waiting_max = (size_t)cfg->waiting_max,
+        .tenant_waiting_max = (size_t)cfg->tenant_waiting_max,
+        .metrics = deps->metrics,
+    });
+    *ret = q;
+    return 0;
+}
+
+void querier_routes(struct querier *q, struct http_server *http)
+{
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
+        for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
+            struct api_route *ar = &q->routes[q->route_count++];
+
+            *ar = (struct api_route){q, &endpoints[i]};
+            http_route(http, &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods, HTTP_FORM, API_BODY_BYTES_MAX, NULL, api_enter, ar});
+        }
+    http_route(http, &(struct http_route){"/querier/blocks", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_blocks, q});
+}
+
+int querier_start(struct querier *q, UNUSED struct err *err)
+{
+    blocks_start(q->blocks);
+    return 0;
+}
+
+void querier_free(struct querier *q)
+{
+    if (!q)
+        return;
+    queue_free(q->queue);
+    blocks_free(q->blocks);
+    tenants_free(q);
+    mutex_fini(&q->tenants_lock);
+    free(q);
+}

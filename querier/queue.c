@@ -1,0 +1,176 @@
+#include "querier/queue.h"
+
+#include "common/sys/thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+/* A tenant is here while it has jobs, waiting or running. */
+struct queue_tenant {
+    UT_hash_handle hh;
+    struct queue_tenant *prev, *next; /* in turn: the first is served next */
+    char *id;
+    size_t id_len;
+    struct queue_job *first, **end;
+    size_t waiting, running, running_max;
+};
+
+struct queue {
+    struct queue_cfg cfg;
+    struct mutex lock; /* --- guards all below --- */
+    struct cond work;
+    struct queue_tenant *by_id, *turns;
+    size_t waiting;
+    bool stopping;
+    pthread_t *workers;
+    struct metric *m_waiting;
+};
+
+/* Lock held. */
+static struct queue_tenant *tenant_get(struct queue *q, struct str id)
+{
+    struct queue_tenant *t;
+
+    HASH_FIND(hh, q->by_id, id.p, id.n, t);
+    if (t)
+        return t;
+    t = xcalloc(1, sizeof *t);
+    t->id = str_dupz(id);
+    t->id_len = id.n;
+    t->end = &t->first;
+    HASH_ADD_KEYPTR(hh, q->by_id, t->id, t->id_len, t);
+    DL_APPEND(q->turns, t);
+    return t;
+}
+
+/* Lock held. */
+static void tenant_drop_idle(struct queue *q, struct queue_tenant *t)
+{
+    if (t->waiting || t->running)
+        return;
+    HASH_DEL(q->by_id, t);
+    DL_DELETE(q->turns, t);
+    free(t->id);
+    free(t);
+}
+
+/* Lock held. The next tenant in turn that may run a job, which goes to the end of the turns. */
+static struct queue_tenant *tenant_next(struct queue *q)
+{
+    struct queue_tenant *t;
+
+    DL_FOREACH(q->turns, t)
+        if (t->waiting && (t->running_max == 0 || t->running < t->running_max))
+            break;
+    if (t) {
+        DL_DELETE(q->turns, t);
+        DL_APPEND(q->turns, t);
+    }
+    return t;
+}
+
+static void run_next(struct queue *q, struct queue_tenant *t)
+{
+    struct queue_job *job = t->first;
+
+    t->first = job->next;
+    if (!t->first)
+        t->end = &t->first;
+    t->waiting--;
+    t->running++;
+    q->waiting--;
+    metric_set(q->m_waiting, (double)q->waiting);
+    mutex_unlock(&q->lock);
+    job->run(job);
+    mutex_lock(&q->lock);
+    t->running--;
+    if (t->waiting)
+        cond_signal(&q->work); /* one that this tenant's ceiling held back */
+    tenant_drop_idle(q, t);
+}
+
+static void *worker(void *arg)
+{
+    struct queue *q = arg;
+
+    mutex_lock(&q->lock);
+    for (;;) {
+        struct queue_tenant *t = tenant_next(q);
+
+        if (t)
+            run_next(q, t);
+        else if (q->stopping && q->waiting == 0)
+            break;
+        else
+            cond_wait(&q->work, &q->lock);
+    }
+    cond_broadcast(&q->work);
+    mutex_unlock(&q->lock);
+    return NULL;
+}
+
+struct queue *queue_new(const struct queue_cfg *cfg)
+{
+    struct queue *q = xcalloc(1, sizeof *q);
+
+    ASSERT(cfg->workers > 0);
+    q->cfg = *cfg;
+    mutex_init(&q->lock);
+    cond_init(&q->work);
+    q->m_waiting = metrics_gauge(cfg->metrics, "torc_querier_queue_length", "Requests that wait for a worker.");
+    q->workers = xcalloc((size_t)cfg->workers, sizeof *q->workers);
+    for (int i = 0; i < cfg->workers; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "query-%d", i);
+        q->workers[i] = thread_start(name, worker, q);
+    }
+    return q;
+}
+
+int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct queue_job *job, struct err *err)
+{
+    struct queue_tenant *t;
+    int rc = 0;
+
+    job->next = NULL;
+    mutex_lock(&q->lock);
+    t = tenant_get(q, tenant);
+    t->running_max = running_max;
+    if (q->stopping)
+        rc = err_set(err, RC_UNAVAILABLE, "shutting down");
+    else if (t->waiting >= q->cfg.tenant_waiting_max)
+        rc = err_set(err, RC_RATE, "too many outstanding requests: %zu of this tenant are waiting", t->waiting);
+    else if (q->waiting >= q->cfg.waiting_max)
+        rc = err_set(err, RC_UNAVAILABLE, "too many outstanding requests: %zu are waiting", q->waiting);
+    if (rc == 0) {
+        *t->end = job;
+        t->end = &job->next;
+        t->waiting++;
+        q->waiting++;
+        metric_set(q->m_waiting, (double)q->waiting);
+        cond_signal(&q->work);
+    }
+    tenant_drop_idle(q, t);
+    mutex_unlock(&q->lock);
+    return rc;
+}
+
+void queue_free(struct queue *q)
+{
+    if (!q)
+        return;
+    mutex_lock(&q->lock);
+    q->stopping = true;
+    cond_broadcast(&q->work);
+    mutex_unlock(&q->lock);
+    for (int i = 0; i < q->cfg.workers; i++)
+        pthread_join(q->workers[i], NULL);
+    ASSERT(!q->turns);
+    free(q->workers);
+    cond_fini(&q->work);
+    mutex_fini(&q->lock);
+    free(q);
+}

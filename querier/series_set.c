@@ -1,0 +1,99 @@
+#include "querier/series_set.h"
+
+static int no_memory(struct err *err)
+{
+    return err_set(err, RC_NOMEM, "select: memory budget is spent");
+}
+
+void series_set_init(struct series_set *s, struct arena *a)
+{
+    *s = (struct series_set){.arena = a};
+}
+
+static uint32_t *slot_of(const struct series_set *s, fingerprint fp)
+{
+    size_t i = (size_t)fingerprint_hash(fp) & (s->slot_cap - 1);
+
+    while (s->slots[i] && !u128_eq(s->v[s->slots[i] - 1].fp, fp))
+        i = (i + 1) & (s->slot_cap - 1);
+    return &s->slots[i];
+}
+
+struct series_entry *series_set_find(const struct series_set *s, fingerprint fp)
+{
+    uint32_t at = s->slot_cap ? *slot_of(s, fp) : 0;
+
+    return at ? &s->v[at - 1] : NULL;
+}
+
+static bool grow(struct series_set *s)
+{
+    size_t cap = s->cap ? s->cap * 2 : 64;
+    struct series_entry *v = arena_array(s->arena, cap, sizeof *v);
+    uint32_t *slots = arena_array(s->arena, cap * 2, sizeof *slots);
+
+    if (!v || !slots)
+        return false;
+    if (s->n)
+        memcpy(v, s->v, s->n * sizeof *v);
+    memset(slots, 0, cap * 2 * sizeof *slots);
+    s->v = v;
+    s->cap = cap;
+    s->slots = slots;
+    s->slot_cap = cap * 2;
+    for (size_t i = 0; i < s->n; i++)
+        *slot_of(s, v[i].fp) = (uint32_t)i + 1;
+    return true;
+}
+
+int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_entry **ret, struct err *err)
+{
+    struct series_entry *e = series_set_find(s, fp);
+
+    if (e) {
+        CORRUPT_UNLESS(labels_eq(&e->labels, ls), err);
+        *ret = e;
+        return 0;
+    }
+    if (s->n == s->cap && (s->n >= SERIES_SET_MAX || !grow(s)))
+        return no_memory(err);
+    e = &s->v[s->n];
+    *e = (struct series_entry){.fp = fp, .labels = *ls};
+    *slot_of(s, fp) = (uint32_t)++s->n;
+    *ret = e;
+    return 0;
+}
+
+int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_input *in, struct err *err)
+{
+    struct series_entry *e;
+    int rc = series_set_entry(s, fp, ls, &e, err);
+
+    if (rc < 0)
+        return rc;
+    in->next = e->inputs;
+    e->inputs = in;
+    e->input_count++;
+    return 0;
+}
+
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+{
+    struct stored_series *in = arena_array(a, e->input_count, sizeof *in);
+    const struct stored_series **list = arena_array(a, e->input_count, sizeof *list);
+    uint32_t *votes = arena_array(a, e->input_count, sizeof *votes);
+    size_t n = 0;
+
+    if (!in || !list || !votes)
+        return no_memory(err);
+    for (const struct series_input *i = e->inputs; i; i = i->next, n++) {
+        in[n] = (struct stored_series){e->fp, e->labels, i->window_count, i->windows};
+        list[n] = &in[n];
+        votes[n] = i->votes;
+    }
+    if (n == 0) {
+        *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
+        return 0;
+    }
+    return stored_series_merge(list, votes, n, a, ret, err);
+}

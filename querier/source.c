@@ -1,0 +1,327 @@
+#include "querier/source.h"
+
+#include "promql/fhist.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static int no_memory(struct err *err)
+{
+    return err_set(err, RC_NOMEM, "select: memory budget is spent");
+}
+
+/* --- attempts --- */
+
+void source_fan_cfg(const struct source *s, struct fan_cfg *ret)
+{
+    *ret = (struct fan_cfg){
+        .rpc = s->env->rpc,
+        .clock = s->env->clock,
+        .hedge_ms = s->env->hedge_ms,
+        .deadline_mono_ns = s->deadline_mono_ns,
+        .cancel = s->cancel,
+    };
+}
+
+static bool again(int rc)
+{
+    return rc == RC_STALE || rc == RC_MOVED || rc == RC_NOT_FOUND;
+}
+
+static int pause_ms(const struct source *s, int64_t ms, struct err *err)
+{
+    int64_t left = (s->deadline_mono_ns - clock_mono_ns(s->env->clock)) / 1000000;
+
+    if (s->cancel && atomic_load(s->cancel))
+        return err_set(err, RC_CANCELED, "query was canceled in expression evaluation");
+    if (left <= ms)
+        return err_set(err, RC_TIMEOUT, "query timed out in expression evaluation");
+    usleep((useconds_t)(ms * 1000));
+    return 0;
+}
+
+int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg, struct err *err)
+{
+    struct fetch_used before = s->used;
+    int64_t pause = SOURCE_PAUSE_MS >> 4;
+    int rc = 0;
+
+    for (int i = 0; i < SOURCE_ATTEMPTS; i++) {
+        struct blocks_view *view;
+        struct ring *ring;
+
+        if (i > 0) {
+            if (pause_ms(s, pause, err) < 0)
+                return err->rc;
+            pause = MIN(pause * 2, (int64_t)SOURCE_PAUSE_MS);
+        }
+        s->used = before;
+        rc = blocks_view(s->env->blocks, tenant, i == 0 ? BLOCKS_VIEW_AGE_MS : 0, &view, err);
+        if (rc < 0)
+            return rc;
+        ring = s->env->ring(s->env->ring_arg);
+        rc = ring ? fn(arg, ring, view, err) : err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
+        ring_unref(ring);
+        blocks_view_unref(view);
+        if (!again(rc))
+            return rc;
+    }
+    return err_wrap(err, RC_UNAVAILABLE, "given up after %d attempts", SOURCE_ATTEMPTS);
+}
+
+/* --- gathering --- */
+
+struct gathering {
+    struct source *s;
+    const struct store_select *q;
+    struct series_set *set;
+};
+
+static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view, struct err *err)
+{
+    struct gathering *g = arg;
+    struct fanout_select fs = {.ring = ring, .q = g->q, .index_gen = view->gen, .limits = &g->s->limits, .used = &g->s->used};
+    struct blocks_select bs = {
+        .view = view,
+        .q = g->q,
+        .limits = &g->s->limits,
+        .used = &g->s->used,
+        .fan = &fs.fan,
+        .merged_votes = (uint32_t)ring_quorum(ring_rf(ring)),
+    };
+    int rc;
+
+    source_fan_cfg(g->s, &fs.fan);
+    arena_reset(g->set->arena);
+    series_set_init(g->set, g->set->arena);
+    rc = fanout_select(&fs, g->set, err);
+    return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
+}
+
+int source_gather(struct source *s, const struct store_select *q, struct series_set *set, struct err *err)
+{
+    struct gathering g = {s, q, set};
+
+    return source_try(s, q->tenant, gather_once, &g, err);
+}
+
+/* --- tenants --- */
+
+bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret, size_t *ret_n)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!str_eqz(m[i].name, LABEL_TENANT))
+            ret[out++] = m[i];
+        else if (!matcher_matches(&m[i], tenant))
+            return false;
+    }
+    *ret_n = out;
+    return true;
+}
+
+int source_label_tenant(struct str tenant, const struct labels *ls, struct arena *a, struct labels *ret, struct err *err)
+{
+    struct label mine = {STR(LABEL_TENANT), tenant};
+    struct labels out = {.v = arena_array(a, ls->n + 1, sizeof *out.v)};
+    bool placed = false;
+
+    if (!out.v)
+        return no_memory(err);
+    for (size_t i = 0; i < ls->n; i++) {
+        int cmp = str_cmp(ls->v[i].name, mine.name);
+
+        if (!placed && cmp >= 0) {
+            out.v[out.n++] = mine;
+            placed = true;
+        }
+        if (cmp != 0)
+            out.v[out.n++] = ls->v[i];
+    }
+    if (!placed)
+        out.v[out.n++] = mine;
+    *ret = out;
+    return 0;
+}
+
+/* --- the cursor --- */
+
+/* What one tenant has. */
+struct part {
+    struct arena arena;
+    struct series_set set;
+    size_t charged; /* to the query's arena */
+};
+struct cursor {
+    struct series_cursor base;
+    struct arena *query;  /* the query's arena */
+    struct arena scratch; /* of the series at hand */
+    int64_t mint_ms, maxt_ms;
+    size_t n;
+    struct labels *labels;
+    const struct series_entry **entries;
+    size_t part_count;
+    struct part parts[];
+};
+
+static size_t cursor_count(const struct series_cursor *base)
+{
+    return CONTAINER_OF(base, struct cursor, base)->n;
+}
+
+static const struct labels *cursor_labels(const struct series_cursor *base, size_t i)
+{
+    return &CONTAINER_OF(base, struct cursor, base)->labels[i];
+}
+
+/* Float histograms with the hints of source.h. */
+static int derive_hints(struct arena *a, struct chunk_columns *c, struct err *err)
+{
+    const struct histogram *prev = NULL;
+
+    for (size_t i = 0; i < c->n; i++) {
+        const struct histogram *f = c->hist[i] ? fhist_of(a, c->hist[i]) : NULL;
+        struct histogram *h = f ? arena_dup(a, f, sizeof *f) : NULL;
+
+        if (c->hist[i] && !h)
+            return no_memory(err);
+        if (h)
+            h->hint = fhist_storage_hint(h, prev);
+        c->hist[i] = prev = h;
+    }
+    return 0;
+}
+
+static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
+{
+    struct cursor *c = CONTAINER_OF(base, struct cursor, base);
+    struct stored_series merged;
+    struct chunk_columns cols;
+    int rc;
+
+    arena_reset(&c->scratch);
+    rc = series_entry_merge(c->entries[i], &c->scratch, &merged, err);
+    for (size_t w = 0; rc == 0 && w < merged.window_count; w++)
+        if (merged.windows[w].chunk_count == 0)
+            rc = err_set(err, RC_INTERNAL, "a window of a series has a digest and no samples");
+    if (rc == 0)
+        rc = stored_series_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, &cols, err);
+    if (rc == 0 && cols.hist)
+        rc = derive_hints(&c->scratch, &cols, err);
+    if (rc == 0)
+        *ret = (struct columns){cols.n, cols.t, cols.v, cols.st, cols.hist};
+    return rc;
+}
+
+static void cursor_free(struct series_cursor *base)
+{
+    struct cursor *c = CONTAINER_OF(base, struct cursor, base);
+
+    for (size_t i = 0; i < c->part_count; i++) {
+        arena_fini(&c->parts[i].arena);
+        arena_uncharge(c->query, c->parts[i].charged);
+    }
+    arena_fini(&c->scratch);
+    free(c);
+}
+
+static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, const struct store_select *q, struct err *err)
+{
+    struct part *p = &c->parts[c->part_count++];
+    struct store_select mine = *q;
+    struct matcher *m = arena_array(c->query, q->matcher_count, sizeof *m);
+    int rc;
+
+    arena_init(&p->arena, c->query->budget - MIN(c->query->budget, c->query->used));
+    series_set_init(&p->set, &p->arena);
+    if (!m)
+        return no_memory(err);
+    mine.tenant = tenant;
+    if (s->tenant_count > 1) {
+        if (!source_tenant_chosen(tenant, q->matchers, q->matcher_count, m, &mine.matcher_count))
+            return 0;
+        mine.matchers = m;
+    }
+    rc = source_gather(s, &mine, &p->set, err);
+    if (rc == 0 && !arena_charge(c->query, p->arena.used))
+        rc = no_memory(err);
+    if (rc == 0)
+        p->charged = p->arena.used;
+    c->n += p->set.n;
+    return rc;
+}
+
+static int by_fingerprint(const void *a, const void *b)
+{
+    return u128_cmp((*(const struct series_entry *const *)a)->fp, (*(const struct series_entry *const *)b)->fp);
+}
+
+/* Series come in one order whoever answered first: sums of floats depend on it. */
+static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err *err)
+{
+    size_t at = 0;
+    int rc = 0;
+
+    c->labels = arena_array(c->query, c->n, sizeof *c->labels);
+    c->entries = arena_array(c->query, c->n, sizeof *c->entries);
+    if (!c->labels || !c->entries)
+        return no_memory(err);
+    for (size_t p = 0; p < c->part_count; p++) {
+        const struct series_set *set = &c->parts[p].set;
+        size_t first = at;
+
+        for (size_t i = 0; i < set->n; i++)
+            c->entries[at++] = &set->v[i];
+        if (set->n)
+            qsort(c->entries + first, set->n, sizeof *c->entries, by_fingerprint);
+        for (size_t i = first; i < at && rc == 0; i++) {
+            c->labels[i] = c->entries[i]->labels;
+            if (s->tenant_count > 1)
+                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query, &c->labels[i], err);
+        }
+    }
+    if (limit)
+        c->n = MIN(c->n, limit);
+    return rc;
+}
+
+static int source_select(struct series_source *base, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
+                         struct series_cursor **ret, struct err *err)
+{
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
+    struct source *s = CONTAINER_OF(base, struct source, base);
+    struct cursor *c = xcalloc(1, sizeof *c + s->tenant_count * sizeof c->parts[0]);
+    struct store_select q = {.matchers = m, .matcher_count = n, .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms), .maxt_ms = hints->maxt_ms, .mode = STORE_DATA};
+    int rc = 0;
+
+    c->base.ops = &ops;
+    c->query = arena;
+    c->mint_ms = q.mint_ms;
+    c->maxt_ms = q.maxt_ms;
+    for (size_t i = 0; i < s->tenant_count && rc == 0 && q.mint_ms <= q.maxt_ms; i++)
+        rc = gather_tenant(s, c, s->tenants[i], &q, err);
+    if (rc == 0)
+        rc = lay_out(s, c, hints->limit, err);
+    arena_init(&c->scratch, arena->budget - MIN(arena->budget, arena->used));
+    if (rc < 0)
+        cursor_free(&c->base);
+    else
+        *ret = &c->base;
+    return rc;
+}
+
+void source_init(struct source *s, const struct source_env *env, const struct str *tenants, size_t tenant_count, int64_t deadline_mono_ns,
+                 const atomic_bool *cancel)
+{
+    ASSERT(tenant_count > 0 && tenant_count <= TENANT_FEDERATION_MAX);
+    *s = (struct source){
+        .base.select = source_select,
+        .env = env,
+        .tenant_count = tenant_count,
+        .deadline_mono_ns = deadline_mono_ns,
+        .cancel = cancel,
+        .mint_floor_ms = INT64_MIN,
+    };
+    memcpy(s->tenants, tenants, tenant_count * sizeof *tenants);
+}
