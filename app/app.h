@@ -1,6 +1,6 @@
 /* app.h - one torc process: configuration, logs, metrics, HTTP and the modules that --target names.
- * A module is a role or what roles share. modules.c lists them; main.c starts those that are wanted, each after its dependencies, and
- * stops them in reverse. Only app/ sees every room. */
+ * A module is a role or what roles share. modules.c lists them; main.c starts those that are
+ * wanted, each after its dependencies, and stops them in reverse. Only app/ sees every room. */
 #pragma once
 #include "common/config/config.h"
 #include "common/config/limits.h"
@@ -13,8 +13,10 @@ enum { APP_MODULES_MAX = 32, APP_LINKS_MAX = 128 };
 struct app_cfg {
     struct opt_list target;
     char *config_file, *data_dir;
+    bool tenancy;
     char *http_address;
-    int64_t http_port, http_threads, http_workers, http_connections, http_connections_per_ip, http_queue;
+    int64_t http_port, http_threads, http_workers, http_connections, http_connections_per_ip,
+        http_queue;
     int64_t header_timeout_ms, idle_timeout_ms, body_grace_ms;
     uint64_t body_bytes_per_second, bodies_bytes_max;
     int64_t gzip_level;
@@ -25,7 +27,14 @@ struct app_cfg {
 };
 extern const struct option app_options[];
 
-enum module_state { MODULE_NEW, MODULE_STARTING, MODULE_RUNNING, MODULE_STOPPING, MODULE_STOPPED, MODULE_FAILED };
+enum module_state {
+    MODULE_NEW,
+    MODULE_STARTING,
+    MODULE_RUNNING,
+    MODULE_STOPPING,
+    MODULE_STOPPED,
+    MODULE_FAILED
+};
 const char *module_state_name(enum module_state state);
 
 struct app;
@@ -36,13 +45,15 @@ struct module {
     bool target;                  /* may be named in --target and belongs to "all" */
     const struct option *options; /* NULL: none */
     size_t cfg_size;              /* of the struct that options fill */
-    /* cfg lives as long as the app. init makes the module (no thread, no port yet); *ret_self may be NULL for a module without state. */
+    /* cfg lives as long as the app. init makes the module (no thread, no port yet); *ret_self may
+     * be NULL for a module without state. */
     int (*init)(struct app *app, const void *cfg, void **ret_self, struct err *err);
     int (*start)(void *self, struct err *err);      /* may be NULL. Routes may be added */
     bool (*ready)(void *self, struct buf *why_not); /* NULL: ready once started. Any thread */
-    void (*drain)(void *self);                      /* may be NULL: shutdown has begun, requests are still being answered */
-    void (*stop)(void *self);                       /* may be NULL: no request runs any more */
-    void (*free)(void *self);                       /* may be NULL */
+    void (*drain)(
+        void *self); /* may be NULL: shutdown has begun, requests are still being answered */
+    void (*stop)(void *self); /* may be NULL: no request runs any more */
+    void (*free)(void *self); /* may be NULL */
 };
 /* NULL-terminated; modules.c. */
 extern const struct module *const app_modules[];
@@ -86,7 +97,8 @@ void app_link(struct app *app, const char *path, const char *title, bool dangero
 
 /* --- between the files of app/ --- */
 
-/* config.c: composes all tables and reads file, environment and flags. argv without the program's name. */
+/* config.c: composes all tables and reads file, environment and flags. argv without the program's
+ * name. */
 void app_config_compose(struct app *app);
 int app_config_load(struct app *app, int argc, char *const *argv, struct err *err);
 void app_config_free(struct app *app);
@@ -96,6 +108,10 @@ int app_plan(struct app *app, struct err *err);
 
 /* run.c: init, start, wait for a signal, drain, stop. The process's exit code. */
 int app_run(struct app *app);
+
+/* notify.c: tells systemd (Type=notify), when it started us: "READY=1", "STOPPING=1". Without it:
+ * nothing. */
+void app_notify(const char *state);
 
 /* pages.c */
 void app_pages_add(struct app *app);

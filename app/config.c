@@ -10,9 +10,14 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 #define AT(field) offsetof(struct app_cfg, field)
 
 const struct option app_options[] = {
-    {"target", OPT_LIST, AT(target), .def = "all", .doc = "What this process runs: a comma list of roles, or all."},
-    {"config.file", OPT_STRING, AT(config_file), .flag_only = true, .doc = "YAML file with options."},
-    {"data-dir", OPT_STRING, AT(data_dir), .def = "./data", .doc = "Directory below which modules keep their files."},
+    {"target", OPT_LIST, AT(target), .def = "all",
+     .doc = "What this process runs: a comma list of roles, or all."},
+    {"config.file", OPT_STRING, AT(config_file), .flag_only = true,
+     .doc = "YAML file with options."},
+    {"data-dir", OPT_STRING, AT(data_dir), .def = "./data",
+     .doc = "Directory below which modules keep their files."},
+    {"tenancy.enabled", OPT_BOOL, AT(tenancy), .def = "true",
+     .doc = "Read the tenant from X-Scope-OrgID; false: all but requests to a workspace in the path are the tenant anonymous's."},
     {"server.http-listen-address", OPT_STRING, AT(http_address), .def = "0.0.0.0",
      .doc = "Numeric address of the HTTP listener; :: listens on IPv4 and IPv6."},
     {"server.http-listen-port", OPT_INT, AT(http_port), .def = "9009", .min = "0", .max = "65535",
@@ -21,33 +26,38 @@ const struct option app_options[] = {
      .doc = "Threads that read requests and send answers."},
     {"server.http-workers", OPT_INT, AT(http_workers), .def = "4", .min = "1", .max = "256",
      .doc = "Threads for pages that may block."},
-    {"server.http-worker-queue", OPT_INT, AT(http_queue), .def = "1000", .min = "1", .max = "1000000",
-     .doc = "Requests that may wait for such a thread."},
-    {"server.http-connections", OPT_INT, AT(http_connections), .def = "10000", .min = "256", .max = "1000000",
-     .doc = "Open connections; further ones are closed."},
-    {"server.http-connections-per-ip", OPT_INT, AT(http_connections_per_ip), .def = "0", .min = "0", .max = "1000000",
-     .doc = "Open connections from one address; 0 is no limit."},
-    {"server.http-header-timeout", OPT_DURATION, AT(header_timeout_ms), .def = "10s", .min = "100ms", .max = "10m",
+    {"server.http-worker-queue", OPT_INT, AT(http_queue), .def = "1000", .min = "1",
+     .max = "1000000", .doc = "Requests that may wait for such a thread."},
+    {"server.http-connections", OPT_INT, AT(http_connections), .def = "10000", .min = "256",
+     .max = "1000000", .doc = "Open connections; further ones are closed."},
+    {"server.http-connections-per-ip", OPT_INT, AT(http_connections_per_ip), .def = "0", .min = "0",
+     .max = "1000000", .doc = "Open connections from one address; 0 is no limit."},
+    {"server.http-header-timeout", OPT_DURATION, AT(header_timeout_ms), .def = "10s",
+     .min = "100ms", .max = "10m",
      .doc = "Time for the headers of a request, from their first byte to their last."},
-    {"server.http-idle-timeout", OPT_DURATION, AT(idle_timeout_ms), .def = "2m", .min = "1s", .max = "1h",
-     .doc = "A connection without traffic for this long is closed."},
-    {"server.http-body-grace", OPT_DURATION, AT(body_grace_ms), .def = "10s", .min = "100ms", .max = "10m",
-     .doc = "Time before the slowest rate of bodies and answers applies."},
+    {"server.http-idle-timeout", OPT_DURATION, AT(idle_timeout_ms), .def = "2m", .min = "1s",
+     .max = "1h", .doc = "A connection without traffic for this long is closed."},
+    {"server.http-body-grace", OPT_DURATION, AT(body_grace_ms), .def = "10s", .min = "100ms",
+     .max = "10m", .doc = "Time before the slowest rate of bodies and answers applies."},
     {"server.http-body-rate", OPT_BYTES, AT(body_bytes_per_second), .def = "1KiB", .max = "1GiB",
-     .doc = "Slowest rate, in bytes per second, at which a client may send a body or take an answer."},
+     .doc =
+         "Slowest rate, in bytes per second, at which a client may send a body or take an answer."},
     {"server.http-bodies-bytes", OPT_BYTES, AT(bodies_bytes_max), .def = "1GiB", .min = "1MiB",
      .doc = "Memory for the bodies of all requests together; past it 503."},
     {"server.http-gzip-level", OPT_INT, AT(gzip_level), .def = "1", .min = "0", .max = "9",
      .doc = "Compression of answers for clients that accept it; 0 is none."},
-    {"server.log-level", OPT_ENUM, AT(log_level), .def = "info", .values = levels, .doc = "Least important lines that are logged."},
-    {"server.log-format", OPT_ENUM, AT(log_format), .def = "logfmt", .values = formats, .doc = "Form of log lines."},
+    {"server.log-level", OPT_ENUM, AT(log_level), .def = "info", .values = levels,
+     .doc = "Least important lines that are logged."},
+    {"server.log-format", OPT_ENUM, AT(log_format), .def = "logfmt", .values = formats,
+     .doc = "Form of log lines."},
     {"server.shutdown-delay", OPT_DURATION, AT(shutdown_delay_ms), .def = "0", .max = "10m",
      .doc = "Time between failing /ready and refusing requests, for load balancers to notice."},
     {"server.drain-timeout", OPT_DURATION, AT(drain_timeout_ms), .def = "30s", .max = "1h",
      .doc = "Time for requests in flight at shutdown; then they are cancelled."},
-    {"runtime-config.file", OPT_STRING, AT(runtime_file), .doc = "YAML file with limits per tenant, re-read while running."},
-    {"runtime-config.period", OPT_DURATION, AT(runtime_period_ms), .def = "10s", .min = "10ms", .max = "1h",
-     .doc = "How often that file is looked at."},
+    {"runtime-config.file", OPT_STRING, AT(runtime_file),
+     .doc = "YAML file with limits per tenant, re-read while running."},
+    {"runtime-config.period", OPT_DURATION, AT(runtime_period_ms), .def = "10s", .min = "10ms",
+     .max = "1h", .doc = "How often that file is looked at."},
     {0},
 };
 
@@ -95,10 +105,13 @@ static int print_buf(struct buf *text)
 
 static int usage(void)
 {
-    fputs("usage: torc config check [flags]          say whether file, environment and flags are right\n"
-          "       torc config print [--diff] [flags] the effective configuration as YAML, secrets masked\n"
+    fputs("usage: torc config check [flags]          say whether file, environment and flags are "
+          "right\n"
+          "       torc config print [--diff] [flags] the effective configuration as YAML, secrets "
+          "masked\n"
           "       torc config docs                   every option, as Markdown\n"
-          "       torc config schema                 JSON schema of the YAML file\n", stderr);
+          "       torc config schema                 JSON schema of the YAML file\n",
+          stderr);
     return 2;
 }
 

@@ -30,7 +30,8 @@ static int help(struct app *app)
     struct buf out;
 
     buf_init(&out, 16 << 20);
-    buf_z(&out, "usage: torc [--target=all] [--config.file=FILE] [flags]\n       torc COMMAND ...\n\ncommands\n");
+    buf_z(&out, "usage: torc [--target=all] [--config.file=FILE] [flags]\n       torc COMMAND "
+                "...\n\ncommands\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         buf_printf(&out, "  %-10s %s\n", commands[i].name, commands[i].doc);
     buf_z(&out, "\ntargets\n  all");
@@ -46,7 +47,8 @@ static int help(struct app *app)
 
 static bool is_help(const char *arg)
 {
-    return strcmp(arg, "--help") == 0 || strcmp(arg, "-help") == 0 || strcmp(arg, "-h") == 0 || strcmp(arg, "help") == 0;
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-help") == 0 || strcmp(arg, "-h") == 0 ||
+           strcmp(arg, "help") == 0;
 }
 
 static int run(int argc, char **argv)

@@ -7,12 +7,14 @@
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
-/* The level of Prometheus's HTTP API that the query side follows: what clients compare, not our release. */
+/* The level of Prometheus's HTTP API that the query side follows: what clients compare, not our
+ * release. */
 #define API_LEVEL "3.0.0"
 
 const char *module_state_name(enum module_state state)
 {
-    static const char *const names[] = {"new", "starting", "running", "stopping", "stopped", "failed"};
+    static const char *const names[] = {"new",      "starting", "running",
+                                        "stopping", "stopped",  "failed"};
 
     return names[state];
 }
@@ -78,8 +80,10 @@ static void page_metrics(void *arg, struct http_req *req)
     buf_init(&out, PAGE_BYTES_MAX);
     metrics_write(app->metrics, openmetrics, &out);
     if (buf_ok(&out))
-        http_reply_buf(req, 200, openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                                             : "text/plain; version=0.0.4; charset=utf-8", &out);
+        http_reply_buf(req, 200,
+                       openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                   : "text/plain; version=0.0.4; charset=utf-8",
+                       &out);
     else
         http_reply_text(req, 500, "the exposition is larger than %d bytes", PAGE_BYTES_MAX);
     buf_fini(&out);
@@ -109,7 +113,8 @@ static void page_config(void *arg, struct http_req *req)
         config_print_json(app->config, wants_diff(req), &out);
     else
         config_print_yaml(app->config, wants_diff(req), &out);
-    reply_buf_or_500(req, http_accepts(req, "application/json") ? HTTP_TYPE_JSON : HTTP_TYPE_TEXT, &out);
+    reply_buf_or_500(req, http_accepts(req, "application/json") ? HTTP_TYPE_JSON : HTTP_TYPE_TEXT,
+                     &out);
 }
 
 static void page_runtime_config(void *arg, struct http_req *req)
@@ -129,8 +134,10 @@ static void services_html(struct app *app, struct buf *out)
     html_row(out, true, (const char *const[]){"Service", "State"}, 2);
     for (size_t i = 0; i < app->order_count; i++)
         html_row(out, false,
-                 (const char *const[]){app->order[i]->module->name,
-                                       module_state_name((enum module_state)atomic_load(&app->order[i]->state))}, 2);
+                 (const char *const[]){
+                     app->order[i]->module->name,
+                     module_state_name((enum module_state)atomic_load(&app->order[i]->state))},
+                 2);
     html_table_end(out);
     html_end(out);
 }
@@ -163,7 +170,8 @@ static void index_html(struct app *app, struct buf *out)
     int64_t up_ms = clock_wall_ms(app->clock) - app->started_wall_ms;
 
     html_begin(out, "torc");
-    buf_printf(out, "<p>version %s, revision %s, up %lld s</p>\n<ul>\n", TORC_VERSION, app_revision(), (long long)(up_ms / 1000));
+    buf_printf(out, "<p>version %s, revision %s, up %lld s</p>\n<ul>\n", TORC_VERSION,
+               app_revision(), (long long)(up_ms / 1000));
     for (size_t i = 0; i < app->link_count; i++) {
         buf_printf(out, "<li><a%s href=\"", app->links[i].dangerous ? " class=\"danger\"" : "");
         html_str(out, str_of(app->links[i].path));
@@ -208,8 +216,9 @@ static void page_buildinfo(UNUSED void *arg, struct http_req *req)
     struct buf out;
 
     buf_init(&out, PAGE_BYTES_MAX);
-    buf_z(&out, "{\"status\":\"success\",\"data\":{\"application\":\"torc\",\"version\":\"" API_LEVEL "\",\"release\":\"" TORC_VERSION
-                "\",\"revision\":");
+    buf_z(&out,
+          "{\"status\":\"success\",\"data\":{\"application\":\"torc\",\"version\":\"" API_LEVEL
+          "\",\"release\":\"" TORC_VERSION "\",\"revision\":");
     json_z(&out, app_revision());
     buf_z(&out, ",\"branch\":\"\",\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}}\n");
     reply_buf_or_500(req, HTTP_TYPE_JSON, &out);
@@ -227,8 +236,10 @@ void app_pages_add(struct app *app)
         {"/runtime_config", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_runtime_config, app},
         {"/services", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_services, app},
         {"/api/v1/status/buildinfo", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_buildinfo, app},
-        {"/prometheus/api/v1/status/buildinfo", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_buildinfo, app},
-        {"/workspaces/{id}/api/v1/status/buildinfo", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_buildinfo, app},
+        {"/prometheus/api/v1/status/buildinfo", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_buildinfo,
+         app},
+        {"/workspaces/{id}/api/v1/status/buildinfo", HTTP_M_GET, HTTP_ALWAYS, 0, NULL,
+         page_buildinfo, app},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
@@ -238,6 +249,7 @@ void app_pages_add(struct app *app)
     app_link(app, "/metrics", "metrics of this process", false);
     app_link(app, "/config", "effective configuration", false);
     app_link(app, "/config?mode=diff", "what differs from the defaults", false);
-    app_link(app, "/runtime_config?mode=diff", "limits per tenant that differ from the defaults", false);
+    app_link(app, "/runtime_config?mode=diff", "limits per tenant that differ from the defaults",
+             false);
     app_link(app, "/api/v1/status/buildinfo", "version", false);
 }

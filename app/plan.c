@@ -42,7 +42,8 @@ static int unknown_target(struct app *app, const char *name, struct err *err)
     for (size_t i = 0; i < app->module_count; i++)
         if (app->modules[i].module->target)
             buf_printf(&all, ", %s", app->modules[i].module->name);
-    rc = err_set(err, RC_INVALID, "unknown target \"%s\": want a list of %.*s", name, STR_FMT(buf_view(&all)));
+    rc = err_set(err, RC_INVALID, "unknown target \"%s\": want a list of %.*s", name,
+                 STR_FMT(buf_view(&all)));
     buf_fini(&all);
     return rc;
 }

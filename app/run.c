@@ -8,7 +8,8 @@
 
 enum { EXIT_SECOND_SIGNAL = 130 };
 
-/* Signals wake a thread of their own, so that the second one ends the process whatever the first is waiting for. */
+/* Signals wake a thread of their own, so that the second one ends the process whatever the first is
+ * waiting for. */
 struct signals {
     struct app *app;
     sigset_t set;
@@ -24,7 +25,8 @@ static void reload(struct app *app)
     struct err err = {0};
 
     if (overrides_reload(app->overrides, &err) < 0)
-        log_error(app->log, "runtime config not loaded, the previous one stays", "err", err_log(&err));
+        log_error(app->log, "runtime config not loaded, the previous one stays", "err",
+                  err_log(&err));
     else
         log_info(app->log, "runtime config looked at on SIGHUP");
 }
@@ -124,7 +126,8 @@ static int http_start(struct app *app, struct err *err)
     app_pages_add(app);
     rc = http_server_start(app->http, err);
     if (rc == 0)
-        log_info(app->log, "listening", "address", c->http_address, "port", log_i64(http_server_port(app->http)));
+        log_info(app->log, "listening", "address", c->http_address, "port",
+                 log_i64(http_server_port(app->http)));
     return rc;
 }
 
@@ -135,31 +138,39 @@ static int parts_start(struct app *app, struct err *err)
     int rc;
 
     metrics_add_process(app->metrics);
-    metric_set(metric_with(metrics_family(app->metrics, METRIC_GAUGE, "torc_build_info", "1, with version and revision as labels.",
-                                          build_labels),
-                           TORC_VERSION, app_revision(), NULL), 1);
-    rc = overrides_new(&app->limits_defaults, app->cfg.runtime_file, app->cfg.runtime_period_ms, &deps, &app->overrides, err);
+    metric_set(metric_with(metrics_family(app->metrics, METRIC_GAUGE, "torc_build_info",
+                                          "1, with version and revision as labels.", build_labels),
+                           TORC_VERSION, app_revision(), NULL),
+               1);
+    rc = overrides_new(&app->limits_defaults, app->cfg.runtime_file, app->cfg.runtime_period_ms,
+                       &deps, &app->overrides, err);
     return rc == 0 ? http_start(app, err) : rc;
 }
 
-static int module_start(struct app *app, struct app_module *m, struct err *err)
+static int module_failed(struct app_module *m, int rc, struct err *err)
 {
-    int rc = m->module->init(app, m->cfg, &m->self, err);
-
-    atomic_store(&m->state, MODULE_STARTING);
-    if (rc == 0 && m->module->start)
-        rc = m->module->start(m->self, err);
-    atomic_store(&m->state, rc == 0 ? MODULE_RUNNING : MODULE_FAILED);
-    return rc == 0 ? 0 : err_wrap(err, rc, "module %s", m->module->name);
+    atomic_store(&m->state, MODULE_FAILED);
+    return err_wrap(err, rc, "module %s", m->module->name);
 }
 
+/* All are made before the first is started, so that what serves calls has every handler when it begins. */
 static int modules_start(struct app *app, struct err *err)
 {
     for (size_t i = 0; i < app->order_count; i++) {
-        int rc = module_start(app, app->order[i], err);
+        struct app_module *m = app->order[i];
+        int rc = m->module->init(app, m->cfg, &m->self, err);
 
         if (rc < 0)
-            return rc;
+            return module_failed(m, rc, err);
+        atomic_store(&m->state, MODULE_STARTING);
+    }
+    for (size_t i = 0; i < app->order_count; i++) {
+        struct app_module *m = app->order[i];
+        int rc = m->module->start ? m->module->start(m->self, err) : 0;
+
+        if (rc < 0)
+            return module_failed(m, rc, err);
+        atomic_store(&m->state, MODULE_RUNNING);
     }
     return 0;
 }
@@ -198,6 +209,7 @@ static void parts_free(struct app *app)
 static void shut_down(struct app *app)
 {
     atomic_store(&app->draining, true);
+    app_notify("STOPPING=1");
     usleep((useconds_t)(app->cfg.shutdown_delay_ms * 1000));
     modules_drain(app);
     if (app->http)
@@ -217,7 +229,8 @@ int app_run(struct app *app)
     mutex_init(&app->links_lock);
     app->clock = clock_system();
     app->started_wall_ms = clock_wall_ms(app->clock);
-    app->log = log_new(STDERR_FILENO, (enum log_level)app->cfg.log_level, (enum log_format)app->cfg.log_format);
+    app->log = log_new(STDERR_FILENO, (enum log_level)app->cfg.log_level,
+                       (enum log_format)app->cfg.log_format);
     app->metrics = metrics_new();
     signals_start(&signals, app);
     log_info(app->log, "starting torc", "version", TORC_VERSION, "revision", app_revision());
@@ -226,6 +239,7 @@ int app_run(struct app *app)
         rc = modules_start(app, &err);
     if (rc == 0) {
         atomic_store(&app->started, true);
+        app_notify("READY=1");
         log_info(app->log, "started", "modules", log_i64((int64_t)app->order_count));
         sig = signals_wait(&signals);
         log_info(app->log, "shutting down", "signal", sig == SIGTERM ? "SIGTERM" : "SIGINT");

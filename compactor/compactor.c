@@ -51,6 +51,8 @@ int compactor_new(const struct compactor_cfg *cfg, const struct compactor_deps *
     c->cfg = *cfg;
     c->cfg.scratch_dir = xstrdup(cfg->scratch_dir);
     c->deps = *deps;
+    c->wall0_ms = clock_wall_ms(deps->clock);
+    c->mono0_ms = clock_mono_ms(deps->clock);
     c->plan = plan_cfg_default;
     c->plan.settle_ms = cfg->settle_ms;
     c->plan.delete_delay_ms = cfg->delete_delay_ms;
@@ -74,6 +76,13 @@ void compactor_free(struct compactor *c)
     mutex_fini(&c->run_lock);
     free(c->cfg.scratch_dir);
     free(c);
+}
+
+int64_t compactor_now_ms(const struct compactor *c)
+{
+    int64_t steady = c->wall0_ms + clock_mono_ms(c->deps.clock) - c->mono0_ms;
+
+    return MIN(steady, clock_wall_ms(c->deps.clock));
 }
 
 /* A job that failed in this run is not tried again in it. */
@@ -149,8 +158,7 @@ static int jobs_run(struct compactor *c, const struct view *v, const plan_jobs *
         *vec_push(failed) = failed_of(j);
         if (*ret_first == 0) {
             *ret_first = rc;
-            if (err)
-                *err = why;
+            *err = why;
         }
     }
     return effective;
@@ -159,12 +167,15 @@ static int jobs_run(struct compactor *c, const struct view *v, const plan_jobs *
 /* One look and what follows from it: positive when there may be more. */
 static int pass(struct compactor *c, bool forced, failed_list *failed, int *ret_first, struct err *err)
 {
+    struct err why = {0};
     struct view v;
     plan_jobs jobs;
-    int rc = view_load(c, forced, &v, err);
+    int rc = view_load(c, forced, &v, &why);
 
-    if (rc < 0)
+    if (rc < 0) {
+        *err = why;
         return rc;
+    }
     plan_make(&c->plan, &v.in, &jobs);
     rc = jobs_run(c, &v, &jobs, failed, ret_first, err);
     if (rc == 0)
@@ -202,7 +213,7 @@ int compactor_run_once(struct compactor *c, bool forced, struct err *err)
         rc = pass(c, forced, &failed, &first, &why);
     if (rc >= 0)
         rc = first;
-    if (rc == 0 && c->cfg.orphan_age_ms > 0 && clock_wall_ms(c->deps.clock) - c->swept_ms >= SWEEP_INTERVAL_MS)
+    if (rc == 0 && c->cfg.orphan_age_ms > 0 && compactor_now_ms(c) - c->swept_ms >= SWEEP_INTERVAL_MS)
         rc = run_sweep(c, &why);
     vec_fini(&failed);
     run_note(c, rc, &why);

@@ -2,7 +2,8 @@
  * One thread runs jobs one after the other; several compactors share the tenants through owns(). Two that work on the same tenant waste
  * effort but lose nothing: the indexes decide.
  * A damaged block is moved aside in its index, counted and logged, and the job is planned again without it.
- * Retention is cut by windows: a window goes when its newest sample is past retention. */
+ * Retention is cut by windows: a window goes when its newest sample is past retention. Time is the wall clock, but never ahead of where the
+ * monotonic clock says it can be since compactor_new. */
 #pragma once
 #include "common/config/option.h"
 #include "common/obs/log.h"

@@ -34,6 +34,7 @@ struct compactor {
     struct compactor_deps deps;
     struct plan_cfg plan;
     struct compactor_metrics m;
+    int64_t wall0_ms, mono0_ms; /* both clocks at new */
     struct mutex run_lock;    /* --- one run at a time; before lock --- */
     VEC(struct known_block) known;
     int64_t swept_ms;
@@ -69,8 +70,11 @@ int view_load(struct compactor *c, bool forced, struct view *ret, struct err *er
 void view_fini(struct view *v);
 const struct known_block *known_find(const struct compactor *c, const struct ulid *id);
 void known_free(struct compactor *c);
-/* Moves a block aside, counts and logs it. true when it was there to be moved. */
-bool quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why);
+/* Moves a block aside, counts and logs it. 0 also when it was not there to be moved, being deleted or moved already: look again. */
+int quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why);
+
+/* Wall time that never runs ahead of the monotonic clock: a host whose clock jumps to next year must not expire anything. */
+int64_t compactor_now_ms(const struct compactor *c);
 
 /* --- run.c --- */
 int run_job(struct compactor *c, const struct view *v, const struct plan_job *job, struct err *err);

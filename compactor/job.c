@@ -57,7 +57,7 @@ static int writer_open(struct job *j, struct err *err)
 
     ulid_new(&meta.id, j->env->now_ms);
     ASSERT(strlen(j->plan->tenant) < sizeof meta.tenant);
-    strcpy(meta.tenant, j->plan->tenant);
+    memcpy(meta.tenant, j->plan->tenant, strlen(j->plan->tenant) + 1);
     return block_writer_new(j->env->scratch, &meta, &j->writer, err);
 }
 

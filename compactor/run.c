@@ -65,7 +65,7 @@ static int merge_publish(struct compactor *c, const struct plan_job *job, const 
     int rc;
 
     FAULT(FAULT_CRASH, _exit(99));
-    rc = edit_publish(b, job, r->any ? &r->meta : NULL, clock_wall_ms(c->deps.clock), err);
+    rc = edit_publish(b, job, r->any ? &r->meta : NULL, compactor_now_ms(c), err);
     if (rc == RC_STALE && r->any)
         block_remove_files(b, &r->meta.id, NULL); /* never named by an index; the sweep gets what is left */
     FAULT(FAULT_CRASH, _exit(99));
@@ -77,7 +77,7 @@ static int merge_publish(struct compactor *c, const struct plan_job *job, const 
 
 static int run_merge(struct compactor *c, const struct plan_job *job, int64_t retention_ms, struct err *err)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     struct job_env env = {
         .bucket = c->deps.bucket, .scratch = c->cfg.scratch_dir, .now_ms = now,
         .cutoff_ms = plan_cutoff_ms(now, retention_ms), .cancel = &c->cancel, .series_done = &c->series_done,
@@ -86,9 +86,9 @@ static int run_merge(struct compactor *c, const struct plan_job *job, int64_t re
     struct ulid bad = {{0}};
     int rc = job_merge(&env, job, &r, &bad, err);
 
-    /* A block that somebody removed meanwhile is marked deleted in the index: not moved, and the plan is stale. */
+    /* Also when somebody removed the block meanwhile: then it is marked deleted, stays where it is, and only the plan is stale. */
     if (rc < 0 && bad.text[0])
-        return quarantine(c, job->level == 1 ? NULL : job->tenant, &bad, err) ? RC_STALE : rc;
+        return quarantine(c, job->level == 1 ? NULL : job->tenant, &bad, err) == 0 ? RC_STALE : rc;
     if (rc < 0)
         return rc;
     rc = merge_publish(c, job, &r, err);
@@ -113,7 +113,7 @@ static int64_t retention_in(const struct view *v, const char *tenant)
 int run_job(struct compactor *c, const struct view *v, const struct plan_job *job, struct err *err)
 {
     struct bucket *b = c->deps.bucket;
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
 
     if (atomic_load(&c->cancel))
         return err_set(err, RC_CANCELED, "stopping");
@@ -129,8 +129,7 @@ int run_job(struct compactor *c, const struct view *v, const struct plan_job *jo
     case PLAN_MERGE:
         return run_merge(c, job, retention_in(v, job->tenant), err);
     }
-    ASSERT(!"plan_kind");
-    return RC_INTERNAL;
+    return err_set(err, RC_INTERNAL, "no such kind of job: %d", (int)job->kind);
 }
 
 void run_trim(struct compactor *c, const struct view *v)
@@ -202,7 +201,7 @@ static int strike_named(struct bucket *b, ulid_list *l, struct err *err)
 
 int run_sweep(struct compactor *c, struct err *err)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     ulid_list l = {0};
     int rc = old_blocks(c->deps.bucket, now - c->cfg.orphan_age_ms, &l, err);
 

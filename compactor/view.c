@@ -48,23 +48,24 @@ static int tenants_read(struct compactor *c, const struct ulid *id, fs_names *re
     return rc;
 }
 
-bool quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why)
+int quarantine(struct compactor *c, const char *tenant, const struct ulid *id, const struct err *why)
 {
-    int64_t now = clock_wall_ms(c->deps.clock);
+    int64_t now = compactor_now_ms(c);
     struct err err = {0};
     bool moved = false;
+    int rc = edit_quarantine(c->deps.bucket, tenant, id, err_text(why), now, now - c->plan.delete_delay_ms / 2, &moved, &err);
 
-    if (edit_quarantine(c->deps.bucket, tenant, id, err_text(why), now, now - c->plan.delete_delay_ms / 2, &moved, &err) < 0)
+    if (rc < 0)
         log_warn(c->deps.log, "damaged block not moved aside, will retry", "block", id->text, "err", err_log(&err));
     if (moved) {
         metric_inc(c->m.quarantined);
         log_error(c->deps.log, "damaged block moved aside", "tenant", tenant ? tenant : "", "block", id->text, "why",
                   err_log(why));
     }
-    return moved;
+    return rc;
 }
 
-/* True unless the block was moved aside. */
+/* False when the block was found damaged and is no longer in the index. */
 static bool block_know(struct compactor *c, const struct ulid *id)
 {
     struct known_block k = {.id = *id, .readable = true, .seen = true};
@@ -73,7 +74,7 @@ static bool block_know(struct compactor *c, const struct ulid *id)
 
     if (rc < 0) {
         fs_names_free(&k.tenants);
-        if ((rc == RC_CORRUPT || rc == RC_NOT_FOUND) && quarantine(c, NULL, id, &err))
+        if ((rc == RC_CORRUPT || rc == RC_NOT_FOUND) && quarantine(c, NULL, id, &err) == 0)
             return false;
         log_warn(c->deps.log, "block not readable, will retry", "block", id->text, "err", err_log(&err));
         return true;
@@ -200,7 +201,7 @@ int view_load(struct compactor *c, bool forced, struct view *ret, struct err *er
     for (size_t i = 0; i < v.owned.n; i++)
         *vec_push(&v.plan_tenants) = (struct plan_tenant){v.owned.v[i].name, &v.owned.v[i].index, retention_of(c, v.owned.v[i].name)};
     v.in = (struct plan_input){
-        .now_ms = clock_wall_ms(c->deps.clock), .forced = forced, .l0 = v.l0s.v, .l0_count = v.l0s.n,
+        .now_ms = compactor_now_ms(c), .forced = forced, .l0 = v.l0s.v, .l0_count = v.l0s.n,
         .tenants = v.plan_tenants.v, .tenant_count = v.plan_tenants.n,
     };
     status_refresh(c, &v);

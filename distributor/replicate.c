@@ -4,6 +4,7 @@
  * teach the cache who has which labels. */
 #include "distributor/distributor_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { BATCH_BYTES_MAX = 15 << 20, ANSWER_ARENA_MAX = 16 << 20 };
@@ -276,20 +277,47 @@ static void learn(struct push_target *t, const uint8_t *verdicts)
     }
 }
 
-/* Texts of refusals, for the client. Lock held. */
-static void take_texts(struct push *p, const struct push_answer *an)
+/* The series of a row, as the ingester's text leaves it out. */
+static void series_of_row(struct push *p, uint32_t row, char out[SERIES_TEXT_MAX + 4])
+{
+    uint32_t series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+    struct labels ls = {0};
+    struct arena a;
+
+    arena_init(&a, 1 << 20);
+    if (push_series_labels(p, &p->series[series], &a, &ls, NULL) < 0)
+        ls = (struct labels){0};
+    series_text(&ls, out);
+    arena_fini(&a);
+}
+
+/* Texts of refusals, for the client; what another replica said before is left out. Lock held. */
+static void take_texts(struct push *p, const struct push_answer *an, const uint32_t *row_map)
 {
     for (size_t i = 0; i < an->refusal_count && p->error_lines < PUSH_ERROR_LINES_MAX; i++) {
-        struct str text = an->refusals[i].text;
+        uint32_t row = row_map ? row_map[an->refusals[i].row] : an->refusals[i].row;
+        char series[SERIES_TEXT_MAX + 4], line[ERR_TEXT_MAX + SERIES_TEXT_MAX];
 
-        /* The other replicas say the same. */
-        if (p->errors.n && memmem(p->errors.p, p->errors.n, text.p, text.n))
+        if (row >= p->row_count + p->hist_count)
+            continue;
+        series_of_row(p, row, series);
+        snprintf(line, sizeof line, "%.*s series: '%s'", STR_FMT(an->refusals[i].text), series);
+        if (p->errors.n && memmem(p->errors.p, p->errors.n, line, strlen(line)))
             continue;
         if (p->errors.n)
             buf_char(&p->errors, '\n');
-        buf_str(&p->errors, text);
+        buf_z(&p->errors, line);
         p->error_lines++;
     }
+}
+
+/* Rows that an ingester names must be rows it was sent. */
+static bool refusals_valid(const struct push_answer *an, uint32_t rows)
+{
+    for (size_t i = 0; i < an->refusal_count; i++)
+        if (an->refusals[i].row >= rows)
+            return false;
+    return true;
 }
 
 static uint32_t rows_with_verdicts(const struct push_target *t)
@@ -333,6 +361,8 @@ static void target_done(void *arg, int rc, struct str reply, const struct err *r
         err = *rpc_err;
     if (rc == RC_OK && an.verdicts && an.verdict_count != rows_with_verdicts(t))
         rc = err_set(&err, RC_CORRUPT, "ingester %s answered %zu verdicts for %u rows", t->instance, an.verdict_count, rows_with_verdicts(t));
+    if (rc == RC_OK && !refusals_valid(&an, rows_with_verdicts(t)))
+        rc = err_set(&err, RC_CORRUPT, "ingester %s refused a row it was not sent", t->instance);
     metric_inc(metric_with(d->m_acks, rc_name(rc), NULL));
     if (rc == RC_OK)
         dist_head_seen(d, t->instance, an.head_id);
@@ -344,11 +374,11 @@ static void target_done(void *arg, int rc, struct str reply, const struct err *r
     } else if (has_unknown(&an) && !t->has_resent) {
         /* The known rows count now, the unknown ones when their labels have arrived. */
         learn(t, an.verdicts);
-        take_texts(p, &an);
+        take_texts(p, &an, t->row_map);
         resend(t, an.verdicts, (uint32_t)an.verdict_count);
     } else {
         learn(t, an.verdicts);
-        take_texts(p, &an);
+        take_texts(p, &an, t->row_map);
         count_answer(t, &an);
     }
     push_answer(p);
@@ -376,11 +406,11 @@ static void second_done(void *arg, int rc, struct str reply, UNUSED const struct
     arena_init(&a, ANSWER_ARENA_MAX);
     if (rc == RC_OK)
         rc = push_answer_decode(reply, &a, &an, NULL);
-    if (rc == RC_OK && an.verdicts && an.verdict_count != s->rows)
+    if (rc == RC_OK && ((an.verdicts && an.verdict_count != s->rows) || !refusals_valid(&an, s->rows)))
         rc = RC_CORRUPT;
     mutex_lock(&p->lock);
     if (rc == RC_OK) {
-        take_texts(p, &an);
+        take_texts(p, &an, s->row_map);
         count_rows(t, s->row_map, s->rows, an.verdicts, false);
         for (uint32_t i = 0; i < s->rows; i++) {
             uint32_t row = s->row_map[i];

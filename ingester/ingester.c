@@ -191,15 +191,6 @@ int ingester_start(struct ingester *in, UNUSED struct err *err)
     return 0;
 }
 
-int ingester_accepting(struct ingester *in, struct err *err)
-{
-    int rc = ingester_ready(in, err);
-
-    if (rc == 0)
-        atomic_store_explicit(&in->last_push_ms, clock_wall_ms(in->deps.clock), memory_order_relaxed);
-    return rc;
-}
-
 int ingester_ready(struct ingester *in, struct err *err)
 {
     uint64_t done = atomic_load(&in->replay_done), total = atomic_load(&in->replay_total);

@@ -78,9 +78,6 @@ static inline struct shard *ingester_shard(const struct ingester *in, uint32_t i
     return in->shards[i];
 }
 
-/* ingester.c */
-int ingester_accepting(struct ingester *in, struct err *err);
-
 /* ownership.c */
 uint64_t ingester_ring_version(struct ingester *in);
 struct ownership {

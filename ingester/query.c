@@ -153,7 +153,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf page;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -263,7 +263,7 @@ void ingester_on_labels(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf list;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -301,7 +301,7 @@ void ingester_on_metadata(void *arg, struct rpc_call *call)
     struct arena a;
     struct buf rows;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -361,7 +361,7 @@ void ingester_on_user_stats(void *arg, struct rpc_call *call)
     struct ingester_tenant *t, *tmp;
     struct arena a;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
     buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
@@ -394,7 +394,7 @@ void ingester_on_flush(void *arg, struct rpc_call *call)
     struct ingester *in = arg;
     Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
     struct err err;
-    int rc = ingester_accepting(in, &err);
+    int rc = ingester_ready(in, &err);
 
     if (rc == 0)
         rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);

@@ -15,13 +15,14 @@ struct annotation {
     struct str text;
     struct pos_range pos;
     bool warning;
-    bool spread;                /* a monotonicity fix: the fields below count */
+    bool spread; /* a monotonicity fix: the fields below count */
     int64_t t_min, t_max;
     double bucket_min, bucket_max, diff_max;
     size_t times;
 };
 
-/* The one with this text; NULL when memory or the list is full (an annotation is not worth failing a query for). */
+/* The one with this text; NULL when memory or the list is full (an annotation is not worth failing
+ * a query for). */
 static struct annotation *annotation_at(struct query *q, struct str text)
 {
     struct annotations *as = &q->annotations;
@@ -55,7 +56,7 @@ static struct annotation *add(struct query *q, struct pos_range pos, const struc
     return a;
 }
 
-static void format(struct buf *b, const char *fmt, va_list ap)
+PRINTF(2, 0) static void format(struct buf *b, const char *fmt, va_list ap)
 {
     char text[ANNOTATION_TEXT_MAX];
 
@@ -103,15 +104,16 @@ void annotate_name(struct query *q, struct pos_range pos, const char *prefix, st
     buf_fini(&b);
 }
 
-void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t, double min_bucket, double max_bucket,
-                           double max_diff)
+void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
+                           double min_bucket, double max_bucket, double max_diff)
 {
     struct annotation *a;
     struct buf b;
 
     buf_init(&b, ANNOTATION_TEXT_MAX * 8);
-    buf_z(&b, "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
-              "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)");
+    buf_z(&b,
+          "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
+          "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)");
     if (name.n > 0) {
         buf_z(&b, " for metric name ");
         labels_quote(&b, name);
@@ -130,38 +132,43 @@ void annotate_monotonicity(struct query *q, struct pos_range pos, struct str nam
 
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name)
 {
-    annotate_name(q, pos, "PromQL warning: encountered a mix of histograms and floats for metric name ", name);
+    annotate_name(q, pos,
+                  "PromQL warning: encountered a mix of histograms and floats for metric name ",
+                  name);
 }
 
 void annotate_mixed_schemas(struct query *q, struct pos_range pos, struct str name)
 {
     annotate_name(q, pos,
-                  "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for metric name ",
+                  "PromQL warning: vector contains a mix of histograms with exponential and custom "
+                  "buckets schemas for metric name ",
                   name);
 }
 
 void annotate_ignored_in_range(struct query *q, struct pos_range pos, struct str name)
 {
-    annotate_name(q, pos, "PromQL info: ignored histograms in a range containing both floats and histograms for metric name ", name);
+    annotate_name(q, pos,
+                  "PromQL info: ignored histograms in a range containing both floats and "
+                  "histograms for metric name ",
+                  name);
 }
 
-/* Go's %g: shortest digits, exponent below 1e-4 and from 1e21. */
+/* Go's %g: the shortest digits that read back; an exponent below 1e-4 and from 1e6 on. */
 void print_g(struct buf *b, double v)
 {
     double a = fabs(v);
+    char text[32];
 
-    if (a != 0 && a < 1e-4 && !isinf(a) && !isnan(a)) {
-        char text[32];
-
-        for (int digits = 1; digits <= 17; digits++) {
-            snprintf(text, sizeof text, "%.*e", digits - 1, v);
-            if (strtod(text, NULL) == v)
-                break;
-        }
-        buf_z(b, text);
+    if (a == 0 || (a >= 1e-4 && a < 1e6) || !isfinite(v)) {
+        float_print(b, v);
         return;
     }
-    float_print(b, v);
+    for (int digits = 0; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    buf_z(b, text);
 }
 
 void annotate_quantile(struct query *q, struct pos_range pos, double got)
@@ -192,12 +199,14 @@ static const char *const op_words[] = {"addition", "subtraction", "aggregation"}
 
 void annotate_reconciled(struct query *q, struct pos_range pos, enum hist_op op)
 {
-    annotate(q, pos, "PromQL info: mismatched custom buckets were reconciled during %s", op_words[op]);
+    annotate(q, pos, "PromQL info: mismatched custom buckets were reconciled during %s",
+             op_words[op]);
 }
 
 void annotate_collision(struct query *q, struct pos_range pos, enum hist_op op)
 {
-    annotate(q, pos, "PromQL warning: conflicting counter resets during histogram %s", op_words[op]);
+    annotate(q, pos, "PromQL warning: conflicting counter resets during histogram %s",
+             op_words[op]);
 }
 
 static void place(struct buf *b, struct str text, size_t at)
@@ -235,7 +244,8 @@ static const char *finish_one(struct query *q, const struct annotation *a, struc
     buf_str(&b, a->text);
     if (a->spread)
         print_spread(&b, a);
-    if (a->times > 1 && str_has_prefix(a->text, STR("PromQL warning: sample has start time that overlaps")))
+    if (a->times > 1 &&
+        str_has_prefix(a->text, STR("PromQL warning: sample has start time that overlaps")))
         buf_printf(&b, " (%zu occurrences)", a->times);
     place(&b, text, a->pos.start);
     buf_char(&b, '\0');
@@ -245,7 +255,8 @@ static const char *finish_one(struct query *q, const struct annotation *a, struc
 }
 
 /* Those of one kind, at most ANNOTATIONS_MAX, and how many more there were. */
-static int finish_kind(struct query *q, bool warning, struct str text, const char ***ret, size_t *ret_count)
+static int finish_kind(struct query *q, bool warning, struct str text, const char ***ret,
+                       size_t *ret_count)
 {
     const char **out = arena_array(q->arena, ANNOTATIONS_MAX + 1, sizeof *out);
     size_t n = 0, omitted = 0;
@@ -260,7 +271,8 @@ static int finish_kind(struct query *q, bool warning, struct str text, const cha
         else if (!(out[n++] = finish_one(q, a, text)))
             return query_nomem(q);
     }
-    if (omitted && !(out[n++] = arena_printf(q->arena, "%zu more %s annotations omitted", omitted, warning ? "warning" : "info")))
+    if (omitted && !(out[n++] = arena_printf(q->arena, "%zu more %s annotations omitted", omitted,
+                                             warning ? "warning" : "info")))
         return query_nomem(q);
     *ret = out;
     *ret_count = n;

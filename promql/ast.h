@@ -162,7 +162,8 @@ int promql_resolve(struct promql_ast *ast, int64_t start_ms, int64_t end_ms, int
 int promql_duration_eval(const struct dur_expr *d, int64_t start_ms, int64_t end_ms, int64_t step_ms, double *ret_seconds,
                          struct err *err);
 
-/* Canonical text on one line (as Prometheus's String()), and pretty-printed (format_query). */
+/* Canonical text on one line, and pretty-printed (format_query): as Prometheus's String() and Prettify(), but for the few texts of theirs
+ * that would be read back as another query (see print.c). */
 void promql_print(struct buf *out, const struct node *n);
 void promql_pretty(struct buf *out, const struct node *n);
 /* The JSON of /api/v1/parse_query. */

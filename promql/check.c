@@ -1,4 +1,5 @@
-/* Types of expressions, once the text is known to be well-formed. The first error wins, in the order of Prometheus's checkAST(). */
+/* Types of expressions, once the text is known to be well-formed. The first error wins, in the order of Prometheus's
+ * checkAST(). */
 #include "promql/functions.h"
 #include "promql/parse.h"
 
@@ -33,8 +34,8 @@ static bool check_aggregate(struct parser *p, struct node *n)
     n->value = VALUE_VECTOR;
     if (!check_expect(p, n->agg.expr, VALUE_VECTOR, "aggregation expression"))
         return false;
-    return !n->agg.param ||
-           check_expect(p, n->agg.param, n->agg.op == AGG_COUNT_VALUES ? VALUE_STRING : VALUE_SCALAR, "aggregation parameter");
+    return !n->agg.param || check_expect(p, n->agg.param, n->agg.op == AGG_COUNT_VALUES ? VALUE_STRING : VALUE_SCALAR,
+                                         "aggregation parameter");
 }
 
 static enum value_type arg_type(char c)
@@ -53,10 +54,11 @@ static bool check_arg_count(struct parser *p, const struct node *n)
     size_t args = strlen(fn->args), got = n->call.arg_count, least = fn->variadic ? args - 1 : args;
 
     if (fn->variadic == 0 && got != args)
-        return parser_error(p, n->pos.start, "expected %zu argument(s) in call to \"%s\", got %zu", args, fn->name, got);
-    if (got < least)
-        return parser_error(p, n->pos.start, "expected at least %zu argument(s) in call to \"%s\", got %zu", least, fn->name,
+        return parser_error(p, n->pos.start, "expected %zu argument(s) in call to \"%s\", got %zu", args, fn->name,
                             got);
+    if (got < least)
+        return parser_error(p, n->pos.start, "expected at least %zu argument(s) in call to \"%s\", got %zu", least,
+                            fn->name, got);
     if (fn->variadic > 0 && got > least + (size_t)fn->variadic)
         return parser_error(p, n->pos.start, "expected at most %zu argument(s) in call to \"%s\", got %zu",
                             least + (size_t)fn->variadic, fn->name, got);

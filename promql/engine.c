@@ -23,7 +23,12 @@ struct str eval_string(const struct node *n)
 static int scalar_binary(struct ev *ev, const struct node *n, double **ret)
 {
     double *l, *r;
-    int rc = eval_scalar(ev, n->binary.lhs, &l);
+    int rc;
+
+    if (n->binary.op == OP_TRIM_UPPER || n->binary.op == OP_TRIM_LOWER)
+        return query_fail(ev->q, "operator \"%s\" not allowed for Scalar operations",
+                          binop_text(n->binary.op));
+    rc = eval_scalar(ev, n->binary.lhs, &l);
 
     if (rc == 0)
         rc = eval_scalar(ev, n->binary.rhs, &r);
@@ -154,10 +159,14 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 
 int eval_stream(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    const struct node *above = ev->q->above;
     int rc = enter(ev->q);
 
+    if (n->type == NODE_CALL || n->type == NODE_AGGREGATE || n->type == NODE_BINARY)
+        ev->q->above = n;
     if (rc == 0)
         rc = eval_node(ev, n, ret);
+    ev->q->above = above;
     ev->q->depth--;
     return rc;
 }
@@ -182,13 +191,15 @@ static int result_points(struct ev *ev, const struct row *r, struct result_serie
     ret->n = 0;
     for (size_t i = 0; i < ev->steps; i++)
         if (r->kind[i] != POINT_NONE)
-            ret->s[ret->n++] = (struct result_sample){ev_time(ev, i), r->v[i], r->kind[i] == POINT_HIST ? r->h[i] : NULL};
+            ret->s[ret->n++] = (struct result_sample){ev_time(ev, i), r->v[i],
+                                                      r->kind[i] == POINT_HIST ? r->h[i] : NULL};
     return 0;
 }
 
 static int by_labels(const void *a, const void *b)
 {
-    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+    return labels_cmp(&((const struct result_series *)a)->labels,
+                      &((const struct result_series *)b)->labels);
 }
 
 static void sort_series(struct query *q, struct query_result *res)
@@ -258,8 +269,10 @@ static int run(struct ev *ev, const struct node *root, bool instant, struct quer
     int rc;
 
     if (!instant && root->value != VALUE_SCALAR && root->value != VALUE_VECTOR)
-        return err_set(ev->q->err, RC_INVALID, "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
-                       value_type_text(root->value));
+        return err_set(
+            ev->q->err, RC_INVALID,
+            "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+            value_type_text(root->value));
     res->type = instant ? root->value : VALUE_MATRIX;
     if (root->value == VALUE_STRING) {
         res->string = eval_string(root);
@@ -314,27 +327,36 @@ static void query_close(struct query *q)
     for (struct open_cursor *o = q->cursors; o; o = o->next)
         o->c->ops->free(o->c);
     for (struct scratch *s = q->scratches; s; s = s->next)
-        arena_fini(&s->arena);
+        query_scratch_free(q, &s->arena);
     buf_fini(&q->key);
 }
 
-int query_run(struct promql_ast *ast, struct series_source *src, const struct query_opt *opt, struct query_result *ret,
-              struct err *err)
+int query_run(struct promql_ast *ast, struct series_source *src, const struct query_opt *opt,
+              struct query_result *ret, struct err *err)
 {
     const struct clock *clock = clock_system();
     int64_t t0 = clock_mono_ns(clock), t1;
     struct query_result res = {0};
     struct err own;
-    struct query q = {.opt = opt, .src = src, .arena = opt->arena, .err = err ? err : &own, .stats = &res.stats,
+    struct query q = {.opt = opt,
+                      .src = src,
+                      .arena = opt->arena,
+                      .err = err ? err : &own,
+                      .stats = &res.stats,
                       .samples_max = opt->samples_max ? opt->samples_max : SAMPLES_MAX_DEFAULT,
                       .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT};
     bool instant = opt->step_ms == 0 && opt->start_ms == opt->end_ms;
-    struct ev ev = {.q = &q, .start = opt->start_ms, .end = opt->end_ms, .step = opt->step_ms ? opt->step_ms : 1, .count = true};
+    struct ev ev = {.q = &q,
+                    .start = opt->start_ms,
+                    .end = opt->end_ms,
+                    .step = opt->step_ms ? opt->step_ms : 1,
+                    .count = true};
     int rc;
 
     if (opt->step_ms < 0 || (opt->step_ms == 0 && !instant))
         return err_set(err, RC_INVALID,
-                       "zero or negative query resolution step widths are not accepted. Try a positive integer");
+                       "zero or negative query resolution step widths are not accepted. Try a "
+                       "positive integer");
     buf_init(&q.key, PROMQL_TEXT_BYTES_MAX * 1024);
     rc = steps_of(&q, &ev);
     if (rc == 0)

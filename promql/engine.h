@@ -18,7 +18,8 @@ struct query_opt {
     size_t samples_max;                /* samples held at a time; 0 = 50,000,000 */
     size_t series_max;                 /* per query; 0: none */
     bool stats_per_step;
-    bool delayed_name_removal, type_and_unit_labels; /* feature switches; engine defaults: true, false */
+    bool delayed_name_removal; /* usual: true; names of results go when the query ends, not at once */
+    bool type_and_unit_labels; /* usual: false; rate() judges counters by __type__, not by name */
     const atomic_bool *cancel;         /* polled often; NULL: none */
     int64_t deadline_mono_ns;          /* 0: none */
     struct arena *arena;               /* results live here; owned by the caller */

@@ -1,21 +1,24 @@
 /* eval.h - inside of the engine: what the eval_*.c files share. No other room includes it.
  *
- * An expression over vectors becomes a *stream* of rows; a row is one series with an array of points, one place per step. Rows
- * are pulled one by one, so that sum(rate(x[5m])) holds one decoded series and the groups, nothing else. Operators that must
- * see all rows (vector matching, topk, classic histograms) gather them into a matrix first. Scalars are arrays over the steps.
- * A row belongs to whoever pulled it until the next pull on the same stream; he may change it in place.
- * Memory: what outlives a row is in the query's arena; what one row needs (its histograms) is in the arena the row names, which the
- * leaf below resets at the next pull. Errors: functions return rc and have filled query->err. */
+ * An expression over vectors becomes a *stream* of rows; a row is one series with an array of
+ * points, one place per step. Rows are pulled one by one, so that sum(rate(x[5m])) holds one
+ * decoded series and the groups, nothing else. Operators that must see all rows (vector matching,
+ * topk, classic histograms) gather them into a matrix first. Scalars are arrays over the steps. A
+ * row belongs to whoever pulled it until the next pull on the same stream; he may change it in
+ * place. Memory: what outlives a row is in the query's arena; what one row needs (its histograms)
+ * is in the arena the row names, which the leaf below resets at the next pull. Errors: functions
+ * return rc and have filled query->err. */
 #pragma once
 #include "promql/engine.h"
 #include "promql/fhist.h"
 #include "promql/functions.h"
+#include "promql/kahan.h"
 
 #include <math.h>
 
 enum {
-    POLL_SAMPLES = 4096,           /* samples between two looks at the cancel flag and the clock */
-    EVAL_STEPS_MAX = 10000000,     /* steps of one evaluation, subqueries included */
+    POLL_SAMPLES = 4096,       /* samples between two looks at the cancel flag and the clock */
+    EVAL_STEPS_MAX = 10000000, /* steps of one evaluation, subqueries included */
     EVAL_DEPTH_MAX = 2 * PROMQL_DEPTH_MAX,
     SAMPLES_MAX_DEFAULT = 50000000,
     LOOKBACK_MS_DEFAULT = 300000,
@@ -32,9 +35,9 @@ struct point {
 
 struct row {
     struct labels labels;
-    bool drop_name;             /* delayed name removal: the name goes at the end of the query */
-    bool stable;                /* arrays and histograms live in the query's arena and belong to this row alone */
-    uint8_t *kind;              /* enum point_kind per step */
+    bool drop_name; /* delayed name removal: the name goes at the end of the query */
+    bool stable; /* arrays and histograms live in the query's arena and belong to this row alone */
+    uint8_t *kind; /* enum point_kind per step */
     double *v;
     const struct histogram **h; /* NULL when no point is a histogram */
     struct arena *scratch;      /* for what lives as long as this row */
@@ -43,7 +46,7 @@ struct row {
 struct matrix {
     struct row *rows;
     size_t n, cap;
-    size_t held;                /* samples charged to the query */
+    size_t held; /* samples charged to the query */
 };
 
 struct annotation;
@@ -52,9 +55,11 @@ struct annotations {
     size_t count;
 };
 
-/* An arena beside the query's, for what is short-lived; freed with the query at the latest. */
+/* An arena beside the query's, for what is short-lived; freed with the query at the latest. What it
+ * holds from row to row is charged to the query's budget. */
 struct scratch {
     struct arena arena;
+    size_t charged;
     struct scratch *next;
 };
 struct open_cursor {
@@ -64,9 +69,10 @@ struct open_cursor {
 
 /* What an expression above needs of native histograms. */
 enum hist_scope {
-    HIST_ALL,    /* nothing known */
-    HIST_STATS,  /* below histogram_count, _sum, _avg: only those, and whether the counter was reset */
-    HIST_WHOLE,  /* below something that needs buckets, whatever else is said */
+    HIST_ALL,   /* nothing known */
+    HIST_STATS, /* below histogram_count, _sum, _avg: only those, and whether the counter was reset
+                 */
+    HIST_WHOLE, /* below something that needs buckets, whatever else is said */
 };
 
 struct query {
@@ -78,13 +84,14 @@ struct query {
     struct query_stats *stats;
     struct open_cursor *cursors; /* open until the query ends: labels are borrowed from them */
     struct scratch *scratches;
-    struct buf key;              /* scratch for label keys */
+    struct buf key; /* scratch for label keys */
     size_t samples_max, held;
     int64_t lookback_ms;
     size_t poll_left;
     size_t series;
     int depth;
-    enum hist_scope hist_scope;  /* at the node being opened */
+    const struct node *above;   /* the call, aggregation or operator around the node being opened */
+    enum hist_scope hist_scope; /* at the node being opened */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -99,10 +106,10 @@ static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope 
 /* One evaluation over evenly spaced steps: the query itself, or the inside of a subquery. */
 struct ev {
     struct query *q;
-    int64_t start, end, step;   /* step > 0 */
+    int64_t start, end, step; /* step > 0 */
     size_t steps;
-    bool count;                 /* samples count for the statistics */
-    const struct ev *outer;     /* of a subquery; NULL at the top */
+    bool count;             /* samples count for the statistics */
+    const struct ev *outer; /* of a subquery; NULL at the top */
 };
 static inline int64_t ev_time(const struct ev *ev, size_t i)
 {
@@ -112,7 +119,7 @@ static inline int64_t ev_time(const struct ev *ev, size_t i)
 struct stream;
 struct stream_ops {
     int (*next)(struct stream *s, struct row *ret); /* 1: a row; 0: no more; < 0: rc */
-    void (*free)(struct stream *s);                 /* what is not in the query's arena; may be NULL */
+    void (*free)(struct stream *s); /* what is not in the query's arena; may be NULL */
 };
 struct stream {
     const struct stream_ops *ops;
@@ -142,6 +149,8 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
+int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
 void query_unhold(struct query *q, size_t samples);
@@ -170,23 +179,21 @@ static inline void row_set(struct row *r, size_t i, const struct point *p)
     if (r->h)
         r->h[i] = p->h;
 }
-static inline void row_unset(struct row *r, size_t i)
-{
-    r->kind[i] = POINT_NONE;
-}
 bool row_empty(const struct ev *ev, const struct row *r);
 size_t row_points(const struct ev *ev, const struct row *r);
-/* The series leaves the meaning of its name behind: marks or strips __name__, __type__, __unit__. */
+/* The series leaves the meaning of its name behind: marks or strips __name__, __type__, __unit__.
+ */
 int row_drop_name(struct ev *ev, struct row *r);
 
 /* Appends; the row is copied into the arena unless it is stable. */
 int matrix_add(struct ev *ev, struct matrix *m, const struct row *r);
 int matrix_gather(struct ev *ev, struct stream *s, struct matrix *m); /* frees s */
 void matrix_release(struct query *q, struct matrix *m);
-/* Unites rows with equal labels; two points at one step are the error "vector cannot contain metrics with the same
- * labelset". */
+/* Unites rows with equal labels; two points at one step are the error "vector cannot contain
+ * metrics with the same labelset". */
 int matrix_merge(struct ev *ev, struct matrix *m);
-/* As an operator's result must be: ranges are merged always, instants only without delayed name removal. */
+/* As an operator's result must be: ranges are merged always, instants only without delayed name
+ * removal. */
 int matrix_merge_result(struct ev *ev, struct matrix *m);
 /* Rows in order; takes m's content. */
 int stream_of_matrix(struct ev *ev, struct matrix *m, struct stream **ret);
@@ -201,26 +208,30 @@ int keymap_put(struct query *q, struct keymap *m, struct u128 key, size_t **ret_
 
 /* Keys of label sets; names sorted where given. */
 struct u128 labels_key(struct query *q, const struct labels *ls);
-struct u128 labels_key_of(struct query *q, const struct labels *ls, const struct str *names, size_t n, bool on, bool name_too);
+struct u128 labels_key_of(struct query *q, const struct labels *ls, const struct str *names,
+                          size_t n, bool on, bool name_too);
 /* on: keeps names; else drops them. Shares strings. v NULL: no memory (and err is set). */
-int labels_pick(struct query *q, const struct labels *ls, const struct str *names, size_t n, bool on, struct labels *ret);
+int labels_pick(struct query *q, const struct labels *ls, const struct str *names, size_t n,
+                bool on, struct labels *ret);
 int labels_drop_meta(struct query *q, const struct labels *ls, struct labels *ret);
 /* Copy with name set to value (empty: removed). Shares strings. */
-int labels_with(struct query *q, const struct labels *ls, struct str name, struct str value, struct labels *ret);
+int labels_with(struct query *q, const struct labels *ls, struct str name, struct str value,
+                struct labels *ret);
 bool label_is_meta(struct str name); /* __name__, __type__, __unit__ */
 bool name_in(const struct str *names, size_t n, struct str name);
 struct str metric_name(const struct labels *ls);
 void labels_print_braces(struct buf *out, const struct labels *ls); /* {__name__="x", a="b"} */
-const struct node *node_unwrap(const struct node *n); /* without parentheses */
+const struct node *node_unwrap(const struct node *n);               /* without parentheses */
 
 /* --- annotations.c --- */
 void annotate(struct query *q, struct pos_range pos, const char *fmt, ...) PRINTF(3, 4);
 /* " for metric name "N"" appended when name is not empty. fmt has no name. */
-void annotate_for(struct query *q, struct pos_range pos, struct str name, const char *fmt, ...) PRINTF(4, 5);
+void annotate_for(struct query *q, struct pos_range pos, struct str name, const char *fmt, ...)
+    PRINTF(4, 5);
 /* fmt ends where the quoted name is to stand. */
 void annotate_name(struct query *q, struct pos_range pos, const char *prefix, struct str name);
-void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t, double min_bucket, double max_bucket,
-                           double max_diff);
+void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
+                           double min_bucket, double max_bucket, double max_diff);
 int annotations_finish(struct query *q, struct str text, struct query_result *ret);
 /* Those with more than one caller. */
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name);
@@ -234,32 +245,49 @@ void annotate_reconciled(struct query *q, struct pos_range pos, enum hist_op op)
 void annotate_collision(struct query *q, struct pos_range pos, enum hist_op op);
 
 /* --- engine.c --- */
-int eval_stream(struct ev *ev, const struct node *n, struct stream **ret); /* VALUE_VECTOR, VALUE_SCALAR (one row) */
-int eval_scalar(struct ev *ev, const struct node *n, double **ret);        /* array of ev->steps */
+int eval_stream(struct ev *ev, const struct node *n,
+                struct stream **ret); /* VALUE_VECTOR, VALUE_SCALAR (one row) */
+int eval_scalar(struct ev *ev, const struct node *n, double **ret); /* array of ev->steps */
 int eval_matrix(struct ev *ev, const struct node *n, struct matrix *ret);
 struct str eval_string(const struct node *n);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };
 /* The time a selector or subquery looks at, for step time t: @ and offset applied. */
+enum {
+    TIME_BITS = 61
+}; /* times and offsets stay below 2^61 ms either way, so that a few of them add up without overflow
+    */
+static inline int64_t time_clamp(int64_t t)
+{
+    const int64_t most = (int64_t)1 << TIME_BITS;
+
+    return t > most ? most : t < -most ? -most : t;
+}
 static inline int64_t ref_time(enum at_kind at, int64_t at_ms, int64_t offset_ms, int64_t t)
 {
-    return (at == AT_NONE ? t : at_ms) - offset_ms;
+    return time_clamp(at == AT_NONE ? t : at_ms) - time_clamp(offset_ms);
 }
-int eval_selector(struct ev *ev, const struct node *n, enum selector_value what, struct stream **ret);
+int eval_selector(struct ev *ev, const struct node *n, enum selector_value what,
+                  struct stream **ret);
 /* As eval_selector, with other matchers and a fixed reference. */
 struct selector_ref {
     enum at_kind at;
     int64_t at_ms, offset_ms;
 };
-int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref, enum selector_value what,
-                struct str func, struct stream **ret);
-/* Index of the first time that is not before t, from index i on: galloping, so that a walk over all steps is linear. */
+int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref,
+                enum selector_value what, struct stream **ret);
+/* Index of the first time that is not before t, from index i on: galloping, so that a walk over all
+ * steps is linear. */
 size_t seek_time(const int64_t *times, size_t n, size_t i, int64_t t);
-/* Replaces histograms by their count, sum and reset hint; a hint that is not known is found by comparing with the one before. Integer histograms
- * become float. */
+/* Replaces histograms by their count, sum and reset hint; a hint that is not known is found by
+ * comparing with the one before. Integer histograms become float. */
 int columns_to_stats(struct query *q, struct arena *a, struct columns *c);
-int select_open(struct query *q, const struct matcher *m, size_t n, const struct select_hints *hints, struct series_cursor **ret);
+/* What the source may know about the use of the series: the function or aggregation directly above.
+ */
+void hints_above(const struct query *q, struct select_hints *h);
+int select_open(struct query *q, const struct matcher *m, size_t n,
+                const struct select_hints *hints, struct series_cursor **ret);
 
 /* --- eval_range.c: series windows for functions over ranges --- */
 /* Raw samples of a series, split by type; stale markers are gone. */
@@ -267,34 +295,35 @@ struct samples {
     struct labels labels;
     bool drop_name;
     size_t nf, nh;
-    const int64_t *ft, *fst;    /* fst, hst: start timestamps or NULL */
+    const int64_t *ft, *fst; /* fst, hst: start timestamps or NULL */
     const double *fv;
     const int64_t *ht, *hst;
     const struct histogram *const *hh;
-    bool falls;                 /* some float is below the one before: the series may have a counter reset */
+    bool falls; /* some float is below the one before: the series may have a counter reset */
 };
 /* What a window function sees at one step. */
 struct window {
     const struct samples *s;
-    size_t f0, f1, h0, h1;      /* [f0, f1) floats, [h0, h1) histograms */
-    int64_t ts, start, end;     /* step time; window (start, end] */
+    size_t f0, f1, h0, h1;  /* [f0, f1) floats, [h0, h1) histograms */
+    int64_t ts, start, end; /* step time; window (start, end] */
     double range_s;
-    const double *args;         /* scalar arguments at this step */
+    const double *args; /* scalar arguments at this step */
 };
 struct range_call {
     struct query *q;
     const struct function *fn;
-    const struct node *call, *arg; /* arg: the selector or subquery */
+    const struct node *call;
     struct pos_range pos;          /* of the argument, for annotations */
     bool anchored, smoothed;
     struct arena *scratch;
-    double *sort;                  /* room for one window's values */
+    double *sort; /* room for one window's values */
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
-int eval_range_matrix(struct ev *ev, const struct node *n, struct query_result *ret); /* a bare range selector or subquery */
-window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile, window_changes, window_resets,
-    window_smoothing, window_regression;
+int eval_range_matrix(struct ev *ev, const struct node *n,
+                      struct query_result *ret); /* a bare range selector or subquery */
+window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
+    window_changes, window_resets, window_smoothing, window_regression;
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */
@@ -303,12 +332,13 @@ static inline int hist_rc(struct query *q, int rc)
     return rc == RC_NOMEM ? query_nomem(q) : rc;
 }
 
-/* h1 at t1, h2 at t2, linear at t; a counter that was reset starts from zero. RC_EXECUTION: schemas do not mix. */
-int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h1, int64_t t1, const struct histogram *h2, int64_t t2,
-                     int64_t t, bool counter, struct pos_range pos, struct histogram **ret);
+/* h1 at t1, h2 at t2, linear at t; a counter that was reset starts from zero. RC_EXECUTION: schemas
+ * do not mix. */
+int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h1, int64_t t1,
+                     const struct histogram *h2, int64_t t2, int64_t t, bool counter,
+                     struct pos_range pos, struct histogram **ret);
 
 /* --- numbers.c --- */
-void kahan_add(double x, double *sum, double *c);
 double quantile_sorted(double q, const double *v, size_t n);
 void sort_values(double *v, size_t n); /* NaN first */
 
@@ -325,7 +355,8 @@ int eval_info(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_aggregate(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_aggregate_k(struct ev *ev, const struct node *n, struct stream **ret);
 /* The labels of the group a series falls into. */
-int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *ls, struct labels *ret);
+int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *ls,
+                     struct labels *ret);
 int eval_count_values(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_binary(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_match(struct ev *ev, const struct node *n, struct stream **ret);
@@ -334,18 +365,20 @@ int eval_set(struct ev *ev, const struct node *n, struct stream **ret);
 struct match_groups {
     size_t n;
     struct match_group {
-        size_t *l, *r;          /* row indices */
+        size_t *l, *r; /* row indices */
         size_t ln, rn;
-    } *v;
+    } * v;
 };
-int match_group_rows(struct ev *ev, const struct node *n, const struct matrix *l, const struct matrix *r, struct match_groups *ret);
+int match_group_rows(struct ev *ev, const struct node *n, const struct matrix *l,
+                     const struct matrix *r, struct match_groups *ret);
 double scalar_binop(enum binop op, double l, double r);
 /* 0 and *ret_keep; comparisons keep l. */
-int point_binop(struct ev *ev, const struct node *n, const struct point *l, const struct point *r, struct arena *a, struct point *ret,
-                bool *ret_keep);
+int point_binop(struct ev *ev, const struct node *n, const struct point *l, const struct point *r,
+                struct arena *a, struct point *ret, bool *ret_keep);
 bool binop_compares(enum binop op);
 bool binop_changes_schema(enum binop op);
 double date_part(enum function_id fn, int64_t unix_s);
-/* Makes a stream that passes each row of in through fn; fn returns 1 to keep the row, 0 to drop it, < 0 to fail. */
+/* Makes a stream that passes each row of in through fn; fn returns 1 to keep the row, 0 to drop it,
+ * < 0 to fail. */
 typedef int row_fn(struct ev *ev, struct row *r, void *arg);
 int stream_map(struct ev *ev, struct stream *in, row_fn *fn, void *arg, struct stream **ret);

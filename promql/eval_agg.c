@@ -1,6 +1,7 @@
-/* eval_agg.c - aggregations that fold: each row is added to its group and forgotten; memory follows the groups.
- * Those that return input series or need all values (topk, quantile, ...) are in eval_agg_k.c. Order of operations and
- * compensation of sums as in Prometheus (promql/engine.go). */
+/* eval_agg.c - aggregations that fold: each row is added to its group and forgotten; memory follows
+ * the groups. Those that return input series or need all values (topk, quantile, ...) are in
+ * eval_agg_k.c. Order of operations and compensation of sums as in Prometheus (promql/engine.go).
+ */
 #include "promql/eval.h"
 
 enum { SAW_FLOAT = 1, SAW_HIST = 2, RUNNING_MEAN = 4, BROKEN = 8 };
@@ -18,26 +19,29 @@ struct group {
     struct labels labels;
     bool drop_name;
     struct cell *cells;
-    struct hist_cell *hists;    /* NULL until a histogram comes */
+    struct hist_cell *hists; /* NULL until a histogram comes */
 };
 struct folding {
     struct ev *ev;
     const struct node *n;
-    struct pos_range pos;       /* of the operand, for annotations */
+    struct pos_range pos; /* of the operand, for annotations */
     struct keymap map;
     struct group *groups;
     size_t count, cap;
     bool reset_seen;
 };
 
-int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *ls, struct labels *ret)
+int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *ls,
+                     struct labels *ret)
 {
     const struct str name = STR(LABEL_METRIC_NAME);
     int rc;
 
     *ret = (struct labels){0};
     if (!n->agg.without)
-        return n->agg.grouping_count ? labels_pick(ev->q, ls, n->agg.grouping, n->agg.grouping_count, true, ret) : 0;
+        return n->agg.grouping_count
+                   ? labels_pick(ev->q, ls, n->agg.grouping, n->agg.grouping_count, true, ret)
+                   : 0;
     rc = labels_pick(ev->q, ls, n->agg.grouping, n->agg.grouping_count, false, ret);
     return rc < 0 ? rc : labels_pick(ev->q, ret, &name, 1, false, ret);
 }
@@ -73,8 +77,10 @@ static int group_of(struct folding *f, const struct labels *ls, struct group **r
     const struct node *n = f->n;
     size_t *at;
     bool fresh;
-    int rc = keymap_put(f->ev->q, &f->map, labels_key_of(f->ev->q, ls, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
-                        &at, &fresh);
+    int rc = keymap_put(
+        f->ev->q, &f->map,
+        labels_key_of(f->ev->q, ls, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
+        &at, &fresh);
 
     if (rc == 0 && fresh) {
         *at = f->count;
@@ -216,7 +222,8 @@ static int fold_hist(struct folding *f, struct group *g, size_t i, const struct 
         g->cells[i].flags |= SAW_FLOAT;
         return 0;
     default:
-        annotate(f->ev->q, f->pos, "PromQL info: ignored histogram in %s aggregation", agg_text(f->n->agg.op));
+        annotate(f->ev->q, f->pos, "PromQL info: ignored histogram in %s aggregation",
+                 agg_text(f->n->agg.op));
         return 0;
     }
 }
@@ -274,7 +281,8 @@ static int cell_point(struct folding *f, const struct group *g, size_t i, struct
 
     *ret = (struct point){.kind = POINT_NONE};
     if ((c->flags & SAW_FLOAT) && (c->flags & SAW_HIST)) {
-        annotate(q, f->pos, "PromQL warning: encountered a mix of histograms and floats for aggregation");
+        annotate(q, f->pos,
+                 "PromQL warning: encountered a mix of histograms and floats for aggregation");
         return 0;
     }
     if (c->flags & BROKEN || !(c->flags & (SAW_FLOAT | SAW_HIST)))
@@ -283,7 +291,8 @@ static int cell_point(struct folding *f, const struct group *g, size_t i, struct
         *ret = (struct point){.kind = POINT_FLOAT, .v = cell_value(op, c)};
         return 0;
     }
-    h = op == AGG_SUM ? fhist_sum_result(q->arena, &g->hists[i].sum) : fhist_mean_result(q->arena, &g->hists[i].mean);
+    h = op == AGG_SUM ? fhist_sum_result(q->arena, &g->hists[i].sum)
+                      : fhist_mean_result(q->arena, &g->hists[i].mean);
     if (!h)
         return query_nomem(q);
     *ret = (struct point){.kind = POINT_HIST, .h = h};

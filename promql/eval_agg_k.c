@@ -1,8 +1,7 @@
-/* eval_agg_k.c - aggregations that need the rows themselves: topk, bottomk, limitk, limit_ratio return some of them, quantile and
- * count_values need all values of a step. */
+/* eval_agg_k.c - aggregations that need the rows themselves: topk, bottomk, limitk, limit_ratio
+ * return some of them, quantile and count_values need all values of a step. */
 #include "promql/eval.h"
 
-#include "common/model/duration.h"
 #include "common/shim/shim.h"
 
 #include <stdlib.h>
@@ -16,10 +15,12 @@ struct row_groups {
     size_t n;
 };
 
-static int group_rows(struct ev *ev, const struct node *n, const struct matrix *m, struct row_groups *ret)
+static int group_rows(struct ev *ev, const struct node *n, const struct matrix *m,
+                      struct row_groups *ret)
 {
     struct query *q = ev->q;
-    size_t *of = arena_array(q->arena, m->n, sizeof *of), *room = arena_array(q->arena, m->n, sizeof *room);
+    size_t *of = arena_array(q->arena, m->n, sizeof *of),
+           *room = arena_array(q->arena, m->n, sizeof *room);
     struct row_groups g = {0};
     struct keymap map = {0};
 
@@ -28,7 +29,9 @@ static int group_rows(struct ev *ev, const struct node *n, const struct matrix *
     for (size_t i = 0; i < m->n; i++) {
         size_t *at;
         bool fresh;
-        int rc = keymap_put(q, &map, labels_key_of(q, &m->rows[i].labels, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
+        int rc = keymap_put(q, &map,
+                            labels_key_of(q, &m->rows[i].labels, n->agg.grouping,
+                                          n->agg.grouping_count, !n->agg.without, false),
                             &at, &fresh);
 
         if (rc < 0)
@@ -81,7 +84,7 @@ static int param_overflow(struct query *q, double v, const char *how)
     int rc;
 
     buf_init(&b, 512);
-    float_print(&b, v);
+    print_g(&b, v);
     rc = query_fail(q, "Scalar value %.*s %s int64", STR_FMT(buf_view(&b)), how);
     buf_fini(&b);
     return rc;
@@ -132,9 +135,9 @@ struct selection {
     struct ev *ev;
     const struct node *n;
     struct matrix *m;
-    struct choice *heap;        /* room for the largest group */
-    uint8_t **keep;             /* per row: steps to keep */
-    double sign;                /* 1: topk; -1: bottomk */
+    struct choice *heap; /* room for the largest group */
+    uint8_t **keep;      /* per row: steps to keep */
+    double sign;         /* 1: topk; -1: bottomk */
 };
 
 /* The element to give up first is on top: the least, and NaN before all. */
@@ -184,7 +187,8 @@ static size_t choose(struct selection *s, const struct row_group *g, size_t step
         double v = r->v[step];
 
         if (r->kind[step] == POINT_HIST)
-            annotate(s->ev->q, s->n->pos, "PromQL info: ignored histogram in %s aggregation", agg_text(s->n->agg.op));
+            annotate(s->ev->q, s->n->pos, "PromQL info: ignored histogram in %s aggregation",
+                     agg_text(s->n->agg.op));
         if (r->kind[step] != POINT_FLOAT)
             continue;
         if (n < k) {
@@ -303,7 +307,8 @@ static int kept_rows(struct selection *s, struct matrix *out)
 }
 
 /* An instant result is ordered within each group. */
-static int ranked_rows(struct selection *s, const struct row_groups *g, const struct param *p, struct matrix *out)
+static int ranked_rows(struct selection *s, const struct row_groups *g, const struct param *p,
+                       struct matrix *out)
 {
     int rc = 0;
 
@@ -332,7 +337,8 @@ static int keep_alloc(struct selection *s)
     return 0;
 }
 
-static int select_rows(struct ev *ev, const struct node *n, struct matrix *m, const struct param *p, struct matrix *out)
+static int select_rows(struct ev *ev, const struct node *n, struct matrix *m, const struct param *p,
+                       struct matrix *out)
 {
     struct selection s = {.ev = ev, .n = n, .m = m, .sign = n->agg.op == AGG_BOTTOMK ? -1 : 1};
     bool ranks = n->agg.op == AGG_TOPK || n->agg.op == AGG_BOTTOMK;
@@ -351,8 +357,9 @@ static int select_rows(struct ev *ev, const struct node *n, struct matrix *m, co
 }
 
 /* --- quantile --- */
-static int quantile_group(struct ev *ev, const struct node *n, const struct matrix *m, const struct row_group *g, const struct param *p,
-                          double *room, struct matrix *out)
+static int quantile_group(struct ev *ev, const struct node *n, const struct matrix *m,
+                          const struct row_group *g, const struct param *p, double *room,
+                          struct matrix *out)
 {
     struct row r;
     int rc = row_init(ev, &r, false);
@@ -367,7 +374,8 @@ static int quantile_group(struct ev *ev, const struct node *n, const struct matr
             if (in->kind[i] == POINT_FLOAT)
                 room[values++] = in->v[i];
             else if (in->kind[i] == POINT_HIST)
-                annotate(ev->q, node_unwrap(n->agg.expr)->pos, "PromQL info: ignored histogram in quantile aggregation");
+                annotate(ev->q, node_unwrap(n->agg.expr)->pos,
+                         "PromQL info: ignored histogram in quantile aggregation");
         }
         if (values > 0) {
             sort_values(room, values);
@@ -385,7 +393,8 @@ static int quantile_group(struct ev *ev, const struct node *n, const struct matr
     return rc;
 }
 
-static int quantile_rows(struct ev *ev, const struct node *n, struct matrix *m, const struct param *p, struct matrix *out)
+static int quantile_rows(struct ev *ev, const struct node *n, struct matrix *m,
+                         const struct param *p, struct matrix *out)
 {
     double *room = arena_array(ev->q->arena, m->n, sizeof *room);
     struct row_groups g;
@@ -411,7 +420,8 @@ int eval_aggregate_k(struct ev *ev, const struct node *n, struct stream **ret)
     if (rc == 0)
         rc = param_check(ev, n, &p);
     if (rc == 0)
-        rc = n->agg.op == AGG_QUANTILE ? quantile_rows(ev, n, &m, &p, &out) : select_rows(ev, n, &m, &p, &out);
+        rc = n->agg.op == AGG_QUANTILE ? quantile_rows(ev, n, &m, &p, &out)
+                                       : select_rows(ev, n, &m, &p, &out);
     else if (rc > 0)
         matrix_release(ev->q, &m);
     return rc < 0 ? rc : stream_of_matrix(ev, &out, ret);
@@ -438,7 +448,7 @@ struct counting {
     struct ev *ev;
     const struct node *n;
     struct str label;
-    struct str *names;          /* grouping, and with by() the value's label */
+    struct str *names; /* grouping, and with by() the value's label */
     size_t name_count;
     struct keymap map;
     struct matrix out;
@@ -451,7 +461,8 @@ static int count_group(struct counting *c, const struct labels *ls, size_t *ret)
     bool by = !c->n->agg.without, fresh;
     struct row r;
     size_t *at;
-    int rc = keymap_put(ev->q, &c->map, labels_key_of(ev->q, ls, c->names, c->name_count, by, false), &at, &fresh);
+    int rc = keymap_put(ev->q, &c->map,
+                        labels_key_of(ev->q, ls, c->names, c->name_count, by, false), &at, &fresh);
 
     if (rc == 0 && fresh) {
         *at = c->out.n;
@@ -473,7 +484,8 @@ static int count_group(struct counting *c, const struct labels *ls, size_t *ret)
 
 static bool same_point(const struct point *a, const struct point *b)
 {
-    return a->kind == b->kind && a->h == b->h && (a->kind == POINT_HIST || double_bits(a->v) == double_bits(b->v));
+    return a->kind == b->kind && a->h == b->h &&
+           (a->kind == POINT_HIST || double_bits(a->v) == double_bits(b->v));
 }
 
 static int count_row(struct counting *c, const struct row *r)
@@ -495,7 +507,8 @@ static int count_row(struct counting *c, const struct row *r)
                 rc = labels_with(c->ev->q, &r->labels, c->label, text, &ls);
             if (rc == 0)
                 rc = count_group(c, &ls, &group);
-            /* The next row's histogram may stand at the same address: only floats are remembered. */
+            /* The next row's histogram may stand at the same address: only floats are remembered.
+             */
             last = p.kind == POINT_FLOAT ? p : (struct point){.kind = POINT_NONE};
         }
         if (rc == 0) {

@@ -53,18 +53,22 @@ double scalar_binop(enum binop op, double l, double r)
     }
 }
 
-static int incompatible(struct query *q, const struct node *n, const struct point *l, const struct point *r, bool *ret_keep)
+static int incompatible(struct query *q, const struct node *n, const struct point *l,
+                        const struct point *r, bool *ret_keep)
 {
     const char *op = binop_text(n->binary.op);
 
-    annotate(q, n->pos, "PromQL info: incompatible sample types encountered for binary operator \"%s\": %s %s %s", op,
-             l->kind == POINT_HIST ? "histogram" : "float", op, r->kind == POINT_HIST ? "histogram" : "float");
+    annotate(
+        q, n->pos,
+        "PromQL info: incompatible sample types encountered for binary operator \"%s\": %s %s %s",
+        op, l->kind == POINT_HIST ? "histogram" : "float", op,
+        r->kind == POINT_HIST ? "histogram" : "float");
     *ret_keep = false;
     return 1;
 }
 
-static int hist_add_sub(struct query *q, const struct node *n, const struct point *l, const struct point *r, struct arena *a,
-                        struct point *ret, bool *ret_keep)
+static int hist_add_sub(struct query *q, const struct node *n, const struct point *l,
+                        const struct point *r, struct arena *a, struct point *ret, bool *ret_keep)
 {
     bool add = n->binary.op == OP_ADD;
     enum hist_op op = add ? HIST_OP_ADD : HIST_OP_SUB;
@@ -73,7 +77,9 @@ static int hist_add_sub(struct query *q, const struct node *n, const struct poin
     int rc = add ? fhist_add(a, l->h, r->h, &h, &notes) : fhist_sub(a, l->h, r->h, &h, &notes);
 
     if (rc == RC_EXECUTION) {
-        annotate(q, n->pos, "PromQL warning: incompatible bucket layout encountered for binary operator %s", binop_text(n->binary.op));
+        annotate(q, n->pos,
+                 "PromQL warning: incompatible bucket layout encountered for binary operator %s",
+                 binop_text(n->binary.op));
         *ret_keep = false;
         return 1;
     }
@@ -99,8 +105,8 @@ static int hist_out(struct query *q, struct histogram *h, struct point *ret, boo
     return 0;
 }
 
-static int hist_hist(struct query *q, const struct node *n, const struct point *l, const struct point *r, struct arena *a,
-                     struct point *ret, bool *ret_keep)
+static int hist_hist(struct query *q, const struct node *n, const struct point *l,
+                     const struct point *r, struct arena *a, struct point *ret, bool *ret_keep)
 {
     enum binop op = n->binary.op;
 
@@ -113,8 +119,8 @@ static int hist_hist(struct query *q, const struct node *n, const struct point *
     return 0;
 }
 
-int point_binop(struct ev *ev, const struct node *n, const struct point *l, const struct point *r, struct arena *a, struct point *ret,
-                bool *ret_keep)
+int point_binop(struct ev *ev, const struct node *n, const struct point *l, const struct point *r,
+                struct arena *a, struct point *ret, bool *ret_keep)
 {
     struct query *q = ev->q;
     enum binop op = n->binary.op;
@@ -150,10 +156,11 @@ int point_binop(struct ev *ev, const struct node *n, const struct point *l, cons
 struct scalar_side {
     const struct node *n;
     const double *v;
-    bool left;                  /* the scalar stands left */
+    bool left; /* the scalar stands left */
 };
 
-static int scalar_point(struct ev *ev, const struct scalar_side *s, size_t i, struct row *r, struct point *ret, bool *ret_keep)
+static int scalar_point(struct ev *ev, const struct scalar_side *s, size_t i, struct row *r,
+                        struct point *ret, bool *ret_keep)
 {
     struct point vec = row_get(r, i), num = {.kind = POINT_FLOAT, .v = s->v[i]};
     int rc = s->left ? point_binop(ev, s->n, &num, &vec, r->scratch, ret, ret_keep)

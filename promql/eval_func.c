@@ -1,4 +1,5 @@
-/* eval_func.c - functions that look at one point, or at no point at all, and the table of who does the others. */
+/* eval_func.c - functions that look at one point, or at no point at all, and the table of who does
+ * the others. */
 #include "promql/eval.h"
 
 /* --- scalars --- */
@@ -157,7 +158,7 @@ static float_fn *float_function(enum function_id id)
 struct float_map {
     float_fn *fn;
     enum function_id id;
-    const double *a, *b;        /* arguments per step, or NULL */
+    const double *a, *b; /* arguments per step, or NULL */
 };
 
 /* Out of range becomes the least integer, as x86 converts. */
@@ -296,7 +297,8 @@ static int map_drop_name(struct ev *ev, struct row *r, void *arg UNUSED)
     return rc < 0 ? rc : 1;
 }
 
-/* A selector gives its samples' own times; of anything else, only the step's time is known, and no start. */
+/* A selector gives its samples' own times; of anything else, only the step's time is known, and no
+ * start. */
 static int eval_timestamp(struct ev *ev, const struct node *n, struct stream **ret)
 {
     const struct node *arg = node_unwrap(n->call.args[0]);

@@ -1,6 +1,6 @@
-/* eval_hist.c - histogram_quantile, histogram_quantiles, histogram_fraction: native histograms point by point (fhist.h), classic
- * ones from the rows of a group, sorted by their le.
- * Source: Prometheus 3 (promql/quantile.go); differences: none known. */
+/* eval_hist.c - histogram_quantile, histogram_quantiles, histogram_fraction: native histograms
+ * point by point (fhist.h), classic ones from the rows of a group, sorted by their le. Source:
+ * Prometheus 3 (promql/quantile.go); differences: none known. */
 #include "promql/eval.h"
 
 #include "common/model/duration.h"
@@ -12,28 +12,28 @@ struct bucket {
 };
 /* A classic histogram: rows that differ in le alone. */
 struct classic {
-    struct labels labels;       /* without le */
+    struct labels labels; /* without le */
     bool drop_name;
     struct classic_row {
         double le;
         const struct row *row;
         struct classic_row *next;
-    } *rows;
+    } * rows;
     struct classic_row **sorted;
     size_t n;
 };
 struct hist_call {
     struct ev *ev;
     const struct node *n;
-    struct pos_range pos;       /* of the vector */
+    struct pos_range pos; /* of the vector */
     const struct node *vector;
-    const double *a, *b;        /* quantile, or the fraction's bounds */
-    struct str quantile_label;  /* of histogram_quantiles; p NULL otherwise */
-    struct matrix m;            /* operand */
+    const double *a, *b;       /* quantile, or the fraction's bounds */
+    struct str quantile_label; /* of histogram_quantiles; p NULL otherwise */
+    struct matrix m;           /* operand */
     struct classic *classics;
     size_t count, cap;
-    struct keymap map;          /* labels without le -> index of classics */
-    struct bucket *buckets;     /* room for the largest */
+    struct keymap map;      /* labels without le -> index of classics */
+    struct bucket *buckets; /* room for the largest */
     struct matrix out;
 };
 
@@ -68,7 +68,8 @@ struct fix {
     double min, max, diff;
 };
 
-/* Counts never fall: scrapes may have caught the buckets at different times. Small falls are rounding. */
+/* Counts never fall: scrapes may have caught the buckets at different times. Small falls are
+ * rounding. */
 static void make_monotonic(struct bucket *b, size_t n, struct fix *f)
 {
     double prev = b[0].count;
@@ -123,8 +124,9 @@ static double classic_quantile(double q, struct bucket *b, size_t n, struct fix 
     return start + (b[i].le - start) * (rank / count);
 }
 
-/* Observations at or below v, linear within the bucket; the first bucket starts at 0 when its bound is positive. Within a bucket without
- * a lower bound there is nothing to interpolate: it counts as a whole. */
+/* Observations at or below v, linear within the bucket; the first bucket starts at 0 when its bound
+ * is positive. Within a bucket without a lower bound there is nothing to interpolate: it counts as
+ * a whole. */
 static double rank_at(double v, const struct bucket *b, size_t n)
 {
     double below = 0, lower = b[0].le > 0 ? 0 : -INFINITY;
@@ -133,7 +135,8 @@ static double rank_at(double v, const struct bucket *b, size_t n)
         if (lower >= v)
             return below;
         if (b[i].le > v)
-            return isinf(lower) ? b[i].count : below + (b[i].count - below) * (v - lower) / (b[i].le - lower);
+            return isinf(lower) ? b[i].count
+                                : below + (b[i].count - below) * (v - lower) / (b[i].le - lower);
         below = b[i].count;
         lower = b[i].le;
     }
@@ -164,7 +167,8 @@ static int classic_add(struct hist_call *c, const struct row *r, double le)
     struct classic *cl;
     size_t *at;
     bool fresh;
-    int rc = keymap_put(q, &c->map, labels_key_of(q, &r->labels, &le_name, 1, false, true), &at, &fresh);
+    int rc =
+        keymap_put(q, &c->map, labels_key_of(q, &r->labels, &le_name, 1, false, true), &at, &fresh);
 
     if (rc < 0 || !cr)
         return rc < 0 ? rc : query_nomem(q);
@@ -269,7 +273,8 @@ static size_t buckets_at(struct hist_call *c, const struct classic *cl, size_t s
     return n;
 }
 
-/* A native and a classic histogram of one name and labels: neither is evaluated where both have points. */
+/* A native and a classic histogram of one name and labels: neither is evaluated where both have
+ * points. */
 static int resolve_conflicts(struct hist_call *c)
 {
     struct query *q = c->ev->q;
@@ -294,7 +299,8 @@ static int resolve_conflicts(struct hist_call *c)
 
             if (r->kind[i] != POINT_HIST || buckets_at(c, cl, i) == 0)
                 continue;
-            annotate_for(q, c->pos, metric_name(&r->labels), "PromQL warning: vector contains a mix of classic and native histograms");
+            annotate_for(q, c->pos, metric_name(&r->labels),
+                         "PromQL warning: vector contains a mix of classic and native histograms");
             r->kind[i] = POINT_NONE;
             for (size_t b = 0; b < cl->n; b++)
                 cl->sorted[b]->row->kind[i] = POINT_NONE;
@@ -316,12 +322,17 @@ static double native_value(struct hist_call *c, const struct row *r, size_t step
     else
         v = fhist_quantile(r->h[step], c->a[step], &notes);
     if (notes & FHIST_NOTE_QUANTILE_NAN)
-        annotate_for(q, c->pos, name, "PromQL info: input to histogram_quantile has NaN observations, result is NaN");
+        annotate_for(
+            q, c->pos, name,
+            "PromQL info: input to histogram_quantile has NaN observations, result is NaN");
     if (notes & FHIST_NOTE_QUANTILE_SKEWED)
-        annotate_for(q, c->pos, name, "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher");
+        annotate_for(q, c->pos, name,
+                     "PromQL info: input to histogram_quantile has NaN observations, result is "
+                     "skewed higher");
     if (notes & FHIST_NOTE_FRACTION_NAN)
         annotate_for(q, c->pos, name,
-                     "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions");
+                     "PromQL info: input to histogram_fraction has NaN observations, which are "
+                     "excluded from all fractions");
     return v;
 }
 
@@ -334,11 +345,13 @@ static double classic_value(struct hist_call *c, const struct classic *cl, size_
         return classic_fraction(c->a[step], c->b[step], c->buckets, n);
     v = classic_quantile(c->a[step], c->buckets, n, &f);
     if (f.forced)
-        annotate_monotonicity(c->ev->q, c->pos, metric_name(&cl->labels), ev_time(c->ev, step), f.min, f.max, f.diff);
+        annotate_monotonicity(c->ev->q, c->pos, metric_name(&cl->labels), ev_time(c->ev, step),
+                              f.min, f.max, f.diff);
     return v;
 }
 
-/* The quantile's label differs from step to step only if the quantile does: points go to the row of their own label set. */
+/* The quantile's label differs from step to step only if the quantile does: points go to the row of
+ * their own label set. */
 static int put_row(struct hist_call *c, struct row *r, const struct labels *labels, bool drop_name)
 {
     int rc;
@@ -357,7 +370,8 @@ static int put_row(struct hist_call *c, struct row *r, const struct labels *labe
             buf_z(&b, ".0");
         text = arena_str(c->ev->q->arena, buf_view(&b));
         buf_fini(&b);
-        rc = text.p ? labels_with(c->ev->q, &r->labels, c->quantile_label, text, &r->labels) : query_nomem(c->ev->q);
+        rc = text.p ? labels_with(c->ev->q, &r->labels, c->quantile_label, text, &r->labels)
+                    : query_nomem(c->ev->q);
     }
     return rc < 0 ? rc : matrix_add(c->ev, &c->out, r);
 }

@@ -1,6 +1,6 @@
-/* eval_info.c - info(): joins series with the labels of their info metrics (target_info unless named otherwise).
- * Series match by the identifying labels instance and job; of several info series of one metric the one with the newest sample
- * counts. Source: Prometheus 3 (promql/info.go). */
+/* eval_info.c - info(): joins series with the labels of their info metrics (target_info unless
+ * named otherwise). Series match by the identifying labels instance and job; of several info series
+ * of one metric the one with the newest sample counts. Source: Prometheus 3 (promql/info.go). */
 #include "promql/eval.h"
 
 static const struct str identifying[] = {{"instance", 8}, {"job", 3}};
@@ -10,11 +10,11 @@ struct info_call {
     const struct matcher *matchers; /* of the second argument */
     size_t matcher_count;
     struct matrix base, info;
-    uint8_t *ignored;           /* base rows that are info series themselves */
+    uint8_t *ignored;             /* base rows that are info series themselves */
     size_t *info_sig, *info_name; /* per info row: its group, its metric */
     size_t names, groups;
     struct keymap sigs, metrics;
-    size_t *newest;             /* per group, at the step looked at: info row, or SIZE_MAX */
+    size_t *newest; /* per group, at the step looked at: info row, or SIZE_MAX */
     struct keymap out_map;
     struct matrix out;
 };
@@ -24,8 +24,8 @@ static bool is_name(const struct matcher *m)
     return str_eqz(m->name, LABEL_METRIC_NAME);
 }
 
-/* What says which metrics are info metrics: the second argument's name matchers; names ending in _info when it only excludes some;
- * target_info when it says nothing. */
+/* What says which metrics are info metrics: the second argument's name matchers; names ending in
+ * _info when it only excludes some; target_info when it says nothing. */
 enum naming { NAMING_TARGET, NAMING_SUFFIX, NAMING_GIVEN };
 
 static enum naming naming_of(const struct info_call *c)
@@ -82,7 +82,8 @@ struct reference {
     bool any, mixed;
 };
 
-static void find_reference(const struct node *n, struct selector_ref outer, bool pinned, struct reference *r);
+static void find_reference(const struct node *n, struct selector_ref outer, bool pinned,
+                           struct reference *r);
 
 static void reference_add(struct reference *r, struct selector_ref ref)
 {
@@ -94,14 +95,17 @@ static void reference_add(struct reference *r, struct selector_ref ref)
 }
 
 /* What an inner reference means seen from outside: an inner @ stands, offsets add up. */
-static struct selector_ref reference_within(struct selector_ref outer, bool pinned, enum at_kind at, int64_t at_ms, int64_t offset_ms)
+static struct selector_ref reference_within(struct selector_ref outer, bool pinned, enum at_kind at,
+                                            int64_t at_ms, int64_t offset_ms)
 {
     if (at != AT_NONE)
         return (struct selector_ref){AT_TIME, at_ms, offset_ms};
-    return (struct selector_ref){pinned ? AT_TIME : AT_NONE, outer.at_ms, outer.offset_ms + offset_ms};
+    return (struct selector_ref){pinned ? AT_TIME : AT_NONE, outer.at_ms,
+                                 outer.offset_ms + offset_ms};
 }
 
-static void find_in_children(const struct node *n, struct selector_ref outer, bool pinned, struct reference *r)
+static void find_in_children(const struct node *n, struct selector_ref outer, bool pinned,
+                             struct reference *r)
 {
     switch (n->type) {
     case NODE_CALL:
@@ -126,12 +130,15 @@ static void find_in_children(const struct node *n, struct selector_ref outer, bo
     }
 }
 
-static void find_reference(const struct node *n, struct selector_ref outer, bool pinned, struct reference *r)
+static void find_reference(const struct node *n, struct selector_ref outer, bool pinned,
+                           struct reference *r)
 {
     if (n->type == NODE_SELECTOR) {
-        reference_add(r, reference_within(outer, pinned, n->selector.at, n->selector.at_ms, n->selector.offset_ms));
+        reference_add(r, reference_within(outer, pinned, n->selector.at, n->selector.at_ms,
+                                          n->selector.offset_ms));
     } else if (n->type == NODE_SUBQUERY) {
-        struct selector_ref ref = reference_within(outer, pinned, n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms);
+        struct selector_ref ref = reference_within(outer, pinned, n->subquery.at, n->subquery.at_ms,
+                                                   n->subquery.offset_ms);
 
         find_reference(n->subquery.expr, ref, ref.at != AT_NONE, r);
     } else {
@@ -149,7 +156,8 @@ static void quote_meta(struct buf *b, struct str s)
     }
 }
 
-/* A regular expression of the values that base rows have for an identifying label; empty when there is none. */
+/* A regular expression of the values that base rows have for an identifying label; empty when there
+ * is none. */
 static int values_regex(struct info_call *c, struct str label, struct buf *b)
 {
     struct keymap seen = {0};
@@ -198,7 +206,8 @@ static int info_matchers(struct info_call *c, struct matcher *own, size_t *own_c
         return rc;
     if (naming == NAMING_GIVEN)
         return 0;
-    rc = matcher_init(&own[*own_count], naming == NAMING_TARGET ? MATCH_EQ : MATCH_RE, STR(LABEL_METRIC_NAME),
+    rc = matcher_init(&own[*own_count], naming == NAMING_TARGET ? MATCH_EQ : MATCH_RE,
+                      STR(LABEL_METRIC_NAME),
                       naming == NAMING_TARGET ? STR("target_info") : STR(".+_info"), err);
     *own_count += rc == 0;
     return rc;
@@ -222,7 +231,7 @@ static int fetch_info(struct info_call *c, const struct node *arg)
             memcpy(all, own, own_count * sizeof *all);
             if (c->matcher_count)
                 memcpy(all + own_count, c->matchers, c->matcher_count * sizeof *all);
-            rc = eval_select(c->ev, all, own_count + c->matcher_count, r.ref, SELECT_TIME_MS, STR("info"), &in);
+            rc = eval_select(c->ev, all, own_count + c->matcher_count, r.ref, SELECT_TIME_MS, &in);
             if (rc == 0)
                 rc = matrix_gather(c->ev, in, &c->info);
         } else {
@@ -308,8 +317,10 @@ static int find_newest(struct info_call *c, size_t step)
     return 0;
 }
 
-/* Adds the labels of one info series that are wanted and not there. added: those of other info series so far. */
-static int add_labels(struct info_call *c, const struct row *base, const struct row *info, struct labels *added, struct labels *out)
+/* Adds the labels of one info series that are wanted and not there. added: those of other info
+ * series so far. */
+static int add_labels(struct info_call *c, const struct row *base, const struct row *info,
+                      struct labels *added, struct labels *out)
 {
     struct query *q = c->ev->q;
     int rc = 0;
@@ -333,7 +344,8 @@ static int add_labels(struct info_call *c, const struct row *base, const struct 
 }
 
 /* 1: the row's labels at this step are *out; 0: no row. */
-static int enrich(struct info_call *c, const struct row *base, const size_t *sigs, struct labels *out)
+static int enrich(struct info_call *c, const struct row *base, const size_t *sigs,
+                  struct labels *out)
 {
     struct labels added = {0};
     bool any = false;
@@ -353,7 +365,8 @@ static int enrich(struct info_call *c, const struct row *base, const size_t *sig
     return any || all_match_empty(c);
 }
 
-static int put_point(struct info_call *c, const struct row *base, const struct labels *ls, size_t step)
+static int put_point(struct info_call *c, const struct row *base, const struct labels *ls,
+                     size_t step)
 {
     struct point p = row_get(base, step);
     struct row r;
@@ -391,7 +404,8 @@ static int base_signatures(struct info_call *c, size_t **ret)
         for (size_t name = 0; name < c->names; name++) {
             size_t *at;
             bool fresh;
-            int rc = keymap_put(q, &c->sigs, signature(c, &c->base.rows[i].labels, name), &at, &fresh);
+            int rc =
+                keymap_put(q, &c->sigs, signature(c, &c->base.rows[i].labels, name), &at, &fresh);
 
             if (rc < 0)
                 return rc;

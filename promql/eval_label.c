@@ -1,4 +1,5 @@
-/* eval_label.c - label sets as the engine needs them: keys, picks, and the functions that rewrite or order by labels. */
+/* eval_label.c - label sets as the engine needs them: keys, picks, and the functions that rewrite
+ * or order by labels. */
 #include "promql/eval.h"
 
 #include "common/shim/shim.h"
@@ -9,7 +10,8 @@
 
 bool label_is_meta(struct str name)
 {
-    return str_eq(name, NAME_LABEL) || str_eq(name, STR("__type__")) || str_eq(name, STR("__unit__"));
+    return str_eq(name, NAME_LABEL) || str_eq(name, STR("__type__")) ||
+           str_eq(name, STR("__unit__"));
 }
 
 bool name_in(const struct str *names, size_t n, struct str name)
@@ -47,7 +49,8 @@ struct u128 labels_key(struct query *q, const struct labels *ls)
     return key_end(&q->key);
 }
 
-struct u128 labels_key_of(struct query *q, const struct labels *ls, const struct str *names, size_t n, bool on, bool name_too)
+struct u128 labels_key_of(struct query *q, const struct labels *ls, const struct str *names,
+                          size_t n, bool on, bool name_too)
 {
     buf_clear(&q->key);
     for (size_t i = 0; i < ls->n; i++) {
@@ -65,7 +68,8 @@ static int labels_alloc(struct query *q, size_t n, struct labels *ret)
     return ret->v ? 0 : query_nomem(q);
 }
 
-int labels_pick(struct query *q, const struct labels *ls, const struct str *names, size_t n, bool on, struct labels *ret)
+int labels_pick(struct query *q, const struct labels *ls, const struct str *names, size_t n,
+                bool on, struct labels *ret)
 {
     struct labels out;
     int rc = labels_alloc(q, ls->n, &out);
@@ -91,7 +95,8 @@ int labels_drop_meta(struct query *q, const struct labels *ls, struct labels *re
     return rc;
 }
 
-int labels_with(struct query *q, const struct labels *ls, struct str name, struct str value, struct labels *ret)
+int labels_with(struct query *q, const struct labels *ls, struct str name, struct str value,
+                struct labels *ret)
 {
     struct labels out;
     int rc = labels_alloc(q, ls->n + 1, &out);
@@ -180,7 +185,8 @@ static bool word_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The reference after a '$' in t: its name and how many bytes it takes; false when it is not one. */
+/* The reference after a '$' in t: its name and how many bytes it takes; false when it is not one.
+ */
 static bool reference(struct str t, struct str *ret_name, size_t *ret_taken)
 {
     size_t from = t.n > 0 && t.p[0] == '{', to = from;
@@ -259,7 +265,8 @@ static int replace_row(struct ev *ev, struct row *r, void *arg)
 int eval_label_replace(struct ev *ev, const struct node *n, struct stream **ret)
 {
     struct query *q = ev->q;
-    struct replace rp = {.dst = eval_string(n->call.args[1]), .repl = eval_string(n->call.args[2]),
+    struct replace rp = {.dst = eval_string(n->call.args[1]),
+                         .repl = eval_string(n->call.args[2]),
                          .src = eval_string(n->call.args[3])};
     struct str pattern = eval_string(n->call.args[4]);
     struct stream *in;
@@ -268,11 +275,13 @@ int eval_label_replace(struct ev *ev, const struct node *n, struct stream **ret)
 
     rp.re = shim_re2_new(pattern, why, sizeof why);
     if (!rp.re)
-        return query_fail(q, "invalid regular expression in label_replace(): %.*s", STR_FMT(pattern));
+        return query_fail(q, "invalid regular expression in label_replace(): %.*s",
+                          STR_FMT(pattern));
     rp.groups = shim_re2_groups(rp.re);
     buf_init(&rp.out, LABEL_VALUE_BYTES_MAX);
     if (!label_name_valid(rp.dst))
-        rc = query_fail(q, "invalid destination label name in label_replace(): %.*s", STR_FMT(rp.dst));
+        rc = query_fail(q, "invalid destination label name in label_replace(): %.*s",
+                        STR_FMT(rp.dst));
     else
         rc = eval_stream(ev, n->call.args[0], &in);
     if (rc == 0)
@@ -311,7 +320,8 @@ static int join_row(struct ev *ev, struct row *r, void *arg)
 int eval_label_join(struct ev *ev, const struct node *n, struct stream **ret)
 {
     struct query *q = ev->q;
-    struct join j = {.dst = eval_string(n->call.args[1]), .sep = eval_string(n->call.args[2]), .call = n};
+    struct join j = {
+        .dst = eval_string(n->call.args[1]), .sep = eval_string(n->call.args[2]), .call = n};
     struct stream *in;
     int rc;
 
@@ -322,7 +332,8 @@ int eval_label_join(struct ev *ev, const struct node *n, struct stream **ret)
             return query_fail(q, "invalid source label name in label_join(): %.*s", STR_FMT(src));
     }
     if (!label_name_valid(j.dst))
-        return query_fail(q, "invalid destination label name in label_join(): %.*s", STR_FMT(j.dst));
+        return query_fail(q, "invalid destination label name in label_join(): %.*s",
+                          STR_FMT(j.dst));
     rc = eval_stream(ev, n->call.args[0], &in);
     if (rc < 0)
         return rc;
@@ -357,7 +368,8 @@ static bool chunk_number(struct str c, int64_t *ret)
     int64_t v = 0;
 
     for (size_t i = 0; i < c.n; i++)
-        if (!digit(c.p[i]) || __builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, c.p[i] - '0', &v))
+        if (!digit(c.p[i]) || __builtin_mul_overflow(v, 10, &v) ||
+            __builtin_add_overflow(v, c.p[i] - '0', &v))
             return false;
     *ret = v;
     return true;
@@ -466,7 +478,9 @@ int eval_sort(struct ev *ev, const struct node *n, struct stream **ret)
     if (rc < 0)
         return rc;
     if (ev->steps > 1) {
-        annotate(ev->q, n->pos, "PromQL warning: sort is ineffective for range queries since results are always ordered by labels");
+        annotate(ev->q, n->pos,
+                 "PromQL warning: sort is ineffective for range queries since results are always "
+                 "ordered by labels");
         if (!sc.by_label)
             return stream_map(ev, in, floats_only, NULL, ret);
         *ret = in;
@@ -477,7 +491,8 @@ int eval_sort(struct ev *ev, const struct node *n, struct stream **ret)
 }
 
 /* --- absent, absent_over_time --- */
-/* Whether matcher i gives its label to absent(): the first = of its name, with nothing after it for the same name. */
+/* Whether matcher i gives its label to absent(): the first = of its name, with nothing after it for
+ * the same name. */
 static bool matcher_pins(const struct matcher *v, size_t n, size_t i)
 {
     if (v[i].type != MATCH_EQ || v[i].value.n == 0 || str_eq(v[i].name, NAME_LABEL))

@@ -1,18 +1,20 @@
-/* eval_match.c - arithmetic and comparison of two vectors: each row of the "many" side meets the one row of the other side that has
- * the same join labels and a point at that step. Error texts are Prometheus's: users search for them. */
+/* eval_match.c - arithmetic and comparison of two vectors: each row of the "many" side meets the
+ * one row of the other side that has the same join labels and a point at that step. Error texts are
+ * Prometheus's: users search for them. */
 #include "promql/eval.h"
 
 struct match {
     struct ev *ev;
     const struct node *n;
-    struct matrix many, one;    /* operands; one is unique per group and step */
-    bool swapped;               /* one stands left */
+    struct matrix many, one; /* operands; one is unique per group and step */
+    bool swapped;            /* one stands left */
     struct matrix out;
-    uint8_t *any_many;          /* steps at which the many side has any point at all */
-    uint8_t *taken;             /* one-to-one: steps at which the group's row had its match */
-    uint8_t **used;             /* per output row: steps at which something was put (many-to-one) */
+    uint8_t *present;  /* scratch for fill_rows */
+    uint8_t *any_many; /* steps at which the many side has any point at all */
+    uint8_t *taken;    /* one-to-one: steps at which the group's row had its match */
+    uint8_t **used;    /* per output row: steps at which something was put (many-to-one) */
     size_t used_cap;
-    struct keymap by_labels;    /* output rows by (group, labels) */
+    struct keymap by_labels;            /* output rows by (group, labels) */
     const double *fill_many, *fill_one; /* stand in for a missing side; NULL: no match */
 };
 
@@ -22,7 +24,8 @@ static bool one_to_one(const struct match *m)
 }
 
 /* --- labels of results --- */
-static int result_labels(struct match *m, const struct labels *many, const struct labels *one, struct labels *ret)
+static int result_labels(struct match *m, const struct labels *many, const struct labels *one,
+                         struct labels *ret)
 {
     struct query *q = m->ev->q;
     const struct node *n = m->n;
@@ -32,7 +35,8 @@ static int result_labels(struct match *m, const struct labels *many, const struc
     if (binop_changes_schema(n->binary.op))
         rc = labels_drop_meta(q, &ls, &ls);
     if (rc == 0 && one_to_one(m))
-        rc = labels_pick(q, &ls, n->binary.match_labels, n->binary.match_label_count, n->binary.on, &ls);
+        rc = labels_pick(q, &ls, n->binary.match_labels, n->binary.match_label_count, n->binary.on,
+                         &ls);
     for (size_t i = 0; rc == 0 && i < n->binary.include_count; i++) {
         struct str value = labels_get(one, n->binary.include[i]);
 
@@ -48,7 +52,8 @@ static int result_labels(struct match *m, const struct labels *many, const struc
 static int match_labels(struct match *m, const struct labels *ls, struct labels *ret)
 {
     const struct str name = STR(LABEL_METRIC_NAME);
-    int rc = labels_pick(m->ev->q, ls, m->n->binary.match_labels, m->n->binary.match_label_count, m->n->binary.on, ret);
+    int rc = labels_pick(m->ev->q, ls, m->n->binary.match_labels, m->n->binary.match_label_count,
+                         m->n->binary.on, ret);
 
     /* ignoring() never means the name. */
     return rc == 0 && !m->n->binary.on ? labels_pick(m->ev->q, ret, &name, 1, false, ret) : rc;
@@ -68,17 +73,17 @@ static int grow_used(struct match *m)
     return 0;
 }
 
-static int add_output(struct match *m, const struct labels *ls, bool hist)
+static int add_output(struct match *m, const struct labels *ls, bool drop_name)
 {
     struct row r;
-    int rc = row_init(m->ev, &r, hist);
+    int rc = row_init(m->ev, &r, false);
 
     if (rc == 0 && m->out.n == m->used_cap)
         rc = grow_used(m);
     if (rc < 0)
         return rc;
     r.labels = *ls;
-    r.drop_name = m->n->binary.return_bool;
+    r.drop_name = drop_name || m->n->binary.return_bool;
     r.stable = true;
     m->used[m->out.n] = arena_zalloc(m->ev->q->arena, m->ev->steps);
     if (!m->used[m->out.n])
@@ -87,7 +92,8 @@ static int add_output(struct match *m, const struct labels *ls, bool hist)
 }
 
 /* The output row for this pair of label sets within group g. */
-static int output_of(struct match *m, size_t g, const struct labels *many, const struct labels *one, bool hist, size_t *ret)
+static int output_of(struct match *m, size_t g, const struct labels *many, const struct labels *one,
+                     bool drop_name, size_t *ret)
 {
     struct query *q = m->ev->q;
     struct labels ls;
@@ -103,7 +109,7 @@ static int output_of(struct match *m, size_t g, const struct labels *many, const
     rc = keymap_put(q, &m->by_labels, key, &at, &fresh);
     if (rc == 0 && fresh) {
         *at = m->out.n;
-        rc = add_output(m, &ls, hist);
+        rc = add_output(m, &ls, drop_name);
     }
     if (rc == 0)
         *ret = *at;
@@ -141,12 +147,15 @@ static int claim(struct match *m, size_t out, size_t step)
     if (taken[step]++ == 0)
         return 0;
     if (one_to_one(m))
-        return query_fail(m->ev->q, "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)");
-    return query_fail(m->ev->q, "multiple matches for labels: grouping labels must ensure unique matches");
+        return query_fail(m->ev->q, "multiple matches for labels: many-to-one matching must be "
+                                    "explicit (group_left/group_right)");
+    return query_fail(m->ev->q,
+                      "multiple matches for labels: grouping labels must ensure unique matches");
 }
 
 /* --- points --- */
-static int match_point(struct match *m, size_t out, size_t step, const struct point *many, const struct point *one)
+static int match_point(struct match *m, size_t out, size_t step, const struct point *many,
+                       const struct point *one)
 {
     struct point p;
     bool keep = false;
@@ -196,7 +205,7 @@ static int find_ones(struct match *m, const size_t *rows, size_t n, size_t *ret)
 static int match_row(struct match *m, size_t g, const struct row *many, const size_t *ones)
 {
     size_t last = SIZE_MAX - 1, out = 0;
-    int rc = 0;
+    int rc = query_poll(m->ev->q, m->ev->steps);
 
     for (size_t i = 0; rc == 0 && i < m->ev->steps; i++) {
         struct point a = row_get(many, i), b = {.kind = POINT_FLOAT};
@@ -217,7 +226,7 @@ static int match_row(struct match *m, size_t g, const struct row *many, const si
             else
                 one = &m->one.rows[last].labels;
             if (rc == 0)
-                rc = output_of(m, g, &many->labels, one, many->h != NULL, &out);
+                rc = output_of(m, g, &many->labels, one, many->drop_name, &out);
         }
         if (rc == 0)
             rc = match_point(m, out, i, &a, &b);
@@ -225,8 +234,9 @@ static int match_row(struct match *m, size_t g, const struct row *many, const si
     return rc;
 }
 
-/* Steps of the one side that nobody matched meet the fill value of the many side. */
-static int fill_row(struct match *m, size_t g, const size_t *many, size_t n, const struct row *one)
+/* Steps of the one side that nobody matched meet the fill value of the many side. present: steps at
+ * which the many side has a point. */
+static int fill_row(struct match *m, size_t g, const uint8_t *present, const struct row *one)
 {
     struct point a = {.kind = POINT_FLOAT, .v = *m->fill_many};
     size_t out = SIZE_MAX;
@@ -234,22 +244,33 @@ static int fill_row(struct match *m, size_t g, const size_t *many, size_t n, con
 
     for (size_t i = 0; rc == 0 && i < m->ev->steps; i++) {
         struct point b = row_get(one, i);
-        bool met = b.kind == POINT_NONE;
 
-        for (size_t k = 0; !met && k < n; k++)
-            met = m->many.rows[many[k]].kind[i] != POINT_NONE;
-        if (met)
+        if (b.kind == POINT_NONE || present[i])
             continue;
         if (out == SIZE_MAX) {
             struct labels filled;
 
             rc = match_labels(m, &one->labels, &filled);
             if (rc == 0)
-                rc = output_of(m, g, &filled, &one->labels, one->h != NULL, &out);
+                rc = output_of(m, g, &filled, &one->labels, false, &out);
         }
         if (rc == 0)
             rc = match_point(m, out, i, &a, &b);
     }
+    return rc;
+}
+
+static int fill_rows(struct match *m, size_t g, const size_t *many, size_t many_n,
+                     const size_t *one, size_t one_n)
+{
+    int rc = 0;
+
+    memset(m->present, 0, m->ev->steps);
+    for (size_t k = 0; k < many_n; k++)
+        for (size_t i = 0; i < m->ev->steps; i++)
+            m->present[i] |= m->many.rows[many[k]].kind[i] != POINT_NONE;
+    for (size_t k = 0; rc == 0 && k < one_n; k++)
+        rc = fill_row(m, g, m->present, &m->one.rows[one[k]]);
     return rc;
 }
 
@@ -266,8 +287,8 @@ static int match_group(struct match *m, size_t g, const struct match_group *mg, 
         memset(m->taken, 0, m->ev->steps);
     for (size_t i = 0; rc == 0 && i < many_n; i++)
         rc = match_row(m, g, &m->many.rows[many[i]], ones);
-    for (size_t i = 0; rc == 0 && m->fill_many && i < one_n; i++)
-        rc = fill_row(m, g, many, many_n, &m->one.rows[one[i]]);
+    if (rc == 0 && m->fill_many)
+        rc = fill_rows(m, g, many, many_n, one, one_n);
     return rc;
 }
 
@@ -279,7 +300,8 @@ static int match_all(struct match *m, const struct match_groups *g)
 
     m->taken = arena_zalloc(a, m->ev->steps);
     m->any_many = arena_zalloc(a, m->ev->steps);
-    if (!ones || !m->taken || !m->any_many)
+    m->present = arena_alloc(a, m->ev->steps);
+    if (!ones || !m->taken || !m->any_many || !m->present)
         return query_nomem(m->ev->q);
     for (size_t k = 0; k < m->many.n; k++)
         for (size_t i = 0; i < m->ev->steps; i++)
@@ -302,7 +324,8 @@ static int keep_filled(struct ev *ev, struct matrix *m)
     return rc;
 }
 
-/* With either side empty at a step and nothing to fill, Prometheus does not even look for duplicates. */
+/* With either side empty at a step and nothing to fill, Prometheus does not even look for
+ * duplicates. */
 static bool nothing_to_match(const struct node *n, const struct matrix *l, const struct matrix *r)
 {
     bool fill = n->binary.fill_lhs_set || n->binary.fill_rhs_set;
@@ -323,7 +346,8 @@ int eval_match(struct ev *ev, const struct node *n, struct stream **ret)
         return rc;
     m.many = m.swapped ? r : l;
     m.one = m.swapped ? l : r;
-    /* group_right turns the sides around before anything is filled: fill_right is for the one side either way. */
+    /* group_right turns the sides around before anything is filled: fill_right is for the one side
+     * either way. */
     if (n->binary.fill_lhs_set)
         m.fill_many = &n->binary.fill_lhs;
     if (n->binary.fill_rhs_set)

@@ -1,5 +1,5 @@
-/* eval_range.c - functions over ranges: one series at a time, two pointers that walk its samples while the window moves
- * from step to step. The functions themselves are in window_*.c. */
+/* eval_range.c - functions over ranges: one series at a time, two pointers that walk its samples
+ * while the window moves from step to step. The functions themselves are in window_*.c. */
 #include "promql/eval.h"
 
 struct range_stream {
@@ -8,26 +8,29 @@ struct range_stream {
     window_fn *fn;
     struct series_cursor *cursor; /* of a selector ... */
     size_t at, count;
-    struct stream *sub;           /* ... or of a subquery, over sub_ev's steps */
+    struct stream *sub; /* ... or of a subquery, over sub_ev's steps */
     struct ev sub_ev;
     struct selector_ref ref;
     int64_t range_ms;
     double **args;
     size_t arg_count;
-    bool stats;                   /* of histograms only count, sum and resets matter */
-    bool bare;                    /* not below a function: a subquery's own samples are counted, not its points */
-    bool keeps_name, moves;       /* moves: the result depends on the step even when the window does not */
+    bool stats; /* of histograms only count, sum and resets matter */
+    bool bare;  /* not below a function: a subquery's own samples are counted, not its points */
+    bool keeps_name,
+        moves; /* moves: the result depends on the step even when the window does not */
     struct row row;
     struct arena *scratch;
 };
 
 /* --- samples of one series --- */
-static int split_alloc(struct query *q, struct arena *a, size_t nf, size_t nh, struct samples *s, bool st)
+static int split_alloc(struct query *q, struct arena *a, size_t nf, size_t nh, struct samples *s,
+                       bool st)
 {
     int64_t *ft = arena_array(a, nf, sizeof *ft), *ht = arena_array(a, nh, sizeof *ht);
     double *fv = arena_array(a, nf, sizeof *fv);
     const struct histogram **hh = arena_array(a, nh, sizeof *hh);
-    int64_t *fst = st ? arena_array(a, nf, sizeof *fst) : NULL, *hst = st ? arena_array(a, nh, sizeof *hst) : NULL;
+    int64_t *fst = st ? arena_array(a, nf, sizeof *fst) : NULL,
+            *hst = st ? arena_array(a, nh, sizeof *hst) : NULL;
 
     if (!ft || !ht || !fv || !hh || (st && (!fst || !hst)))
         return query_nomem(q);
@@ -46,7 +49,8 @@ static bool stale_at(const struct columns *c, size_t i)
 }
 
 /* The slow path: types apart, stale markers out, integer histograms made float. */
-static int split_columns(struct query *q, struct arena *a, const struct columns *c, struct samples *s)
+static int split_columns(struct query *q, struct arena *a, const struct columns *c,
+                         struct samples *s)
 {
     size_t nh = 0;
     int rc;
@@ -219,7 +223,8 @@ static int window_step(struct range_stream *rs, struct window *w, size_t i, size
     return query_poll(ev->q, total);
 }
 
-static int run_windows(struct range_stream *rs, const struct samples *s, bool *ret_any, bool *ret_floats)
+static int run_windows(struct range_stream *rs, const struct samples *s, bool *ret_any,
+                       bool *ret_floats)
 {
     struct ev *ev = rs->base.ev;
     struct window w = {.s = s, .range_s = (double)rs->range_ms / 1000};
@@ -261,14 +266,17 @@ static void hint_counter(struct range_stream *rs, const struct labels *ls)
         if (!str_has_suffix(name, STR("_total")) && !str_has_suffix(name, STR("_sum")) &&
             !str_has_suffix(name, STR("_count")) && !str_has_suffix(name, STR("_bucket")))
             annotate_name(q, rs->call.pos,
-                          "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ", name);
+                          "PromQL info: metric might not be a counter, name does not end in "
+                          "_total/_sum/_count/_bucket: ",
+                          name);
         return;
     }
     type = labels_get(ls, STR("__type__"));
     if (str_eqz(type, "counter") || str_eqz(type, "histogram"))
         return;
     buf_init(&b, PROMQL_TEXT_BYTES_MAX);
-    buf_z(&b, "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got ");
+    buf_z(&b, "PromQL info: metric might not be a counter, __type__ label is not set to "
+              "\"counter\" or \"histogram\", got ");
     labels_quote(&b, type);
     buf_z(&b, ": ");
     buf_char(&b, '\0');
@@ -294,6 +302,8 @@ static int range_next(struct stream *s, struct row *ret)
         if (!rs->call.sort)
             return query_nomem(rs->call.q);
         rc = run_windows(rs, &samples, &any, &floats);
+        if (rc == 0)
+            rc = query_scratch_settle(rs->call.q, rs->scratch);
         if (rc < 0)
             return rc;
         if (floats && (id == FN_RATE || id == FN_INCREASE))
@@ -314,7 +324,7 @@ static void range_free(struct stream *s)
     struct range_stream *rs = CONTAINER_OF(s, struct range_stream, base);
 
     stream_free(rs->sub);
-    arena_fini(rs->scratch);
+    query_scratch_free(s->ev->q, rs->scratch);
 }
 
 /* --- setting up --- */
@@ -355,13 +365,19 @@ static int check_modifiers(struct query *q, const struct range_call *c)
     bool rates = id == FN_RATE || id == FN_INCREASE || id == FN_DELTA;
 
     if (c->anchored && !rates && id != FN_CHANGES && id != FN_RESETS)
-        return query_fail(q, "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with %s", c->fn->name);
+        return query_fail(q,
+                          "anchored modifier can only be used with: changes, delta, increase, "
+                          "rate, resets - not with %s",
+                          c->fn->name);
     if (c->smoothed && !rates)
-        return query_fail(q, "smoothed modifier can only be used with: delta, increase, rate - not with %s", c->fn->name);
+        return query_fail(
+            q, "smoothed modifier can only be used with: delta, increase, rate - not with %s",
+            c->fn->name);
     return 0;
 }
 
-/* The steps inside of a subquery: multiples of its step in (start - range, end], both ends moved by offset and @. */
+/* The steps inside of a subquery: multiples of its step in (start - range, end], both ends moved by
+ * offset and @. */
 static int sub_ev_init(struct ev *ev, const struct node *n, struct ev *ret)
 {
     struct query *q = ev->q;
@@ -369,8 +385,10 @@ static int sub_ev_init(struct ev *ev, const struct node *n, struct ev *ret)
 
     if (step == 0)
         step = q->opt->subquery_step_ms ? q->opt->subquery_step_ms : SUBQUERY_STEP_MS_DEFAULT;
-    last = ref_time(n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms, ev_time(ev, ev->steps - 1));
-    from = ref_time(n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms, ev->start) - n->subquery.range_ms;
+    last = ref_time(n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms,
+                    ev_time(ev, ev->steps - 1));
+    from = ref_time(n->subquery.at, n->subquery.at_ms, n->subquery.offset_ms, ev->start) -
+           n->subquery.range_ms;
     first = step * (from / step);
     if (first <= from)
         first += step;
@@ -403,16 +421,17 @@ static int open_range(struct range_stream *rs, struct ev *ev, const struct node 
 {
     struct query *q = ev->q;
     int64_t lookback = q->lookback_ms;
-    struct select_hints h = {.step_ms = ev->step, .range_ms = n->selector.range_ms,
-                             .func = str_of(rs->call.fn ? rs->call.fn->name : "")};
+    struct select_hints h = {.step_ms = ev->step, .range_ms = n->selector.range_ms};
     int rc;
 
+    hints_above(q, &h);
     rs->ref = (struct selector_ref){n->selector.at, n->selector.at_ms, n->selector.offset_ms};
     rs->range_ms = n->selector.range_ms;
     rs->call.pos = n->pos;
     rs->call.anchored = n->selector.anchored;
     rs->call.smoothed = n->selector.smoothed;
-    h.mint_ms = ref_time(rs->ref.at, rs->ref.at_ms, rs->ref.offset_ms, ev->start) - rs->range_ms + 1;
+    h.mint_ms =
+        ref_time(rs->ref.at, rs->ref.at_ms, rs->ref.offset_ms, ev->start) - rs->range_ms + 1;
     h.maxt_ms = ref_time(rs->ref.at, rs->ref.at_ms, rs->ref.offset_ms, ev_time(ev, ev->steps - 1));
     if (rs->call.anchored || rs->call.smoothed)
         h.mint_ms -= lookback;
@@ -460,7 +479,6 @@ static int range_open(struct range_stream *rs, struct ev *ev, const struct node 
 
     rs->call.q = ev->q;
     rs->stats = ev->q->hist_scope == HIST_STATS;
-    rs->call.arg = arg;
     rs->call.scratch = rs->scratch;
     if (rc < 0)
         return rc;
@@ -519,7 +537,8 @@ static int copy_samples(struct query *q, const struct window *w, struct result_s
     return 0;
 }
 
-static int add_series(struct query *q, struct query_result *res, size_t *cap, const struct result_series *one)
+static int add_series(struct query *q, struct query_result *res, size_t *cap,
+                      const struct result_series *one)
 {
     if (res->series_count == *cap) {
         size_t want = *cap ? *cap * 2 : 8;
@@ -536,7 +555,8 @@ static int add_series(struct query *q, struct query_result *res, size_t *cap, co
     return 0;
 }
 
-static int matrix_series(struct range_stream *rs, struct samples *s, struct query_result *res, size_t *cap)
+static int matrix_series(struct range_stream *rs, struct samples *s, struct query_result *res,
+                         size_t *cap)
 {
     struct query *q = rs->call.q;
     struct window w = {.s = s};

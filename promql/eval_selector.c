@@ -1,8 +1,26 @@
-/* eval_selector.c - instant selectors: for every step the newest sample within the lookback, or one interpolated
- * between neighbours (smoothed). */
+/* eval_selector.c - instant selectors: for every step the newest sample within the lookback, or one
+ * interpolated between neighbours (smoothed). */
 #include "promql/eval.h"
 
-int select_open(struct query *q, const struct matcher *m, size_t n, const struct select_hints *hints, struct series_cursor **ret)
+void hints_above(const struct query *q, struct select_hints *h)
+{
+    const struct node *n = q->above;
+
+    h->func = STR("");
+    if (!n || n->type == NODE_BINARY)
+        return;
+    if (n->type == NODE_CALL) {
+        h->func = str_of(n->call.fn->name);
+        return;
+    }
+    h->func = str_of(agg_text(n->agg.op));
+    h->grouping = n->agg.grouping;
+    h->grouping_count = n->agg.grouping_count;
+    h->by = !n->agg.without;
+}
+
+int select_open(struct query *q, const struct matcher *m, size_t n,
+                const struct select_hints *hints, struct series_cursor **ret)
 {
     struct open_cursor *o = arena_alloc(q->arena, sizeof *o);
     struct series_cursor *c;
@@ -21,7 +39,9 @@ int select_open(struct query *q, const struct matcher *m, size_t n, const struct
     count = c->ops->count(c);
     q->series += count;
     if (q->opt->series_max && q->series > q->opt->series_max)
-        return err_set(q->err, RC_LIMIT, "the query hit the max number of series limit (limit: %zu series)", q->opt->series_max);
+        return err_set(q->err, RC_LIMIT,
+                       "the query hit the max number of series limit (limit: %zu series)",
+                       q->opt->series_max);
     *ret = c;
     return 0;
 }
@@ -42,7 +62,11 @@ int columns_to_stats(struct query *q, struct arena *a, struct columns *c)
         if (!full || !h)
             return query_nomem(q);
         /* The schema stays: a mix of exponential and custom buckets must still be seen. */
-        *h = (struct histogram){.is_float = true, .hint = full->hint, .schema = full->schema, .count = full->count, .sum = full->sum};
+        *h = (struct histogram){.is_float = true,
+                                .hint = full->hint,
+                                .schema = full->schema,
+                                .count = full->count,
+                                .sum = full->sum};
         if (histogram_is_stale(full))
             continue;
         if (full->hint == HIST_HINT_UNKNOWN && prev)
@@ -98,12 +122,14 @@ static int not_info(struct selector_stream *ss)
 
     buf_init(&b, ERR_TEXT_MAX);
     labels_print_braces(&b, &ss->row.labels);
-    rc = query_fail(ss->base.ev->q, "this should be an info metric, with float samples: %.*s", STR_FMT(buf_view(&b)));
+    rc = query_fail(ss->base.ev->q, "this should be an info metric, with float samples: %.*s",
+                    STR_FMT(buf_view(&b)));
     buf_fini(&b);
     return rc;
 }
 
-static int point_of(struct selector_stream *ss, const struct columns *c, size_t i, struct point *ret)
+static int point_of(struct selector_stream *ss, const struct columns *c, size_t i,
+                    struct point *ret)
 {
     struct query *q = ss->base.ev->q;
 
@@ -133,7 +159,8 @@ static int point_of(struct selector_stream *ss, const struct columns *c, size_t 
 }
 
 /* The plain selector: newest sample in (t - lookback, t], unless it is a staleness marker. */
-static int lookup_point(struct selector_stream *ss, const struct columns *c, size_t *at, int64_t t, struct point *ret)
+static int lookup_point(struct selector_stream *ss, const struct columns *c, size_t *at, int64_t t,
+                        struct point *ret)
 {
     *at = seek_time(c->t, c->n, *at, t + 1);
     ret->kind = POINT_NONE;
@@ -142,7 +169,8 @@ static int lookup_point(struct selector_stream *ss, const struct columns *c, siz
     return point_of(ss, c, *at - 1, ret);
 }
 
-static int interpolate_hist(struct selector_stream *ss, const struct columns *c, size_t i, size_t k, int64_t t, struct point *ret)
+static int interpolate_hist(struct selector_stream *ss, const struct columns *c, size_t i, size_t k,
+                            int64_t t, struct point *ret)
 {
     struct query *q = ss->base.ev->q;
     struct str name = metric_name(&ss->row.labels);
@@ -159,14 +187,17 @@ static int interpolate_hist(struct selector_stream *ss, const struct columns *c,
         annotate_mixed_schemas(q, ss->pos, name);
         return 0;
     }
-    rc = hist_interpolate(q, ss->scratch, a.h, c->t[i], b.h, c->t[k], t, b.h->hint != HIST_HINT_GAUGE, ss->pos, &h);
+    rc = hist_interpolate(q, ss->scratch, a.h, c->t[i], b.h, c->t[k], t,
+                          b.h->hint != HIST_HINT_GAUGE, ss->pos, &h);
     if (rc == 0)
         *ret = (struct point){.kind = POINT_HIST, .h = h};
     return rc;
 }
 
-/* smoothed: linear between the neighbours within the lookback on both sides; the last one is carried forward. */
-static int smooth_point(struct selector_stream *ss, const struct columns *c, size_t *at, int64_t t, struct point *ret)
+/* smoothed: linear between the neighbours within the lookback on both sides; the last one is
+ * carried forward. */
+static int smooth_point(struct selector_stream *ss, const struct columns *c, size_t *at, int64_t t,
+                        struct point *ret)
 {
     int64_t lookback = ss->base.ev->q->lookback_ms;
     size_t first, end, prev = SIZE_MAX, next = SIZE_MAX;
@@ -195,7 +226,8 @@ static int smooth_point(struct selector_stream *ss, const struct columns *c, siz
     if (hists)
         return interpolate_hist(ss, c, prev, next, t, ret);
     *ret = (struct point){.kind = POINT_FLOAT,
-                          .v = c->v[prev] + (c->v[next] - c->v[prev]) * (double)(t - c->t[prev]) / (double)(c->t[next] - c->t[prev])};
+                          .v = c->v[prev] + (c->v[next] - c->v[prev]) * (double)(t - c->t[prev]) /
+                                                (double)(c->t[next] - c->t[prev])};
     return 0;
 }
 
@@ -250,6 +282,8 @@ static int selector_next(struct stream *s, struct row *ret)
             return rc;
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
+        if (rc == 0)
+            rc = query_scratch_settle(q, ss->scratch);
         if (rc < 0)
             return rc;
         if (points == 0)
@@ -262,27 +296,30 @@ static int selector_next(struct stream *s, struct row *ret)
 
 static void selector_free(struct stream *s)
 {
-    arena_fini(CONTAINER_OF(s, struct selector_stream, base)->scratch);
+    query_scratch_free(s->ev->q, CONTAINER_OF(s, struct selector_stream, base)->scratch);
 }
 
 /* Times that are looked at: steps, moved by @ and offset, and the lookback before them. */
-static struct select_hints hints_of(const struct ev *ev, struct selector_ref ref, bool smoothed, struct str func)
+static struct select_hints hints_of(const struct ev *ev, struct selector_ref ref, bool smoothed)
 {
     int64_t lookback = ev->q->lookback_ms;
     int64_t last = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev_time(ev, ev->steps - 1));
+    struct select_hints h = {
+        .mint_ms = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev->start) - lookback + 1,
+        .maxt_ms = smoothed ? last + lookback : last,
+        .step_ms = ev->step,
+    };
 
-    return (struct select_hints){.mint_ms = ref_time(ref.at, ref.at_ms, ref.offset_ms, ev->start) - lookback + 1,
-                                 .maxt_ms = smoothed ? last + lookback : last,
-                                 .step_ms = ev->step,
-                                 .func = func};
+    hints_above(ev->q, &h);
+    return h;
 }
 
-static int open_selector(struct ev *ev, const struct matcher *m, size_t n, const struct selector_stream *model, struct str func,
-                         struct stream **ret)
+static int open_selector(struct ev *ev, const struct matcher *m, size_t n,
+                         const struct selector_stream *model, struct stream **ret)
 {
     static const struct stream_ops ops = {selector_next, selector_free};
     struct query *q = ev->q;
-    struct select_hints hints = hints_of(ev, model->ref, model->smoothed, func);
+    struct select_hints hints = hints_of(ev, model->ref, model->smoothed);
     struct selector_stream *ss = arena_alloc(q->arena, sizeof *ss);
     int rc;
 
@@ -304,20 +341,22 @@ static int open_selector(struct ev *ev, const struct matcher *m, size_t n, const
     return 0;
 }
 
-int eval_selector(struct ev *ev, const struct node *n, enum selector_value what, struct stream **ret)
+int eval_selector(struct ev *ev, const struct node *n, enum selector_value what,
+                  struct stream **ret)
 {
-    struct selector_stream model = {.ref = {n->selector.at, n->selector.at_ms, n->selector.offset_ms},
-                                    .what = what,
-                                    .smoothed = n->selector.smoothed && what == SELECT_VALUE,
-                                    .pos = n->pos};
+    struct selector_stream model = {
+        .ref = {n->selector.at, n->selector.at_ms, n->selector.offset_ms},
+        .what = what,
+        .smoothed = n->selector.smoothed && what == SELECT_VALUE,
+        .pos = n->pos};
 
-    return open_selector(ev, n->selector.matchers, n->selector.matcher_count, &model, STR(""), ret);
+    return open_selector(ev, n->selector.matchers, n->selector.matcher_count, &model, ret);
 }
 
-int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref, enum selector_value what,
-                struct str func, struct stream **ret)
+int eval_select(struct ev *ev, const struct matcher *m, size_t n, struct selector_ref ref,
+                enum selector_value what, struct stream **ret)
 {
     struct selector_stream model = {.ref = ref, .what = what};
 
-    return open_selector(ev, m, n, &model, func, ret);
+    return open_selector(ev, m, n, &model, ret);
 }

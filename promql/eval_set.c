@@ -1,14 +1,16 @@
-/* eval_set.c - and, or, unless; and the grouping of two vectors' rows by their join labels that all matching starts from. */
+/* eval_set.c - and, or, unless; and the grouping of two vectors' rows by their join labels that all
+ * matching starts from. */
 #include "promql/eval.h"
-
 
 static struct u128 match_key(struct ev *ev, const struct node *n, const struct row *r)
 {
-    return labels_key_of(ev->q, &r->labels, n->binary.match_labels, n->binary.match_label_count, n->binary.on, false);
+    return labels_key_of(ev->q, &r->labels, n->binary.match_labels, n->binary.match_label_count,
+                         n->binary.on, false);
 }
 
 /* Numbers the groups; of[i] is row i's. */
-static int number_rows(struct ev *ev, const struct node *n, const struct matrix *m, struct keymap *map, size_t *groups, size_t *of)
+static int number_rows(struct ev *ev, const struct node *n, const struct matrix *m,
+                       struct keymap *map, size_t *groups, size_t *of)
 {
     for (size_t i = 0; i < m->n; i++) {
         size_t *at;
@@ -26,8 +28,8 @@ static int number_rows(struct ev *ev, const struct node *n, const struct matrix 
     return 0;
 }
 
-static void place_rows(struct match_groups *g, const struct matrix *l, const struct matrix *r, const size_t *lof, const size_t *rof,
-                       size_t *room)
+static void place_rows(struct match_groups *g, const struct matrix *l, const struct matrix *r,
+                       const size_t *lof, const size_t *rof, size_t *room)
 {
     for (size_t i = 0; i < l->n; i++)
         g->v[lof[i]].ln++;
@@ -45,7 +47,8 @@ static void place_rows(struct match_groups *g, const struct matrix *l, const str
         g->v[rof[i]].r[g->v[rof[i]].rn++] = i;
 }
 
-int match_group_rows(struct ev *ev, const struct node *n, const struct matrix *l, const struct matrix *r, struct match_groups *ret)
+int match_group_rows(struct ev *ev, const struct node *n, const struct matrix *l,
+                     const struct matrix *r, struct match_groups *ret)
 {
     struct arena *a = ev->q->arena;
     size_t *lof = arena_array(a, l->n, sizeof *lof), *rof = arena_array(a, r->n, sizeof *rof);
@@ -70,7 +73,8 @@ int match_group_rows(struct ev *ev, const struct node *n, const struct matrix *l
 }
 
 /* Marks the steps at which any of the rows has a point. */
-static void presence(const struct ev *ev, const struct matrix *m, const size_t *rows, size_t n, uint8_t *ret)
+static void presence(const struct ev *ev, const struct matrix *m, const size_t *rows, size_t n,
+                     uint8_t *ret)
 {
     memset(ret, 0, ev->steps);
     for (size_t k = 0; k < n; k++)
@@ -79,7 +83,8 @@ static void presence(const struct ev *ev, const struct matrix *m, const size_t *
 }
 
 /* Takes the points away where present[i] == when. */
-static void blank(const struct ev *ev, struct matrix *m, const size_t *rows, size_t n, const uint8_t *present, bool when)
+static void blank(const struct ev *ev, struct matrix *m, const size_t *rows, size_t n,
+                  const uint8_t *present, bool when)
 {
     for (size_t k = 0; k < n; k++)
         for (size_t i = 0; i < ev->steps; i++)
@@ -87,7 +92,8 @@ static void blank(const struct ev *ev, struct matrix *m, const size_t *rows, siz
                 m->rows[rows[k]].kind[i] = POINT_NONE;
 }
 
-static int apply_set(struct ev *ev, enum binop op, struct matrix *l, struct matrix *r, const struct match_groups *g)
+static int apply_set(struct ev *ev, enum binop op, struct matrix *l, struct matrix *r,
+                     const struct match_groups *g)
 {
     uint8_t *present = arena_alloc(ev->q->arena, ev->steps);
 

@@ -5,23 +5,10 @@
 /* Spans, counts and bounds of one histogram. */
 enum { SCRATCH_BYTES_MAX = 4 << 20 };
 
-void fhist_kahan(double x, double *sum, double *comp)
-{
-    double t = *sum + x;
-
-    if (isinf(t))
-        *comp = 0;
-    else if (fabs(*sum) >= fabs(x))
-        *comp += (*sum - t) + x;
-    else
-        *comp += (x - t) + *sum;
-    *sum = t;
-}
-
 static void plus(double x, double *sum, double *comp, bool kahan)
 {
     if (kahan)
-        fhist_kahan(x, sum, comp);
+        kahan_add(x, sum, comp);
     else
         *sum += x;
 }

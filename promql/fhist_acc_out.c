@@ -30,7 +30,7 @@ bool fhist_stream_next(struct fhist_stream *s, int32_t *ret_index, double *ret_v
             double x = s->walk.side->f[s->walk.at];
 
             if (s->kahan)
-                fhist_kahan(x, &value, &comp);
+                kahan_add(x, &value, &comp);
             else
                 value += x;
         }

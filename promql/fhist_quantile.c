@@ -202,7 +202,7 @@ double fhist_stdvar(const struct histogram *h)
         if (b.count == 0)
             continue;
         delta = bucket_mean(h, &b) - mean;
-        fhist_kahan(b.count * delta * delta, &total, &comp);
+        kahan_add(b.count * delta * delta, &total, &comp);
     }
     return (total + comp) / h->count.f;
 }

@@ -4,6 +4,7 @@
  * gets (the same one), and are reused: memory follows the number of distinct buckets. */
 #pragma once
 #include "promql/fhist.h"
+#include "promql/kahan.h"
 
 /* One side's buckets, ascending by index; parallel arrays. */
 struct fhist_cells {
@@ -33,9 +34,6 @@ void fhist_acc_div(struct fhist_acc *acc, double k);
 bool fhist_acc_overflowed(const struct fhist_acc *acc); /* some number is infinite */
 /* Every number divided by the divisor, compensations added; a new histogram in a. */
 struct histogram *fhist_acc_result(struct arena *a, const struct fhist_acc *acc, double divisor);
-
-/* Adds x to *sum, what was lost to *comp. Infinite sums carry no compensation. */
-void fhist_kahan(double x, double *sum, double *comp);
 
 /* The buckets of one side of h merged to the schema to (<= h's), those whose upper bound is at most
  * threshold left out (exponential). */

@@ -45,12 +45,15 @@ static void json_fill(struct buf *out, bool set, double v)
 
 static void json_duration(struct buf *out, const struct dur_expr *d)
 {
-    bool wrapped = d && d->op == DUR_PAREN;
+    bool wrapped;
 
     if (!d || !buf_ok(out)) {
         buf_z(out, "null");
         return;
     }
+    if (d->op == DUR_POS && d->rhs->op == DUR_PAREN)
+        d = d->rhs;
+    wrapped = d->op == DUR_PAREN;
     d = wrapped ? d->rhs : d;
     if (d->op == DUR_LITERAL) {
         buf_printf(out, "{\"duration\":%s,\"type\":\"numberLiteral\",\"val\":", d->is_number ? "false" : "true");

@@ -3,20 +3,6 @@
 
 #include <stdlib.h>
 
-/* Neumaier's improved Kahan-Babuska summation: *c collects what *sum lost. */
-void kahan_add(double x, double *sum, double *c)
-{
-    double t = *sum + x;
-
-    if (isinf(t))
-        *c = 0;
-    else if (fabs(*sum) >= fabs(x))
-        *c += (*sum - t) + x;
-    else
-        *c += (x - t) + *sum;
-    *sum = t;
-}
-
 static int value_cmp(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -49,7 +35,8 @@ double quantile_sorted(double q, const double *v, size_t n)
     return v[(size_t)low] * (1 - weight) + v[(size_t)high] * weight;
 }
 
-/* Days since 1970 to year, month, day. Source: Howard Hinnant, chrono-compatible low-level date algorithms. */
+/* Days since 1970 to year, month, day. Source: Howard Hinnant, chrono-compatible low-level date
+ * algorithms. */
 static void civil(int64_t days, int64_t *ret_y, int64_t *ret_m, int64_t *ret_d)
 {
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;

@@ -80,8 +80,8 @@ bool parser_unexpected(struct parser *p, const char *where, const char *expected
         return false;
     buf_init(&b, ERR_TEXT_MAX);
     token_describe(&b, &p->tok);
-    parser_error(p, p->tok.pos, "unexpected %.*s%s%s%s%s", STR_FMT(buf_view(&b)), where ? " in " : "", where ? where : "",
-                 expected ? ", expected " : "", expected ? expected : "");
+    parser_error(p, p->tok.pos, "unexpected %.*s%s%s%s%s", STR_FMT(buf_view(&b)), where ? " in " : "",
+                 where ? where : "", expected ? ", expected " : "", expected ? expected : "");
     buf_fini(&b);
     return false;
 }

@@ -1,7 +1,7 @@
 /* parse.h - what the files of the parser share; nobody else includes it.
- * Recursive descent with one token of lookahead over the grammar of Prometheus 3.14 (generated_parser.y), for which messages and their
- * order are part of the contract: the first error wins, so a token is only fetched (and its lexical error only seen) where the
- * LALR parser would fetch it too. Functions return NULL or false once p->rc is set; nobody goes on after an error.
+ * Recursive descent with one token of lookahead over the grammar of Prometheus 3.14 (generated_parser.y). Messages and
+ * their order are part of the contract: the first error wins, so a token is only fetched (and its lexical error only
+ * seen) where the LALR parser would fetch it too. Functions return NULL or false once p->rc is set; nobody goes on.
  * Every recursion passes parser_enter(); heights of trees are counted in the nodes. */
 #pragma once
 #include "promql/ast.h"
@@ -76,7 +76,7 @@ struct node *parse_selector_named(struct parser *p, struct token name);
 struct node *parse_postfix(struct parser *p, struct node *e);
 
 /* --- parse_duration.c --- */
-/* What stands in brackets: a literal greater than zero gives *ret_ms and *ret_expr NULL, anything else an expression. */
+/* What stands in brackets: a literal above zero gives *ret_ms and *ret_expr NULL, anything else an expression. */
 bool parse_range_duration(struct parser *p, int64_t *ret_ms, struct dur_expr **ret_expr);
 /* What stands after offset: a literal stops there, parentheses may be calculated with. */
 bool parse_offset_duration(struct parser *p, int64_t *ret_ms, struct dur_expr **ret_expr);

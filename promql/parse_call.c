@@ -7,8 +7,8 @@
 
 bool token_starts_expr(enum token_type t)
 {
-    return t == TOK_NUMBER || t == TOK_DURATION || t == TOK_STRING || t == TOK_LPAREN || t == TOK_LBRACE || t == TOK_ADD ||
-           t == TOK_SUB || token_names_metric(t);
+    return t == TOK_NUMBER || t == TOK_DURATION || t == TOK_STRING || t == TOK_LPAREN || t == TOK_LBRACE ||
+           t == TOK_ADD || t == TOK_SUB || token_names_metric(t);
 }
 
 /* ( expr, ... ) */

@@ -95,7 +95,8 @@ static struct dur_expr *parse_extreme(struct parser *p)
     }
     parser_take(p);
     /* Its place is that of the operands, as for every operation with two. */
-    return dur_new(p, t.type == TOK_MIN_OF ? DUR_MIN : DUR_MAX, (struct pos_range){lhs->pos.start, rhs->pos.end}, lhs, rhs);
+    return dur_new(p, t.type == TOK_MIN_OF ? DUR_MIN : DUR_MAX, (struct pos_range){lhs->pos.start, rhs->pos.end}, lhs,
+                   rhs);
 }
 
 /* The duration between parentheses; the opening one is next. */
@@ -257,6 +258,9 @@ static struct dur_expr *parse_signed_offset(struct parser *p)
     case TOK_LPAREN:
         d = parse_inside_parens(p);
         d = d ? wrap(p, d) : NULL;
+        /* The plus is kept: offset +(1m) ends with the parenthesis, offset (1m) goes on with what may follow. */
+        if (d && d->op == DUR_PAREN && sign.type == TOK_ADD)
+            return dur_new(p, DUR_POS, (struct pos_range){d->pos.start, d->pos.end}, NULL, d);
         return d ? apply_sign(p, sign, d) : NULL;
     default:
         d = dur_climb(p, PREC_POW);

@@ -1,4 +1,4 @@
-/* Selectors, their matchers, and what may follow an expression: offset, @, [range], [range:step], anchored, smoothed. */
+/* Selectors, their matchers, and what may follow: offset, @, [range], [range:step], anchored, smoothed. */
 #include "common/shim/shim.h"
 #include "promql/parse.h"
 
@@ -252,7 +252,8 @@ static bool parse_at(struct parser *p, struct node *e)
     if (isnan(seconds))
         return parser_error(p, e->pos.start, "timestamp out of bounds for @ modifier: NaN");
     if (isinf(seconds))
-        return parser_error(p, e->pos.start, "timestamp out of bounds for @ modifier: %cInf", seconds < 0 ? '-' : '+');
+        return parser_error(p, e->pos.start, "timestamp out of bounds for @ modifier: %sInf",
+                            seconds < 0 ? "-" : "+");
     if (fabs(seconds) >= 0x1p63 / 1000)
         return parser_error(p, e->pos.start, "timestamp out of bounds for @ modifier: %f", seconds);
     kind = at_slot(p, e, &ms);

@@ -1,4 +1,4 @@
-/* The text of format_query: parts that are longer than PROMQL_PRETTY_COLUMNS are spread over lines, two blanks per level.
+/* The text of format_query: parts that are longer than PROMQL_PRETTY_COLUMNS are spread over lines, two blanks a level.
  * The rules are those of Prometheus's prettier.go. */
 #include "promql/print.h"
 #include "promql/functions.h"
@@ -22,7 +22,7 @@ static bool needs_split(const struct node *n)
     return split;
 }
 
-static void pretty(struct buf *out, const struct node *n, unsigned level);
+static void pretty(struct buf *out, const struct node *n, unsigned level, bool more);
 
 static void pretty_call(struct buf *out, const struct node *n, unsigned level)
 {
@@ -31,7 +31,7 @@ static void pretty_call(struct buf *out, const struct node *n, unsigned level)
     for (size_t i = 0; i < n->call.arg_count && buf_ok(out); i++) {
         if (i > 0)
             buf_z(out, ",\n");
-        pretty(out, n->call.args[i], level + 1);
+        pretty(out, n->call.args[i], level + 1, false);
     }
     buf_char(out, '\n');
     indent(out, level);
@@ -43,33 +43,33 @@ static void pretty_aggregate(struct buf *out, const struct node *n, unsigned lev
     print_agg_head(out, n);
     buf_z(out, "(\n");
     if (n->agg.param) {
-        pretty(out, n->agg.param, level + 1);
+        pretty(out, n->agg.param, level + 1, false);
         buf_z(out, ",\n");
     }
-    pretty(out, n->agg.expr, level + 1);
+    pretty(out, n->agg.expr, level + 1, false);
     buf_char(out, '\n');
     indent(out, level);
     buf_char(out, ')');
 }
 
-static void pretty_binary(struct buf *out, const struct node *n, unsigned level)
+static void pretty_binary(struct buf *out, const struct node *n, unsigned level, bool more)
 {
-    pretty(out, n->binary.lhs, level + 1);
+    pretty(out, n->binary.lhs, level + 1, binop_is_arithmetic(n->binary.op));
     buf_char(out, '\n');
     indent(out, level);
     print_binary_head(out, n);
     buf_char(out, '\n');
-    pretty(out, n->binary.rhs, level + 1);
+    pretty(out, n->binary.rhs, level + 1, more);
 }
 
 /* The operand stands directly behind the sign: its own indent goes. */
-static void pretty_unary(struct buf *out, const struct node *n, unsigned level)
+static void pretty_unary(struct buf *out, const struct node *n, unsigned level, bool more)
 {
     struct buf operand;
     struct str text;
 
     buf_init(&operand, out->max);
-    pretty(&operand, n->unary.expr, level);
+    pretty(&operand, n->unary.expr, level, more);
     text = str_trim(buf_view(&operand));
     indent(out, level);
     buf_char(out, n->unary.minus ? '-' : '+');
@@ -77,21 +77,21 @@ static void pretty_unary(struct buf *out, const struct node *n, unsigned level)
     buf_fini(&operand);
 }
 
-static void pretty(struct buf *out, const struct node *n, unsigned level)
+static void pretty(struct buf *out, const struct node *n, unsigned level, bool more)
 {
     if (!buf_ok(out))
         return;
     if (n->type == NODE_UNARY) {
-        pretty_unary(out, n, level);
+        pretty_unary(out, n, level, more);
         return;
     }
     if (n->type == NODE_SUBQUERY && needs_split(n)) {
-        pretty(out, n->subquery.expr, level);
-        print_subquery_tail(out, n);
+        pretty(out, n->subquery.expr, level, false);
+        print_subquery_tail(out, n, more);
         return;
     }
     if (n->type == NODE_BINARY && needs_split(n)) {
-        pretty_binary(out, n, level);
+        pretty_binary(out, n, level, more);
         return;
     }
     if (n->type != NODE_SUBQUERY) /* a short subquery is not indented there either */
@@ -103,17 +103,17 @@ static void pretty(struct buf *out, const struct node *n, unsigned level)
             pretty_aggregate(out, n, level);
         } else {
             buf_z(out, "(\n");
-            pretty(out, n->paren, level + 1);
+            pretty(out, n->paren, level + 1, false);
             buf_char(out, '\n');
             indent(out, level);
             buf_char(out, ')');
         }
         return;
     }
-    promql_print(out, n);
+    print_node(out, n, more);
 }
 
 void promql_pretty(struct buf *out, const struct node *n)
 {
-    pretty(out, n, 0);
+    pretty(out, n, 0, false);
 }

@@ -1,6 +1,7 @@
-/* The canonical text of a tree: what Prometheus's String() gives, but for the few that would be read back as something else or
- * not at all (see print_offset, print_duration, print_matchers). Recursion is bounded by PROMQL_HEIGHT_MAX, which the parser keeps.
- * A buffer that is full stops the walk: pretty.c asks in this way whether a part fits into a line. */
+/* The canonical text of a tree: what Prometheus's String() gives, but for the few that would be read back as something
+ * else or not at all (print_offset, print_duration, print_matchers, print_left). Recursion is bounded by
+ * PROMQL_HEIGHT_MAX, which the parser keeps. A buffer that is full stops the walk: pretty.c asks in this way whether a
+ * part fits into a line. */
 #include "promql/print.h"
 #include "common/model/duration.h"
 #include "common/model/labels.h"
@@ -141,7 +142,8 @@ static void print_at(struct buf *out, enum at_kind at, int64_t ms)
     }
 }
 
-/* Whether offset would take only the first part of d: offset 5m * 2 is (offset 5m) * 2. Lost parentheses, as in (5m) * 2, lead there. */
+/* Whether offset would take only the first part of d: offset 5m * 2 is (offset 5m) * 2. The parentheses that the tree
+ * does not keep, as in offset (5m) * 2, lead there. */
 static bool stops_early(const struct dur_expr *d)
 {
     if (d->op < DUR_ADD || d->op > DUR_POW)
@@ -151,13 +153,15 @@ static bool stops_early(const struct dur_expr *d)
     return d->op != DUR_PAREN && !(d->op == DUR_NEG && d->rhs->op == DUR_NEG);
 }
 
-static void print_offset(struct buf *out, int64_t ms, const struct dur_expr *expr)
+/* The other way round: offset (5m) + 1 goes on, offset +(5m) + 1 does not; so the plus counts where more follows. */
+static void print_offset(struct buf *out, int64_t ms, const struct dur_expr *expr, bool more)
 {
     bool parens = expr && stops_early(expr);
+    bool plus = more && expr && expr->op == DUR_POS && expr->rhs->op == DUR_PAREN;
 
     if (!expr && ms == 0)
         return;
-    buf_z(out, parens ? " offset (" : " offset ");
+    buf_z(out, parens ? " offset (" : plus ? " offset +" : " offset ");
     print_range(out, ms, expr);
     buf_z(out, parens ? ")" : "");
 }
@@ -210,7 +214,7 @@ static void print_matchers(struct buf *out, const struct node *n)
     free(ends);
 }
 
-static void print_selector(struct buf *out, const struct node *n)
+static void print_selector(struct buf *out, const struct node *n, bool more)
 {
     const char *extended = n->selector.anchored ? " anchored" : n->selector.smoothed ? " smoothed" : "";
     bool matrix = n->value == VALUE_MATRIX || n->selector.range_ms >= 0;
@@ -226,10 +230,10 @@ static void print_selector(struct buf *out, const struct node *n)
     print_at(out, n->selector.at, n->selector.at_ms);
     if (!matrix)
         buf_z(out, extended);
-    print_offset(out, n->selector.offset_ms, n->selector.offset_expr);
+    print_offset(out, n->selector.offset_ms, n->selector.offset_expr, more);
 }
 
-void print_subquery_tail(struct buf *out, const struct node *n)
+void print_subquery_tail(struct buf *out, const struct node *n, bool more)
 {
     buf_char(out, '[');
     print_range(out, n->subquery.range_ms, n->subquery.range_expr);
@@ -238,7 +242,7 @@ void print_subquery_tail(struct buf *out, const struct node *n)
         print_range(out, n->subquery.step_ms, n->subquery.step_expr);
     buf_char(out, ']');
     print_at(out, n->subquery.at, n->subquery.at_ms);
-    print_offset(out, n->subquery.offset_ms, n->subquery.offset_expr);
+    print_offset(out, n->subquery.offset_ms, n->subquery.offset_expr, more);
 }
 
 /* --- operators --- */
@@ -311,30 +315,46 @@ static void print_aggregate(struct buf *out, const struct node *n)
     buf_char(out, ')');
 }
 
-void promql_print(struct buf *out, const struct node *n)
+/* +Inf ^ 2 would be read as +(Inf ^ 2). */
+static void print_left(struct buf *out, const struct node *n)
+{
+    const struct node *lhs = n->binary.lhs;
+
+    if (n->binary.op == OP_POW && lhs->type == NODE_NUMBER && isinf(lhs->number.value))
+        buf_z(out, "Inf");
+    else
+        print_node(out, lhs, binop_is_arithmetic(n->binary.op));
+}
+
+bool binop_is_arithmetic(enum binop op)
+{
+    return op <= OP_POW;
+}
+
+void print_node(struct buf *out, const struct node *n, bool more)
 {
     if (!buf_ok(out))
         return;
     switch (n->type) {
     case NODE_NUMBER: print_number(out, n->number.value, n->number.is_duration); break;
     case NODE_STRING: labels_quote(out, n->string); break;
-    case NODE_SELECTOR: print_selector(out, n); break;
+    case NODE_SELECTOR: print_selector(out, n, more); break;
     case NODE_SUBQUERY:
         promql_print(out, n->subquery.expr);
-        print_subquery_tail(out, n);
+        print_subquery_tail(out, n, more);
         break;
     case NODE_CALL: print_call(out, n); break;
     case NODE_AGGREGATE: print_aggregate(out, n); break;
     case NODE_BINARY:
-        promql_print(out, n->binary.lhs);
+        print_left(out, n);
         buf_char(out, ' ');
         print_binary_head(out, n);
         buf_char(out, ' ');
-        promql_print(out, n->binary.rhs);
+        print_node(out, n->binary.rhs, more);
         break;
     case NODE_UNARY:
         buf_char(out, n->unary.minus ? '-' : '+');
-        promql_print(out, n->unary.expr);
+        print_node(out, n->unary.expr, more);
         break;
     case NODE_PAREN:
         buf_char(out, '(');
@@ -342,4 +362,9 @@ void promql_print(struct buf *out, const struct node *n)
         buf_char(out, ')');
         break;
     }
+}
+
+void promql_print(struct buf *out, const struct node *n)
+{
+    print_node(out, n, false);
 }

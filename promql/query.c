@@ -43,10 +43,33 @@ int query_scratch(struct query *q, struct arena **ret)
     if (!s)
         return query_nomem(q);
     arena_init(&s->arena, q->arena->budget);
+    s->charged = 0;
     s->next = q->scratches;
     q->scratches = s;
     *ret = &s->arena;
     return 0;
+}
+
+int query_scratch_settle(struct query *q, struct arena *scratch)
+{
+    struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
+    size_t used = scratch->used;
+
+    if (used > s->charged && !arena_charge(q->arena, used - s->charged))
+        return query_nomem(q);
+    if (used < s->charged)
+        arena_uncharge(q->arena, s->charged - used);
+    s->charged = used;
+    return 0;
+}
+
+void query_scratch_free(struct query *q, struct arena *scratch)
+{
+    struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
+
+    arena_fini(scratch);
+    arena_uncharge(q->arena, s->charged);
+    s->charged = 0;
 }
 
 static int too_many(struct query *q)
@@ -82,8 +105,8 @@ void query_unhold(struct query *q, size_t samples)
 size_t hist_samples(const struct histogram *h)
 {
     enum { STRUCT_BYTES = 168, TIME_BYTES = 8, SAMPLE_BYTES = 16 };
-    size_t words = (size_t)h->pos.span_count + h->neg.span_count + h->pos.bucket_count + h->neg.bucket_count +
-                   h->custom_count;
+    size_t words = (size_t)h->pos.span_count + h->neg.span_count + h->pos.bucket_count +
+                   h->neg.bucket_count + h->custom_count;
 
     return (STRUCT_BYTES + 8 * words + TIME_BYTES) / SAMPLE_BYTES;
 }
@@ -276,6 +299,8 @@ int matrix_merge(struct ev *ev, struct matrix *m)
         bool fresh;
 
         rc = keymap_put(q, &map, labels_key(q, &m->rows[i].labels), &at, &fresh);
+        if (rc == 0)
+            rc = query_poll(q, 8);
         if (rc == 0 && !fresh)
             rc = row_unite(ev, &m->rows[*at], &m->rows[i]);
         if (rc < 0)

@@ -49,8 +49,8 @@ static int dur_apply(const struct dur_expr *d, double a, double b, double *ret, 
     }
 }
 
-int promql_duration_eval(const struct dur_expr *d, int64_t start_ms, int64_t end_ms, int64_t step_ms, double *ret_seconds,
-                         struct err *err)
+int promql_duration_eval(const struct dur_expr *d, int64_t start_ms, int64_t end_ms, int64_t step_ms,
+                         double *ret_seconds, struct err *err)
 {
     double a = 0, b = 0;
     int rc = 0;

@@ -1,5 +1,6 @@
 /* window_over.c - functions that sum up a window: *_over_time, smoothing, regression.
- * Source: Prometheus 3 (promql/functions.go), order of operations included; differences: none known. */
+ * Source: Prometheus 3 (promql/functions.go), order of operations included; differences: none
+ * known. */
 #include "promql/eval.h"
 
 static int float_out(struct point *ret, double v)
@@ -75,7 +76,8 @@ static int aggregate_hists(struct range_call *c, const struct window *w, struct 
     int rc = 0;
 
     for (size_t i = w->h0; rc == 0 && i < w->h1; i++)
-        rc = avg ? fhist_mean_add(c->scratch, &mean, w->s->hh[i], &notes) : fhist_sum_add(c->scratch, &sum, w->s->hh[i], &notes);
+        rc = avg ? fhist_mean_add(c->scratch, &mean, w->s->hh[i], &notes)
+                 : fhist_sum_add(c->scratch, &sum, w->s->hh[i], &notes);
     if (rc == RC_EXECUTION) {
         annotate_mixed_schemas(c->q, c->pos, metric_name(&w->s->labels));
         return 0;
@@ -273,9 +275,11 @@ int window_smoothing(struct range_call *c, const struct window *w, struct point 
 }
 
 /* --- deriv, predict_linear: least squares --- */
-static void regression(const int64_t *t, const double *v, size_t n, int64_t at, double *slope, double *intercept)
+static void regression(const int64_t *t, const double *v, size_t n, int64_t at, double *slope,
+                       double *intercept)
 {
-    double sx = 0, cx = 0, sy = 0, cy = 0, sxy = 0, cxy = 0, sx2 = 0, cx2 = 0, count = (double)n, cov, var;
+    double sx = 0, cx = 0, sy = 0, cy = 0, sxy = 0, cxy = 0, sx2 = 0, cx2 = 0, count = (double)n,
+           cov, var;
     bool same = true;
 
     for (size_t i = 0; i < n; i++) {

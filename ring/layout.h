@@ -6,13 +6,16 @@
 struct layout_owner {
     const uint32_t *tokens; /* borrowed during layout_new */
     uint32_t tokens_n;
-    uint16_t zone;     /* number of the zone */
+    uint64_t id_hash;
+    uint16_t zone;     /* number of the zone, by name */
     uint16_t instance; /* what goes into the replica sets */
     bool now, next;    /* part of the owners, part of the owners to be */
 };
 
 struct layout;
-struct layout *layout_new(const struct layout_owner *owners, size_t n, size_t zones_n, int rf, uint64_t instances_hash);
+/* zone_hashes[zones_n]: hashes of the zones' names. */
+struct layout *layout_new(const struct layout_owner *owners, size_t n, const uint64_t *zone_hashes, size_t zones_n, int rf,
+                          uint64_t instances_hash);
 struct layout *layout_ref(struct layout *l);
 void layout_unref(struct layout *l);
 /* Hash of the mapping from numbers to ids: a layout fits a snapshot only if it is the same. */

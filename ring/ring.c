@@ -88,15 +88,34 @@ static void copy_members(struct ring *r, struct candidate *list, size_t n)
     }
 }
 
-/* Number of the zone among those seen; zones are few. */
-static uint16_t zone_number(const char **zones, size_t *n, const char *zone)
+static int by_name(const void *pa, const void *pb)
 {
-    for (size_t i = 0; i < *n; i++) {
-        if (strcmp(zones[i], zone) == 0)
-            return (uint16_t)i;
+    return strcmp(*(const char *const *)pa, *(const char *const *)pb);
+}
+
+/* Distinct zones of the owners, by name. ret has room for r->n. */
+static size_t list_zones(const struct ring *r, const struct candidate *list, const char **ret)
+{
+    size_t n = 0, kept = 0;
+
+    for (size_t i = 0; i < r->n; i++) {
+        if (!list || list[i].now || list[i].next)
+            ret[n++] = r->members[i].zone;
     }
-    zones[*n] = zone;
-    return (uint16_t)(*n)++;
+    qsort(ret, n, sizeof *ret, by_name);
+    for (size_t i = 0; i < n; i++) {
+        if (kept == 0 || strcmp(ret[i], ret[kept - 1]) != 0)
+            ret[kept++] = ret[i];
+    }
+    return kept;
+}
+
+static uint16_t zone_number(const char *const *zones, size_t n, const char *zone)
+{
+    const char **at = bsearch(&zone, zones, n, sizeof *zones, by_name);
+
+    ASSERT(at);
+    return (uint16_t)(at - (const char **)zones);
 }
 
 static uint64_t instances_hash(const struct ring *r)
@@ -112,9 +131,13 @@ static void make_layout(struct ring *r, const struct ring *before, const struct 
 {
     struct layout_owner *owners = xcalloc(r->n + 1, sizeof *owners);
     const char **zones          = xcalloc(r->n + 1, sizeof *zones);
+    uint64_t *zone_hashes       = xcalloc(r->n + 1, sizeof *zone_hashes);
     uint64_t hash               = instances_hash(r);
     size_t n                    = 0;
 
+    r->zones_n = list_zones(r, list, zones);
+    for (size_t z = 0; z < r->zones_n; z++)
+        zone_hashes[z] = hash64(zones[z], strlen(zones[z]), 0);
     for (size_t i = 0; i < r->n; i++) {
         const struct member *m = &r->members[i];
 
@@ -123,7 +146,8 @@ static void make_layout(struct ring *r, const struct ring *before, const struct 
         owners[n++] = (struct layout_owner){
             .tokens   = m->tokens,
             .tokens_n = m->tokens_n,
-            .zone     = zone_number(zones, &r->zones_n, m->zone),
+            .id_hash  = hash64(m->id, strlen(m->id), 0),
+            .zone     = zone_number(zones, r->zones_n, m->zone),
             .instance = (uint16_t)i,
             .now      = list[i].now,
             .next     = list[i].next,
@@ -132,7 +156,8 @@ static void make_layout(struct ring *r, const struct ring *before, const struct 
     if (before && before->epoch == r->epoch && layout_instances_hash(before->layout) == hash)
         r->layout = layout_ref(before->layout);
     else
-        r->layout = layout_new(owners, n, r->zones_n, r->rf, hash);
+        r->layout = layout_new(owners, n, zone_hashes, r->zones_n, r->rf, hash);
+    free(zone_hashes);
     free(zones);
     free(owners);
 }
@@ -371,14 +396,11 @@ static struct ring *make_shard(const struct ring *r, uint64_t key, size_t size)
 {
     struct candidate *chosen = xcalloc(r->n + 1, sizeof *chosen);
     const char **zones       = xcalloc(r->n + 1, sizeof *zones);
-    size_t n = 0, zones_n = 0, per_zone = (size + r->zones_n - 1) / r->zones_n;
+    size_t n = 0, zones_n = list_zones(r, NULL, zones), per_zone = (size + r->zones_n - 1) / r->zones_n;
     struct ring *shard;
 
-    for (size_t i = 0; i < r->n; i++) {
+    for (size_t i = 0; i < r->n; i++)
         chosen[i].m = &r->members[i];
-        if (takes_part(&r->members[i]))
-            zone_number(zones, &zones_n, r->members[i].zone);
-    }
     for (size_t z = 0; z < zones_n; z++) {
         choose_in_zone(r, zones[z], key, per_zone, false, chosen);
         choose_in_zone(r, zones[z], key, per_zone, true, chosen);

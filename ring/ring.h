@@ -1,8 +1,11 @@
 /* ring.h - who owns which tokens: an immutable picture of the membership at one moment, for any number of reading threads.
  *
- * Ranges. Tokens of all owners cut the 32-bit space; a key belongs to the first token >= it, and its replica set is found by
- * walking on from there until the replication factor (RF) is met with distinct instances, at most ceil(RF / zones) of one zone:
- * with as many zones as RF, one of each. All sets are computed when the snapshot is built; a look-up is a search in one table.
+ * Ranges. Each zone has a ring of its own: the tokens of its owners cut the 32-bit space, a key belongs to the first token >= it.
+ * With as many zones as the replication factor (RF), a replica set is the key's owner in each zone, in order of zone names. With
+ * more zones, RF of them are chosen per slice (1/16384 of the space) by rendezvous hashing. With fewer, a zone gives several: the
+ * key's owner, then the zone's best by rendezvous hashing of (slice, id); walking on to the next instances, as consistent
+ * hashing commonly does, left one instance 1.5 times as much as another. All sets are computed when the snapshot is built; a
+ * look-up is a search in one table.
  *
  * Ownership while things move. `owners` are the instances that answer for the range now: ACTIVE and LEAVING ones, alive or
  * not: quorum counts them all, until they are LEFT or forgotten. JOINING ones own nothing yet. `next` is the set as it will be when every
@@ -39,7 +42,7 @@ struct ring_instance {
 struct ring_replicas {
     uint8_t owners_n, next_n;
     bool moving;                    /* next differs from owners */
-    uint16_t owners[RING_RF_MAX];   /* instances, in walking order */
+    uint16_t owners[RING_RF_MAX];   /* distinct */
     uint16_t next[RING_RF_MAX];
     uint16_t hints[RING_RF_MAX];    /* per owner: the next ACTIVE instance of its zone that is no owner, or RING_NOBODY */
 };

@@ -505,6 +505,18 @@ static void forgive_after_sleep(struct ring_core *c, int64_t now)
     c->last_tick_ms = now;
 }
 
+/* Nobody spoke of a former life so far. */
+static void step_settle(struct ring_core *c, int64_t now)
+{
+    struct entry *self = core_self(c);
+
+    if (self->m.incarnation > 0 || now < c->started_ms + START_PERIODS * c->period_ms)
+        return;
+    self->m.incarnation = 1;
+    self->m.version     = 0;
+    core_self_changed(c, false);
+}
+
 int64_t ring_core_tick(struct ring_core *c)
 {
     int64_t now = core_now(c), next;
@@ -512,6 +524,7 @@ int64_t ring_core_tick(struct ring_core *c)
     if (core_self(c)->m.state == RING_LEFT)
         return now + c->period_ms; /* gone: no more probes, no more opinions */
     forgive_after_sleep(c, now);
+    step_settle(c, now);
     step_probe(c, now);
     step_table(c, now);
     step_sync(c, now);
@@ -562,7 +575,8 @@ static int check_cfg(const struct ring_core_cfg *cfg, struct err *err)
     return rc;
 }
 
-/* The record of this life: the former one with a higher incarnation, or a new one. */
+/* The record of this life: the former one with a higher incarnation, or a new one of incarnation 0, which gives way to what others may
+ * know of a life that this disk does not (ring_core_recv.c); step_settle ends that. */
 static void make_self(struct ring_core *c, const struct ring_core_cfg *cfg)
 {
     struct member m = {0}, before;
@@ -585,7 +599,8 @@ static void make_self(struct ring_core *c, const struct ring_core_cfg *cfg)
         m.tokens   = xmemdup(cfg->tokens, cfg->tokens_n * sizeof *cfg->tokens);
         m.tokens_n = cfg->tokens_n;
     }
-    m.incarnation++;
+    if (cfg->restored)
+        m.incarnation++;
     m.version = 0;
     m.left_ms = 0;
     if (member_owns_tokens(&m) && (!cfg->restored || member_ownership_differs(&m, &before)))
@@ -606,6 +621,7 @@ int ring_core_new(const struct ring_core_cfg *cfg, const struct ring_core_env *e
     ASSERT(cfg->tokens_n <= RING_TOKENS_MAX && (cfg->tokens_n == 0 || (cfg->roles & RING_INGESTER)));
     c            = xcalloc(1, sizeof *c);
     c->env       = *env;
+    c->has_past  = cfg->restored != NULL;
     c->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
     snprintf(c->id, sizeof c->id, "%s", cfg->id);
     snprintf(c->addr, sizeof c->addr, "%s", cfg->addr);

@@ -49,7 +49,7 @@ struct ring_core {
     size_t relay_at;
     uint64_t seq;
     int64_t started_ms, last_tick_ms, next_probe_ms, next_gossip_ms, next_sync_ms;
-    bool dirty;
+    bool dirty, has_past; /* has_past: restored, or taken up from what others knew */
     struct ring_core_stats stats;
 };
 

@@ -2,22 +2,46 @@
 #include "ring/ring_core_impl.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- knowledge --- */
+
+/* A member without a past hears that it was an owner: its disk is gone, its ranges are not. It takes them up again, rebuilding, so that
+ * ownership does not jump to others and back. */
+static void take_up_former_life(struct ring_core *c, const struct member *m)
+{
+    struct member *self = &core_self(c)->m;
+
+    if (c->has_past || !member_owns_tokens(m) || !member_owns_tokens(self) || m->tokens_n == 0)
+        return;
+    if (m->incarnation < self->incarnation || m->registered_ms == self->registered_ms)
+        return;
+    if (m->state != RING_ACTIVE && m->state != RING_LEAVING)
+        return;
+    c->has_past = true;
+    free(self->tokens);
+    self->tokens        = xmemdup(m->tokens, m->tokens_n * sizeof *m->tokens);
+    self->tokens_n      = m->tokens_n;
+    self->state         = RING_ACTIVE;
+    self->flags         = m->flags | RING_REBUILDING;
+    self->registered_ms = m->registered_ms;
+}
 
 /* Something about this member itself: only it decides, the rest is overruled. */
 static void hear_of_self(struct ring_core *c, const struct member *m)
 {
     struct entry *self = core_self(c);
-    bool overrule      = m->incarnation > self->m.incarnation ||
-                    (m->incarnation == self->m.incarnation &&
-                     (m->version > self->m.version || m->health != RING_ALIVE));
-    bool recount = m->changes > self->m.changes ||
-                   (m->changes == self->m.changes && member_owns_tokens(m) &&
-                    member_cmp_version(m, &self->m) != 0 && member_ownership_differs(m, &self->m));
+    bool overrule, recount;
 
     if (self->m.state == RING_LEFT)
         return;
+    take_up_former_life(c, m);
+    overrule = m->incarnation > self->m.incarnation ||
+               (m->incarnation == self->m.incarnation &&
+                (m->version > self->m.version || m->health != RING_ALIVE));
+    recount = m->changes > self->m.changes ||
+              (m->changes == self->m.changes && member_owns_tokens(m) &&
+               member_cmp_version(m, &self->m) != 0 && member_ownership_differs(m, &self->m));
     if (recount) { /* an earlier life's or a forgetter's count: pass it, for what it counted is not what is */
         self->m.changes = m->changes;
         core_self_changed(c, true);

@@ -5,10 +5,9 @@
 
 #include <stdlib.h>
 
-enum { ZONE_BITS = 4, SPACE = 1 << (32 - ZONE_BITS) };
-_Static_assert(1 << ZONE_BITS == RING_ZONES_MAX, "the zone's ordinal fits the low bits");
+#define SPACE ((uint64_t)1 << 32)
 
-/* A run of the base space; its last position is the token that owns it. */
+/* A run of the space; its last position is the token that owns it. */
 struct range {
     uint32_t start, len;
 };
@@ -38,10 +37,9 @@ static int ascending(const void *pa, const void *pb)
 static void plan_first(struct plan *p)
 {
     for (size_t k = 0; k < p->n; k++) {
-        uint32_t start = (uint32_t)((uint64_t)SPACE * k / p->n);
-        uint32_t end   = (uint32_t)((uint64_t)SPACE * (k + 1) / p->n);
+        uint64_t start = SPACE * k / p->n, end = SPACE * (k + 1) / p->n;
 
-        p->ranges[k] = (struct range){start, end - start};
+        p->ranges[k] = (struct range){(uint32_t)start, (uint32_t)(end - start)};
     }
     p->owned[0] = SPACE;
 }
@@ -91,11 +89,11 @@ static void plan_add(struct plan *p, size_t i)
     ASSERT(placed == p->n);
 }
 
-void tokens_of_ordinal(unsigned zone_ordinal, unsigned ordinal, size_t n, uint32_t *ret)
+void tokens_of_ordinal(unsigned ordinal, size_t n, uint32_t *ret)
 {
     struct plan p = {.n = n};
 
-    ASSERT(zone_ordinal < RING_ZONES_MAX && ordinal <= RING_ORDINAL_MAX && n > 0 && n <= RING_TOKENS_MAX);
+    ASSERT(ordinal <= RING_ORDINAL_MAX && n > 1 && n <= RING_TOKENS_MAX);
     p.ranges = xcalloc((size_t)(ordinal + 1) * n, sizeof *p.ranges);
     p.owned  = xcalloc(ordinal + 1, sizeof *p.owned);
     plan_first(&p);
@@ -104,7 +102,7 @@ void tokens_of_ordinal(unsigned zone_ordinal, unsigned ordinal, size_t n, uint32
     for (size_t k = 0; k < n; k++) {
         const struct range *r = &p.ranges[ordinal * n + k];
 
-        ret[k] = (r->start + r->len - 1) << ZONE_BITS | zone_ordinal;
+        ret[k] = r->start + r->len - 1;
     }
     qsort(ret, n, sizeof *ret, ascending);
     free(p.ranges);
@@ -142,15 +140,4 @@ int tokens_ordinal_of_name(struct str name)
     for (; at < name.n; at++)
         v = v * 10 + (name.p[at] - '0');
     return v <= RING_ORDINAL_MAX ? (int)v : -1;
-}
-
-unsigned tokens_zone_ordinal(struct str zone)
-{
-    char last = zone.n ? zone.p[zone.n - 1] : 'a';
-
-    if (last >= 'a' && last < 'a' + RING_ZONES_MAX)
-        return (unsigned)(last - 'a');
-    if (last >= 'A' && last < 'A' + RING_ZONES_MAX)
-        return (unsigned)(last - 'A');
-    return (unsigned)(hash64(zone.p, zone.n, 0) % RING_ZONES_MAX);
 }

@@ -1,4 +1,5 @@
-/* raw_http.h - HTTP spoken over a plain socket, so that tests can send what no client library would. */
+/* raw_http.h - HTTP spoken over a plain socket, so that tests can send what no client library
+ * would. */
 #pragma once
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +26,8 @@ struct raw_reply {
 
 static inline int raw_connect(uint16_t port)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
@@ -63,7 +65,8 @@ static inline const char *raw_header(const struct raw_reply *r, const char *name
         if (!end)
             return NULL;
         if (strncasecmp(line, name, name_n) == 0 && line[name_n] == ':') {
-            snprintf(value, sizeof value, "%.*s", (int)(end - line - (long)name_n - 2), line + name_n + 2);
+            snprintf(value, sizeof value, "%.*s", (int)(end - line - (long)name_n - 2),
+                     line + name_n + 2);
             return value;
         }
         line = end + 2;
@@ -178,7 +181,8 @@ static inline struct raw_reply raw_get(uint16_t port, const char *path_and_heade
     const char *nl = strchr(path_and_headers, '\n');
     int path_n = nl ? (int)(nl - path_and_headers) : (int)strlen(path_and_headers);
 
-    snprintf(request, sizeof request, "GET %.*s HTTP/1.1\r\nHost: t\r\n%s\r\n", path_n, path_and_headers, nl ? nl + 1 : "");
+    snprintf(request, sizeof request, "GET %.*s HTTP/1.1\r\nHost: t\r\n%s\r\n", path_n,
+             path_and_headers, nl ? nl + 1 : "");
     return raw_ask(port, request);
 }
 

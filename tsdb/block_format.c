@@ -377,7 +377,7 @@ int block_postings_or(struct str payload, roaring_bitmap_t *into, struct err *er
     uint8_t kind = rd_u8(&r);
     uint32_t ordinals[BLOCK_SMALL_POSTINGS];
     roaring_bitmap_t *set;
-    size_t n;
+    size_t n = 0;
     int rc;
 
     CORRUPT_UNLESS(rd_ok(&r) && kind <= POSTINGS_ROARING, err);

@@ -1,8 +1,10 @@
-/* chunk.h - one run of samples of one series inside one window, encoded.
- * Timestamps strictly increase inside a chunk. A chunk is floats or histograms, never both. A window holds one or more chunks, which may
- * interleave in time (out-of-order samples are a chunk of their own); chunk_merge brings them into one order.
- * Bytes are self-describing: u8 format version and encoding, uvarint count, payload (each encoding is documented in the file that writes it, with
- * golden files in tests/data/chunk). Bit-exact for every float64, start timestamps included. Threads: none of its own. */
+/* chunk.h - one run of samples of one series inside one window, encoded. Timestamps strictly
+ * increase inside a chunk. A chunk is floats or histograms, never both. A window holds one or more
+ * chunks, which may interleave in time (out-of-order samples are a chunk of their own); chunk_merge
+ * brings them into one order. Bytes are self-describing: u8 format version and encoding, uvarint
+ * count, payload (each encoding is documented in the file that writes it, with golden files in
+ * tests/data/chunk). Bit-exact for every float64, start timestamps included. Threads: none of its
+ * own. */
 #pragma once
 #include "common/base/arena.h"
 #include "common/base/buf.h"
@@ -12,12 +14,13 @@
 enum { CHUNK_SAMPLES_MAX = 4096, CHUNK_BYTES_MAX = 4 << 20 };
 enum chunk_kind { CHUNK_FLOATS = 0, CHUNK_HISTOGRAMS = 1 };
 
-/* --- an open float chunk in the head: appended sample by sample, readable at any time up to its count --- */
-struct chunk_open; /* about 40 bytes plus its bytes; grows by steps; its encoding is chosen for appending, not for size */
+/* --- an open float chunk in the head: appended sample by sample, readable at any time --- */
+/* About 40 bytes plus its bytes; grows by steps; its encoding is chosen for appending, not for size. */
+struct chunk_open;
 struct chunk_open *chunk_open_new(void);
 void chunk_open_free(struct chunk_open *c);
-/* t must be greater than the last t. False (and nothing changed) when CHUNK_SAMPLES_MAX is reached or t is 2^32 ms or more after the first:
- * seal and start another. */
+/* t must be greater than the last t. False (and nothing changed) when CHUNK_SAMPLES_MAX is reached
+ * or t is 2^32 ms or more after the first: seal and start another. */
 bool chunk_open_append(struct chunk_open *c, int64_t t, uint64_t vbits, int64_t st);
 uint32_t chunk_open_count(const struct chunk_open *c);
 int64_t chunk_open_first_ms(const struct chunk_open *c);
@@ -30,11 +33,14 @@ void chunk_open_prefetch(const struct chunk_open *c);
 size_t chunk_open_memory(const struct chunk_open *c); /* bytes allocated */
 
 /* --- sealed chunks --- */
-/* Encodes n floats with the smallest codec (constant, integer delta, delta-of-delta bit packing, scaled decimal, XOR; timestamps and
- * values apart). st may be NULL. n in 1..CHUNK_SAMPLES_MAX. */
-void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v, const int64_t *st);
-/* out fails when its maximum is passed; chunk_decode reads no more than CHUNK_BYTES_MAX: many large histograms are cut into several chunks. */
-void chunk_encode_histograms(struct buf *out, size_t n, const int64_t *t, const struct histogram *const *h, const int64_t *st);
+/* Encodes n floats with the smallest codec (constant, integer delta, delta-of-delta bit packing,
+ * scaled decimal, XOR; timestamps and values apart). st may be NULL. n in 1..CHUNK_SAMPLES_MAX. */
+void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v,
+                         const int64_t *st);
+/* out fails when its maximum is passed; chunk_decode reads no more than CHUNK_BYTES_MAX: many large
+ * histograms are cut into several chunks. */
+void chunk_encode_histograms(struct buf *out, size_t n, const int64_t *t,
+                             const struct histogram *const *h, const int64_t *st);
 
 struct chunk_info {
     enum chunk_kind kind;
@@ -44,7 +50,11 @@ struct chunk_info {
 /* Cheap look at the front, without decoding the samples. RC_CORRUPT, RC_VERSION. */
 int chunk_info(struct str bytes, struct chunk_info *ret, struct err *err);
 
-/* Decoded columns in time order; v[i] is 0 where hist[i] != NULL; hist NULL when there are only floats; st NULL when no start timestamp is set. */
+/* The form of an open chunk: worth encoding again. */
+bool chunk_is_stream(struct str bytes);
+
+/* Decoded columns in time order; v[i] is 0 where hist[i] != NULL; hist NULL when there are only
+ * floats; st NULL when no start timestamp is set. */
 struct chunk_columns {
     size_t n;
     int64_t *t;
@@ -52,15 +62,19 @@ struct chunk_columns {
     int64_t *st;
     const struct histogram **hist;
 };
-/* Appends nothing on failure. Memory from the arena (RC_NOMEM). Every length is checked against the input and CHUNK_SAMPLES_MAX. */
+/* Appends nothing on failure. Memory from the arena (RC_NOMEM). Every length is checked against the
+ * input and CHUNK_SAMPLES_MAX. */
 int chunk_decode(struct str bytes, struct arena *a, struct chunk_columns *ret, struct err *err);
-/* Merges any number of decoded chunks into time order. Equal (t, value bits, st) once. Where values differ for a timestamp, votes decide: the value
- * that most inputs hold, else the smaller bits (a float before a histogram). Deterministic whatever the order of inputs. */
-int chunk_merge(const struct chunk_columns *in, size_t n, struct arena *a, struct chunk_columns *ret, struct err *err);
-/* The same with votes[i] replicas behind input i (NULL: 1 each). Inputs of one replica are merged first, so that it votes once. Costs one pass over
- * the samples when few inputs overlap at a time, samples times overlapping inputs otherwise. */
-int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, size_t n, struct arena *a, struct chunk_columns *ret,
-                      struct err *err);
+/* Merges any number of decoded chunks into time order. Equal (t, value bits, st) once. Where values
+ * differ for a timestamp, votes decide: the value that most inputs hold, else the smaller bits (a
+ * float before a histogram). Deterministic whatever the order of inputs. */
+int chunk_merge(const struct chunk_columns *in, size_t n, struct arena *a,
+                struct chunk_columns *ret, struct err *err);
+/* The same with votes[i] replicas behind input i (NULL: 1 each). Inputs of one replica are merged
+ * first, so that it votes once. Costs one pass over the samples when few inputs overlap at a time,
+ * samples times overlapping inputs otherwise. */
+int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, size_t n,
+                      struct arena *a, struct chunk_columns *ret, struct err *err);
 /* Sum of sample_hash over the columns. */
 struct u128 chunk_digest(const struct chunk_columns *c);
 /* Value word of sample i for sample_hash: float bits, or the upper half of histogram_hash. */

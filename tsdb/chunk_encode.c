@@ -1,12 +1,17 @@
-/* Sealed float chunks: columns of time, values and start timestamps, each with the codec that is smallest for it.
+/* Sealed float chunks: columns of time, values and start timestamps, each with the codec that is
+ * smallest for it.
  *
- * Layout: u8 first byte (ENC_COLUMNS) | uvarint count n | svarint first t [ms] | uvarint last t - first t | u8 codecs | time | values | starts.
- * codecs: bits 0-1 enum time_codec, 2-4 enum value_codec, 5-6 enum start_codec, 7 zero. "ints" is a column as in chunk_ints.c.
+ * Layout: u8 first byte (ENC_COLUMNS) | uvarint count n | svarint first t [ms]
+ *   | uvarint last t - first t | u8 codecs | time | values | starts
+ * codecs: bits 0-1 enum time_codec, 2-4 enum value_codec, 5-6 enum start_codec, 7 zero.
+ * "ints" is a column as in chunk_ints.c.
  *   TIME_REGULAR    nothing: t[i] = first + i * (last - first) / (n - 1), without remainder
  *   TIME_INTS       ints of t[i] - first
  *   VALUE_CONSTANT  u64 value bits
- *   VALUE_DECIMAL   u8 scale, bit 7: there are specials, bit 6: a shift follows | u8 shift, if any | ints of mantissas (chunk_format.h) >> shift
- *                   | specials: uvarint count >= 1, per special uvarint places skipped since the last one, u64 value bits (its mantissa means nothing)
+ *   VALUE_DECIMAL   u8 decimal mode (chunk_format.h); bit 7: there are specials, bit 6: a shift
+ *                   follows | u8 shift, if any | ints of mantissas >> shift | specials, if any:
+ *                   uvarint count >= 1, per special uvarint places skipped since the last one and
+ *                   u64 value bits (its mantissa means nothing)
  *   VALUE_BITS      ints of value bits
  *   VALUE_ADAPTIVE  uvarint length, the adaptive value code (chunk_values.h)
  *   VALUE_XOR       the same, in XOR mode from the start
@@ -20,7 +25,8 @@
 
 #include <stdlib.h>
 
-/* VALUE_ADAPTIVE is read a few times slower than packed columns: it must save an eighth at least. */
+/* VALUE_ADAPTIVE is read a few times slower than packed columns: it must save an eighth at
+ * least. */
 enum { ADAPTIVE_GAIN = 8 };
 
 enum time_codec columns_put_time(struct buf *out, const int64_t *t, size_t n)
@@ -38,49 +44,54 @@ enum time_codec columns_put_time(struct buf *out, const int64_t *t, size_t n)
     return TIME_INTS;
 }
 
-/* Mantissas at one scale that fits most values; what does not fit is special. False when too much is. */
+/* Mantissas in one mode that fits most values; what does not fit is special. */
 struct decimals {
-    unsigned scale;
+    unsigned mode;
     size_t specials;
     int64_t m[CHUNK_SAMPLES_MAX];
     uint16_t special[CHUNK_SAMPLES_MAX]; /* their places */
 };
 
-static bool decimals_scale(const double *v, size_t n, unsigned *ret)
+/* The mode in [from, to] that the first value which needs the largest one needs; false when too
+ * much is no decimal. */
+static bool decimals_mode(const double *v, size_t n, unsigned from, unsigned to, unsigned *ret)
 {
-    unsigned e, scale = 0;
+    unsigned mode = from;
     size_t misses = 0;
     int64_t m;
 
-    for (size_t i = 0; i < n; i++) {
-        if (decimal_at(v[i], scale, &m))
-            continue;
-        if (decimal_find(v[i], scale + 1, &e, &m))
-            scale = e;
-        else if (++misses > n / 8 + 1)
+    for (size_t i = 0; i < n; i++)
+        if (!decimal_at(v[i], mode, &m) && !decimal_find(v[i], mode + 1, to, &mode, &m) &&
+            ++misses > n / 8 + 1)
             return false;
-    }
-    *ret = scale;
+    *ret = mode;
     return true;
 }
 
-static bool decimals_of(const double *v, size_t n, struct decimals *d)
+/* False when there is no mode worth trying. */
+static bool decimals_fill(const double *v, size_t n, unsigned from, unsigned to, struct decimals *d)
 {
     int64_t last = 0;
 
     d->specials = 0;
-    if (!decimals_scale(v, n, &d->scale))
+    if (!decimals_mode(v, n, from, to, &d->mode))
         return false;
-    for (size_t i = 0; i < n && !decimal_at(v[i], d->scale, &last); i++)
+    for (size_t i = 0; i < n && !decimal_at(v[i], d->mode, &last); i++)
         ;
     for (size_t i = 0; i < n; i++) {
-        if (!decimal_at(v[i], d->scale, &d->m[i])) {
+        if (!decimal_at(v[i], d->mode, &d->m[i])) {
             d->special[d->specials++] = (uint16_t)i;
             d->m[i] = last; /* no jump is paid for it */
         }
         last = d->m[i];
     }
     return d->specials <= n / 4 + 1;
+}
+
+static bool decimals_of(const double *v, size_t n, struct decimals *d)
+{
+    return decimals_fill(v, n, 0, DECIMAL_SCALE_MAX, d) ||
+           decimals_fill(v, n, DECIMAL_TIMES, DECIMAL_TIMES + DECIMAL_TIMES_MAX, d);
 }
 
 /* Zero bits below all mantissas: sizes of memory and disks are multiples of pages. */
@@ -100,7 +111,8 @@ static void encode_decimals(struct buf *out, const double *v, size_t n, struct d
 
     for (size_t i = 0; i < n; i++)
         d->m[i] >>= shift;
-    buf_u8(out, (uint8_t)(d->scale | (d->specials ? DECIMAL_HAS_SPECIALS : 0) | (shift ? DECIMAL_HAS_SHIFT : 0)));
+    buf_u8(out, (uint8_t)(d->mode | (d->specials ? DECIMAL_HAS_SPECIALS : 0) |
+                          (shift ? DECIMAL_HAS_SHIFT : 0)));
     if (shift)
         buf_u8(out, (uint8_t)shift);
     ints_encode(out, d->m, n);
@@ -145,7 +157,8 @@ static bool all_same(const double *v, size_t n)
     return true;
 }
 
-/* A candidate stands at out->p + at; it stays when it is better than the best so far, which ends at `at`. */
+/* A candidate stands at out->p + at; it stays when it is better than the best so far, which ends at
+ * `at`. */
 struct contest {
     size_t from, best; /* offset and size of the best */
     enum value_codec codec;
@@ -223,7 +236,8 @@ void columns_put_header(struct buf *out, enum chunk_encoding e, const int64_t *t
     buf_uvarint(out, (uint64_t)t[n - 1] - (uint64_t)t[0]);
 }
 
-void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v, const int64_t *st)
+void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v,
+                         const int64_t *st)
 {
     enum time_codec time;
     enum value_codec value;

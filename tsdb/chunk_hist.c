@@ -1,12 +1,17 @@
-/* Histogram chunks: runs of histograms with one layout, and in a run each bucket is a column over time.
+/* Histogram chunks: runs of histograms with one layout, and in a run each bucket is a column over
+ * time.
  *
- * Layout: u8 first byte (ENC_HISTOGRAMS) | uvarint count | svarint first t [ms] | uvarint last t - first t | u8 codecs | time | starts | runs.
- * codecs: bits 0-1 enum time_codec, 5-6 enum start_codec, others zero; time and starts as in chunk_encode.c.
- * Run: uvarint length >= 1 | lstr canonical bytes of its first histogram | for length > 1, of the other length - 1 histograms, the columns
- *   sum | count | zero count | positive buckets in order | negative buckets in order.
- * A layout is everything but those numbers: float or not, hint, schema, zero threshold, spans, custom bounds.
- * The sum, and with float histograms every column: u8 enum value_codec, values as in chunk_encode.c. Columns of integers: u8 0 and nothing when all
- * equal the first histogram's, else u8 1 and ints (chunk_ints.c) of the difference to the first histogram's, mod 2^64. */
+ * Layout: u8 first byte (ENC_HISTOGRAMS) | uvarint count | svarint first t [ms]
+ *   | uvarint last t - first t | u8 codecs | time | starts | runs
+ * codecs: bits 0-1 enum time_codec, 5-6 enum start_codec, others zero; time and starts as in
+ *   chunk_encode.c.
+ * Run: uvarint length >= 1 | lstr canonical bytes of its first histogram | for length > 1, of the
+ *   other length - 1 histograms, the columns sum | count | zero count | positive buckets in order
+ *   | negative buckets in order
+ * A layout is everything but those numbers: float or not, hint, schema, zero threshold, spans,
+ * custom bounds. The sum, and with float histograms every column: u8 enum value_codec, values as in
+ * chunk_encode.c. Columns of integers: u8 0 and nothing when all equal the first histogram's, else
+ * u8 1 and ints (chunk_ints.c) of the difference to the first histogram's, mod 2^64. */
 #include "tsdb/chunk_columns.h"
 #include "tsdb/chunk_ints.h"
 
@@ -29,15 +34,18 @@ static uint64_t number_get(const struct histogram *h, size_t k)
 static bool side_layout_eq(const struct hist_side *a, const struct hist_side *b)
 {
     return a->span_count == b->span_count && a->bucket_count == b->bucket_count &&
-           (a->span_count == 0 || memcmp(a->spans, b->spans, a->span_count * sizeof *a->spans) == 0);
+           (a->span_count == 0 ||
+            memcmp(a->spans, b->spans, a->span_count * sizeof *a->spans) == 0);
 }
 
 static bool layout_eq(const struct histogram *a, const struct histogram *b)
 {
     return a->is_float == b->is_float && a->hint == b->hint && a->schema == b->schema &&
-           double_bits(a->zero_threshold) == double_bits(b->zero_threshold) && side_layout_eq(&a->pos, &b->pos) &&
-           side_layout_eq(&a->neg, &b->neg) && a->custom_count == b->custom_count &&
-           (a->custom_count == 0 || memcmp(a->custom, b->custom, a->custom_count * sizeof *a->custom) == 0);
+           double_bits(a->zero_threshold) == double_bits(b->zero_threshold) &&
+           side_layout_eq(&a->pos, &b->pos) && side_layout_eq(&a->neg, &b->neg) &&
+           a->custom_count == b->custom_count &&
+           (a->custom_count == 0 ||
+            memcmp(a->custom, b->custom, a->custom_count * sizeof *a->custom) == 0);
 }
 
 /* --- writing --- */
@@ -93,7 +101,8 @@ static void put_run(struct buf *out, const struct histogram *const *h, size_t n)
         put_number(out, h, n, k);
 }
 
-void chunk_encode_histograms(struct buf *out, size_t n, const int64_t *t, const struct histogram *const *h, const int64_t *st)
+void chunk_encode_histograms(struct buf *out, size_t n, const int64_t *t,
+                             const struct histogram *const *h, const int64_t *st)
 {
     enum time_codec time;
     enum start_codec start;
@@ -140,7 +149,9 @@ static int get_number(struct rd *r, const struct run *run, size_t k, struct err 
         return rc;
     for (size_t i = 1; i < run->n; i++) {
         struct histogram *h = &run->h[i];
-        uint64_t v = h->is_float ? double_bits(x.f[i - 1]) : codec ? first + (uint64_t)x.i[i - 1] : first;
+        uint64_t v = h->is_float ? double_bits(x.f[i - 1])
+                     : codec     ? first + (uint64_t)x.i[i - 1]
+                                 : first;
 
         if (k == 0)
             h->count.i = v;
@@ -164,7 +175,8 @@ static int run_alloc(struct run *run, struct arena *a, struct err *err)
         *h = run->h[0];
         run->buckets[i] = arena_array(a, buckets, sizeof **run->buckets);
         if (!run->buckets[i])
-            return err_set(err, RC_NOMEM, "memory for %zu histograms of %zu buckets", run->n, buckets);
+            return err_set(err, RC_NOMEM, "memory for %zu histograms of %zu buckets", run->n,
+                           buckets);
         h->pos.i = run->buckets[i];
         h->neg.i = run->buckets[i] + h->pos.bucket_count;
     }

@@ -1,8 +1,12 @@
-/* Layout: u8 order (enum ints_order) | DELTA: svarint x[0]; DELTA2: svarint x[0], svarint x[1] - x[0] (the latter if n > 1); LINE: svarint slope
- *   | blocks of INTS_BLOCK residuals, the last one shorter; none when nothing is left.
- * Residuals: PLAIN x[i]; DELTA x[i] - x[i-1], i >= 1; DELTA2 x[i] - 2 x[i-1] + x[i-2], i >= 2; LINE x[i] - i * slope.
- * Block: u8 width 0..64, upper bit set when there are exceptions | svarint base | residual - base, low width bits each, first bit lowest, zero bits
- *   to a whole byte | exceptions: uvarint count >= 1, then per exception uvarint places skipped since the last one, uvarint the bits above width. */
+/* Layout: u8 order (enum ints_order) | heads | blocks of INTS_BLOCK residuals, the last one shorter;
+ *   none when nothing is left.
+ * Heads: DELTA svarint x[0]; DELTA2 svarint x[0] and, if n > 1, x[1] - x[0]; LINE svarint slope.
+ * Residuals: PLAIN x[i]; DELTA x[i] - x[i-1], i >= 1; DELTA2 x[i] - 2 x[i-1] + x[i-2], i >= 2;
+ *   LINE x[i] - i * slope.
+ * Block: u8 width 0..64, upper bit set when there are exceptions | svarint base
+ *   | residual - base, low width bits each, first bit lowest, zero bits to a whole byte
+ *   | exceptions, if any: uvarint count >= 1, per exception uvarint places skipped since the last one
+ *     and uvarint the bits above width. */
 #include "tsdb/chunk_ints.h"
 
 enum { HAS_EXCEPTIONS = 0x80, LEAST = 3 };
@@ -15,7 +19,8 @@ struct block_fit {
 };
 
 /* Bytes for n numbers of given lengths at this width. */
-static size_t block_cost(const uint32_t counts[65], const uint8_t *present, size_t present_count, size_t n, unsigned width)
+static size_t block_cost(const uint32_t counts[65], const uint8_t *present, size_t present_count,
+                         size_t n, unsigned width)
 {
     size_t bytes = (n * width + 7) / 8;
 
@@ -37,7 +42,8 @@ static void block_try_base(const uint64_t *r, size_t n, uint64_t base, struct bl
         if (counts[b])
             present[present_count++] = (uint8_t)b;
     for (size_t i = 0; i < present_count + (present[0] > 0); i++) {
-        unsigned width = i < present_count ? present[i] : 0; /* 0 besides: all but none may be exceptions */
+        unsigned width =
+            i < present_count ? present[i] : 0; /* 0 besides: all but none may be exceptions */
         bool last = width == present[present_count - 1];
         size_t bytes = block_cost(counts, present, present_count, n, width) + !last +
                        (bit_length(zigzag((int64_t)base)) + 6) / 7;
@@ -47,7 +53,8 @@ static void block_try_base(const uint64_t *r, size_t n, uint64_t base, struct bl
     }
 }
 
-/* The base is the least number, or the next least where that one is an outlier (a counter reset). */
+/* The base is the least number, or the next least where that one is an outlier (a counter
+ * reset). */
 static struct block_fit block_fit(const uint64_t *r, size_t n)
 {
     struct block_fit best = {.bytes = SIZE_MAX};
@@ -67,7 +74,8 @@ static struct block_fit block_fit(const uint64_t *r, size_t n)
     }
     block_try_base(r, n, (uint64_t)least[0], &best);
     for (size_t k = 1; k < MIN(n, (size_t)LEAST); k++)
-        if (bit_length((uint64_t)most - (uint64_t)least[k]) < bit_length((uint64_t)most - (uint64_t)least[k - 1]))
+        if (bit_length((uint64_t)most - (uint64_t)least[k]) <
+            bit_length((uint64_t)most - (uint64_t)least[k - 1]))
             block_try_base(r, n, (uint64_t)least[k], &best);
     best.bytes += 2;
     return best;
@@ -182,8 +190,10 @@ void ints_encode(struct buf *out, const int64_t *x, size_t n)
 }
 
 /* --- reading --- */
-/* Once per block; tests/bench/chunk_bench. Reads 8 bytes at a time, so the caller handles the last ones: see unpack. 1 <= width <= 57 */
-static void unpack_fast(const uint8_t *p, size_t n, unsigned width, uint64_t base, uint64_t *restrict x)
+/* Once per block; tests/bench/chunk_bench. Reads 8 bytes at a time, so the caller handles the last
+ * ones: see unpack. 1 <= width <= 57 */
+static void unpack_fast(const uint8_t *p, size_t n, unsigned width, uint64_t base,
+                        uint64_t *restrict x)
 {
     uint64_t mask = low_bits(UINT64_MAX, width);
     size_t at = 0;
@@ -193,7 +203,8 @@ static void unpack_fast(const uint8_t *p, size_t n, unsigned width, uint64_t bas
 }
 
 /* readable: bytes from p on that may be read, at least those that are packed. */
-static void unpack(const uint8_t *p, size_t readable, size_t n, unsigned width, uint64_t base, uint64_t *x)
+static void unpack(const uint8_t *p, size_t readable, size_t n, unsigned width, uint64_t base,
+                   uint64_t *x)
 {
     struct bit_reader r;
     size_t fast = 0;
@@ -206,8 +217,8 @@ static void unpack(const uint8_t *p, size_t readable, size_t n, unsigned width, 
     if (width <= 57 && readable >= 8)
         fast = MIN(n, ((readable - 8) * 8 + 7) / width + 1);
     unpack_fast(p, fast, width, base, x);
-    r = bit_reader_of(p, (n * width + 7) / 8);
-    r.at = fast * width;
+    r = bit_reader_of(p + fast * width / 8, (n * width + 7) / 8 - fast * width / 8);
+    bit_get(&r, fast * width % 8);
     for (size_t i = fast; i < n; i++)
         x[i] = base + bit_get(&r, width);
 }

@@ -1,6 +1,8 @@
-/* chunk_ints.h - a column of 64-bit integers, bit packed against a frame of reference with exceptions; arithmetic is mod 2^64.
- * The column is first made small by one of the orders below, then cut into blocks of INTS_BLOCK numbers, each with its own base and
- * width; the few numbers that do not fit their block's width have the rest of their bits in a list behind it. Layout in chunk_ints.c.
+/* chunk_ints.h - a column of 64-bit integers, bit packed against a frame of reference with
+ * exceptions; arithmetic is mod 2^64.
+ * The column is first made small by one of the orders below, then cut into blocks of INTS_BLOCK
+ * numbers, each with its own base and width; the few numbers that do not fit their block's width
+ * have the rest of their bits in a list behind it. Layout in chunk_ints.c.
  * Frames and exceptions as in Zukowski et al. (Super-scalar RAM-CPU cache compression, ICDE 2006). */
 #pragma once
 #include "common/base/err.h"

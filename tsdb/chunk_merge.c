@@ -44,7 +44,8 @@ static int by_first_t(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Order of two samples with one timestamp: floats before histograms, smaller bits (hash of a histogram), smaller start. 0: the same sample. */
+/* Order of two samples with one timestamp: floats before histograms, smaller bits (hash of a
+ * histogram), smaller start. 0: the same sample. */
 static int sample_cmp(const struct cursor *a, const struct cursor *b)
 {
     const struct histogram *ha = cursor_hist(a), *hb = cursor_hist(b);
@@ -147,13 +148,15 @@ static void merge_step(struct merger *m)
                 advance(m, i, 1);
         return;
     }
-    for (const struct cursor *k = &m->active[first]; k->at + run < k->c->n && k->c->t[k->at + run] < bound;)
+    for (const struct cursor *k = &m->active[first];
+         k->at + run < k->c->n && k->c->t[k->at + run] < bound;)
         run++;
     emit(m, &m->active[first], run);
     advance(m, first, run);
 }
 
-static int merge_alloc(struct merger *m, const struct chunk_columns *in, const uint32_t *votes, size_t n, struct arena *a, struct err *err)
+static int merge_alloc(struct merger *m, const struct chunk_columns *in, const uint32_t *votes,
+                       size_t n, struct arena *a, struct err *err)
 {
     struct chunk_columns *o = &m->out;
     size_t total = 0;
@@ -178,8 +181,8 @@ static int merge_alloc(struct merger *m, const struct chunk_columns *in, const u
     return 0;
 }
 
-int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, size_t n, struct arena *a, struct chunk_columns *ret,
-                      struct err *err)
+int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, size_t n,
+                      struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     struct merger m = {0};
     int rc = merge_alloc(&m, in, votes, n, a, err);
@@ -198,7 +201,8 @@ int chunk_merge_votes(const struct chunk_columns *in, const uint32_t *votes, siz
     return 0;
 }
 
-int chunk_merge(const struct chunk_columns *in, size_t n, struct arena *a, struct chunk_columns *ret, struct err *err)
+int chunk_merge(const struct chunk_columns *in, size_t n, struct arena *a,
+                struct chunk_columns *ret, struct err *err)
 {
     return chunk_merge_votes(in, NULL, n, a, ret, err);
 }

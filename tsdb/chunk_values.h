@@ -1,12 +1,16 @@
-/* chunk_values.h - the adaptive value code: what open chunks write sample by sample and sealed chunks use where nothing packs better.
- * Per value (value bits and mantissa before the first are zero, scale 0, k 0, score 0):
- *   one 0 bit: same bits as before; or one 1 bit, and in decimal mode unary class:
- *   0, 1, 2: zigzag(mantissa - prediction) in k, k + 3, k + 8 bits | 3: 6 bits n - 1, and n bits of it
- *   4: 64 value bits, the mantissa stays | 5: 5 bits of a larger scale, which scales the mantissa before, then as class 3
- *   6: 64 value bits, XOR mode from here on
- *   in XOR mode: 0 and the bits of the XOR window, or 1, 6 bits leading zeros, 6 bits length - 1, bits
- * The prediction is the mantissa before, plus its last step while that was the better guess of late (score > 0). k follows the lengths of
- * the residuals (model_learn). XOR windows as in Pelkonen et al. (Gorilla, VLDB 2015, section 4.1); the decimal part is ours. */
+/* chunk_values.h - the adaptive value code: what open chunks write sample by sample, and sealed
+ * chunks use where nothing packs better.
+ * Per value (value bits and mantissa before the first are zero, mode 0, k 0, score 0): one 0 bit:
+ * same bits as before; or one 1 bit, and in a decimal mode a unary class:
+ *   0, 1, 2  zigzag(mantissa - prediction) in k, k + 3, k + 8 bits
+ *   3        6 bits n - 1, and n bits of it
+ *   4        64 value bits, the mantissa stays
+ *   5        6 bits of a larger mode, whose scale scales the mantissa before; then as class 3
+ *   6        64 value bits, XOR mode from here on
+ * In XOR mode: 0 and the bits of the XOR window, or 1, 6 bits leading zeros, 6 bits length - 1, bits.
+ * The prediction is the mantissa before, plus its last step while that was the better guess of late
+ * (score > 0). k follows the lengths of the residuals (model_learn). XOR windows as in Pelkonen et
+ * al. (Gorilla, VLDB 2015, section 4.1); the decimal part is ours. */
 #pragma once
 #include "tsdb/chunk_format.h"
 
@@ -14,12 +18,13 @@ enum { SCORE_MAX = 4, MODE_XOR = 0xff, VALUE_BITS_MAX = 76 };
 
 /* Value model: the same in writer and reader. */
 struct model {
-    uint64_t bits;  /* of the value before */
-    int64_t m;      /* decimal mode: the last mantissa */
-    int64_t step;   /* decimal mode: its last change */
-    uint8_t mode;   /* scale, or MODE_XOR */
-    uint8_t k;      /* decimal: expected length of a residual; XOR: leading zeros of the window */
-    int8_t score;   /* decimal: > 0 when adding step predicts better; XOR: length of the window, 0 = none yet */
+    uint64_t bits; /* of the value before */
+    int64_t m;     /* decimal mode: the last mantissa */
+    int64_t step;  /* decimal mode: its last change */
+    uint8_t mode;  /* decimal mode (chunk_format.h), or MODE_XOR */
+    uint8_t k;     /* decimal: expected length of a residual; XOR: leading zeros of the window */
+    /* decimal: > 0 when adding step predicts better; XOR: length of the window, 0 = none yet */
+    int8_t score;
 };
 
 static inline int64_t model_prediction(const struct model *s)
@@ -51,17 +56,29 @@ static inline void model_same(struct model *s)
         s->step = 0;
 }
 
-/* A larger scale: what is remembered is scaled too, or forgotten where it no longer fits. */
-static inline void model_rescale(struct model *s, unsigned e)
+/* Another mode: what is remembered is scaled too, or forgotten where that does not work out. */
+static inline void model_remode(struct model *s, unsigned mode)
 {
+    unsigned from = decimal_scale(s->mode), to = decimal_scale(mode);
     int64_t m;
 
-    if (__builtin_mul_overflow(s->m, (int64_t)decimal_powers[MIN(e - s->mode, 18U)], &m) || e - s->mode > 18 ||
+    if (to < from || to - from > 18 ||
+        __builtin_mul_overflow(s->m, (int64_t)decimal_powers[to - from], &m) ||
         m > DECIMAL_MANTISSA_MAX || m < -DECIMAL_MANTISSA_MAX)
         m = 0;
     s->m = m;
     s->step = 0;
-    s->mode = (uint8_t)e;
+    s->mode = (uint8_t)mode;
+}
+
+/* A larger mode at which v is a decimal. */
+static inline bool model_find(const struct model *s, double v, unsigned *ret_mode, int64_t *ret_m)
+{
+    if (s->mode < DECIMAL_TIMES &&
+        decimal_find(v, s->mode + 1U, DECIMAL_SCALE_MAX, ret_mode, ret_m))
+        return true;
+    return decimal_find(v, MAX(s->mode + 1U, (unsigned)DECIMAL_TIMES),
+                        DECIMAL_TIMES + DECIMAL_TIMES_MAX, ret_mode, ret_m);
 }
 
 /* --- writing --- */
@@ -114,7 +131,7 @@ static inline void put_residual(struct bit_writer *w, struct model *s, int64_t m
 static inline void put_value(struct bit_writer *w, struct model *s, uint64_t bits)
 {
     double v = bits_double(bits);
-    unsigned e;
+    unsigned mode;
     int64_t m;
 
     if (bits == s->bits) {
@@ -126,10 +143,10 @@ static inline void put_value(struct bit_writer *w, struct model *s, uint64_t bit
         put_xor(w, s, bits);
     } else if (LIKELY(decimal_at(v, s->mode, &m))) {
         put_residual(w, s, m);
-    } else if (decimal_find(v, s->mode + 1U, &e, &m)) {
+    } else if (model_find(s, v, &mode, &m)) {
         bit_put(w, 1 | 31 << 1, 7);
-        bit_put(w, e, 5);
-        model_rescale(s, e);
+        bit_put(w, mode, 6);
+        model_remode(s, mode);
         put_explicit(w, zigzag(m - s->m));
         model_learn(s, m, bit_length(zigzag(m - s->m)), false);
     } else if (!__builtin_isfinite(v) || v == 0) {
@@ -180,7 +197,7 @@ static inline bool model_take(struct model *s, uint64_t z, int64_t base, bool fi
 static inline bool get_value(struct bit_reader *r, struct model *s)
 {
     static const uint8_t extra[] = {0, 3, 8};
-    unsigned class, e;
+    unsigned class, mode;
 
     if (!bit_get(r, 1)) {
         model_same(s);
@@ -197,10 +214,10 @@ static inline bool get_value(struct bit_reader *r, struct model *s)
     case 3:
         return model_take(s, get_explicit(r), model_prediction(s), false);
     case 5:
-        e = (unsigned)bit_get(r, 5);
-        if (e <= s->mode || e > DECIMAL_SCALE_MAX)
+        mode = (unsigned)bit_get(r, 6);
+        if (mode <= s->mode || !decimal_mode_valid(mode))
             return false;
-        model_rescale(s, e);
+        model_remode(s, mode);
         return model_take(s, get_explicit(r), s->m, false);
     case 6:
         s->mode = MODE_XOR;

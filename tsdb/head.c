@@ -76,7 +76,8 @@ void lock_slice(struct head *h)
 {
     enum { YIELDS_MAX = 1000 };
 
-    for (int i = 0; i < YIELDS_MAX && atomic_load_explicit(&h->owner_waits, memory_order_relaxed) > 0; i++)
+    for (int i = 0;
+         i < YIELDS_MAX && atomic_load_explicit(&h->owner_waits, memory_order_relaxed) > 0; i++)
         sched_yield();
     mutex_lock(&h->lock);
 }
@@ -91,7 +92,8 @@ uint32_t tenant_find(const struct head *h, struct str name)
 {
     uint32_t tag = tenant_tag(name), pos, id;
 
-    for (id = idtab_first(&h->tenant_tab, tag, &pos); id != ID_NONE; id = idtab_next(&h->tenant_tab, tag, &pos))
+    for (id = idtab_first(&h->tenant_tab, tag, &pos); id != ID_NONE;
+         id = idtab_next(&h->tenant_tab, tag, &pos))
         if (str_eq(h->tenants.v[id]->name, name))
             break;
     return id;
@@ -138,7 +140,8 @@ static struct active_bucket *bucket_of(struct tenant *tn, int64_t ms, bool make)
         return &tn->active.v[i - 1];
     ASSERT(make);
     (void)vec_push(&tn->active);
-    memmove(&tn->active.v[i + 1], &tn->active.v[i], (tn->active.n - 1 - i) * sizeof tn->active.v[0]);
+    memmove(&tn->active.v[i + 1], &tn->active.v[i],
+            (tn->active.n - 1 - i) * sizeof tn->active.v[0]);
     tn->active.v[i] = (struct active_bucket){.start_ms = start};
     return &tn->active.v[i];
 }
@@ -164,7 +167,8 @@ static uint32_t fp_tag(const struct head *h, fingerprint fp)
     return (uint32_t)(mix64(fp.lo ^ h->fp_secret) >> 32);
 }
 
-static bool series_is(const struct head *h, const struct head_series *s, struct str tenant, fingerprint fp)
+static bool series_is(const struct head *h, const struct head_series *s, struct str tenant,
+                      fingerprint fp)
 {
     return LIKELY(u128_eq(s->fp, fp) && str_eq(h->tenants.v[s->tenant]->name, tenant));
 }
@@ -173,7 +177,8 @@ struct head_series *series_find(const struct head *h, struct str tenant, fingerp
 {
     uint32_t tag = fp_tag(h, fp), pos;
 
-    for (uint32_t id = idtab_first(&h->by_fp, tag, &pos); id != ID_NONE; id = idtab_next(&h->by_fp, tag, &pos)) {
+    for (uint32_t id = idtab_first(&h->by_fp, tag, &pos); id != ID_NONE;
+         id = idtab_next(&h->by_fp, tag, &pos)) {
         struct head_series *s = series_at(h, id);
 
         if (series_is(h, s, tenant, fp))
@@ -190,7 +195,8 @@ struct head_series *head_find(struct head *h, struct str tenant, fingerprint fp)
 
 enum { CHUNK_OPEN_LAST = 40 }; /* in its last cache line, if it has two */
 
-/* The first with this tag is nearly always the right one, so its memory can be asked for before it is compared. */
+/* The first with this tag is nearly always the right one, so its memory can be asked for before it
+ * is compared. */
 static struct head_series *series_guess(const struct head *h, fingerprint fp)
 {
     uint32_t pos, id = idtab_first(&h->by_fp, fp_tag(h, fp), &pos);
@@ -198,8 +204,10 @@ static struct head_series *series_guess(const struct head *h, fingerprint fp)
     return id == ID_NONE ? NULL : series_at(h, id);
 }
 
-/* Each stage asks for the memory of the whole group before the next stage needs it, so that the cache misses overlap. */
-static void find_group(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret)
+/* Each stage asks for the memory of the whole group before the next stage needs it, so that the
+ * cache misses overlap. */
+static void find_group(struct head *h, struct str tenant, const fingerprint *fps, size_t n,
+                       struct head_series **ret)
 {
     for (size_t i = 0; i < n; i++)
         idtab_prefetch(&h->by_fp, fp_tag(h, fps[i]));
@@ -222,7 +230,8 @@ static void find_group(struct head *h, struct str tenant, const fingerprint *fps
             chunk_open_prefetch(ret[i]->open);
 }
 
-void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n, struct head_series **ret)
+void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n,
+                    struct head_series **ret)
 {
     enum { GROUP = 16 };
 
@@ -298,7 +307,8 @@ static int create_check(const struct head *h, const struct labels *ls, struct er
     return 0;
 }
 
-int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls, struct head_series **ret, struct err *err)
+int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls,
+                struct head_series **ret, struct err *err)
 {
     struct head_series *s = head_find(h, tenant, fp);
     struct tenant *tn;
@@ -306,7 +316,8 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
     int rc;
 
     if (s && !head_labels_equal(h, s, ls))
-        return err_set(err, RC_INVALID, "fingerprint %016lx%016lx belongs to other labels", (unsigned long)fp.hi, (unsigned long)fp.lo);
+        return err_set(err, RC_INVALID, "fingerprint %016lx%016lx belongs to other labels",
+                       (unsigned long)fp.hi, (unsigned long)fp.lo);
     if (s) {
         *ret = s;
         return 0;
@@ -316,7 +327,10 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
         return rc;
     id = series_id_new(h);
     s = series_at(h, id);
-    *s = (struct head_series){.fp = fp, .newest = INT64_MIN, .tenant = tenant_make(h, tenant), .seq = h->next_seq++ & SEQ_MASK};
+    *s = (struct head_series){.fp = fp,
+                              .newest = INT64_MIN,
+                              .tenant = tenant_make(h, tenant),
+                              .seq = h->next_seq++ & SEQ_MASK};
     s->label_count = (uint16_t)ls->n;
     s->pairs = xmalloc(ls->n * sizeof *s->pairs);
     tn = h->tenants.v[s->tenant];
@@ -365,7 +379,8 @@ uint32_t ordinal_of_seq(const struct head *h, uint64_t seq)
     return lo;
 }
 
-bool series_labels(const struct head *h, const struct head_series *s, struct arena *a, struct labels *ret)
+bool series_labels(const struct head *h, const struct head_series *s, struct arena *a,
+                   struct labels *ret)
 {
     struct labels ls = {arena_array(a, s->label_count, sizeof *ls.v), s->label_count};
 

@@ -1,4 +1,5 @@
-/* Exemplars: a ring per tenant, newest kept; an equal one that is still there is not stored again. */
+/* Exemplars: a ring per tenant, newest kept; an equal one that is still there is not stored again.
+ */
 #include "tsdb/head_priv.h"
 
 #include <stdlib.h>
@@ -13,9 +14,9 @@ struct exemplar {
 struct exemplar_ring {
     struct exemplar *v; /* number no stands at no % max */
     size_t max, cap;
-    uint64_t added;     /* numbers [added - count, added) are there */
+    uint64_t added; /* numbers [added - count, added) are there */
     size_t count, bytes;
-    struct idtab tab;   /* -> place in v */
+    struct idtab tab; /* -> place in v */
 };
 
 void exemplar_ring_free(struct exemplar_ring *r)
@@ -85,14 +86,17 @@ static struct exemplar_ring *ring_resize(struct exemplar_ring *old, size_t max)
     return r;
 }
 
-static bool exemplar_there(const struct exemplar_ring *r, const struct exemplar *e, struct str labels)
+static bool exemplar_there(const struct exemplar_ring *r, const struct exemplar *e,
+                           struct str labels)
 {
     uint32_t pos;
 
-    for (uint32_t at = idtab_first(&r->tab, e->tag, &pos); at != ID_NONE; at = idtab_next(&r->tab, e->tag, &pos)) {
+    for (uint32_t at = idtab_first(&r->tab, e->tag, &pos); at != ID_NONE;
+         at = idtab_next(&r->tab, e->tag, &pos)) {
         const struct exemplar *x = &r->v[at];
 
-        if (u128_eq(x->fp, e->fp) && x->t == e->t && x->vbits == e->vbits && str_eq(str_n(x->labels, x->n), labels))
+        if (u128_eq(x->fp, e->fp) && x->t == e->t && x->vbits == e->vbits &&
+            str_eq(str_n(x->labels, x->n), labels))
             return true;
     }
     return false;
@@ -116,7 +120,8 @@ static struct exemplar_ring *ring_of(struct head *h, struct str tenant, size_t m
     return tn->exemplars;
 }
 
-void head_exemplar_add(struct head *h, struct str tenant, fingerprint fp, int64_t t, double v, const struct labels *ls, size_t tenant_max)
+void head_exemplar_add(struct head *h, struct str tenant, fingerprint fp, int64_t t, double v,
+                       const struct labels *ls, size_t tenant_max)
 {
     struct exemplar_ring *r = ring_of(h, tenant, MIN(tenant_max, (size_t)HEAD_EXEMPLARS_MAX));
     struct exemplar e = {.fp = fp, .t = t, .vbits = double_bits(v)};
@@ -200,7 +205,8 @@ static int read_slice(struct reading *r, struct err *err)
     return MIN(rc, 0);
 }
 
-int head_exemplar_select(struct head *h, const struct store_select *q, int (*fn)(void *arg, const struct head_exemplar *e), void *arg,
+int head_exemplar_select(struct head *h, const struct store_select *q,
+                         int (*fn)(void *arg, const struct head_exemplar *e), void *arg,
                          struct err *err)
 {
     struct reading r = {.h = h, .q = q, .more = true, .v = xmalloc(RING_SLICE * sizeof *r.v)};

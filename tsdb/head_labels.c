@@ -68,7 +68,8 @@ static int mark_matching(struct marks *m, struct err *err)
         if (m->h->epoch != m->epoch)
             rc = AGAIN;
         at = match_next(&match, at);
-        for (int i = 0; i < HEAD_SELECT_SLICE && rc == 0 && at != ID_NONE; i++, at = match_next(&match, at + 1)) {
+        for (int i = 0; i < HEAD_SELECT_SLICE && rc == 0 && at != ID_NONE;
+             i++, at = match_next(&match, at + 1)) {
             const struct head_series *s = series_at(m->h, m->h->by_ordinal[at]);
 
             if (wanted(m, s))
@@ -167,8 +168,9 @@ static int marks_texts(const struct marks *m, struct arena *a, struct str **ret,
     for (uint32_t id = 0; rc == 0 && id < m->bound; id++) {
         if (!mark_get(m, id))
             continue;
-        v[n] = arena_str(a, m->name.n ? postings_pair_value(h->postings, id)
-                                      : symbols_text(h->syms, postings_name_at(h->postings, id)->symbol));
+        v[n] = arena_str(a, m->name.n
+                                ? postings_pair_value(h->postings, id)
+                                : symbols_text(h->syms, postings_name_at(h->postings, id)->symbol));
         rc = v[n++].p ? 0 : RC_NOMEM;
     }
     unlock_slice(h);
@@ -177,7 +179,8 @@ static int marks_texts(const struct marks *m, struct arena *a, struct str **ret,
     return rc;
 }
 
-static int collect(struct marks *m, struct arena *a, struct str **ret, size_t *ret_n, struct err *err)
+static int collect(struct marks *m, struct arena *a, struct str **ret, size_t *ret_n,
+                   struct err *err)
 {
     const struct postings_name *name;
     int rc;
@@ -185,7 +188,9 @@ static int collect(struct marks *m, struct arena *a, struct str **ret, size_t *r
     lock_slice(m->h);
     m->epoch = m->h->epoch;
     m->tenant = tenant_find(m->h, m->q->tenant);
-    name = m->name.n && m->tenant != ID_NONE ? postings_name_find(m->h->postings, m->tenant, m->name) : NULL;
+    name = m->name.n && m->tenant != ID_NONE
+               ? postings_name_find(m->h->postings, m->tenant, m->name)
+               : NULL;
     m->name_entry = name ? (uint32_t)(name - postings_name_at(m->h->postings, 0)) : ID_NONE;
     unlock_slice(m->h);
     *ret_n = 0;
@@ -195,7 +200,8 @@ static int collect(struct marks *m, struct arena *a, struct str **ret, size_t *r
     return rc == 0 ? marks_texts(m, a, ret, ret_n) : rc;
 }
 
-int head_label_values(struct head *h, const struct store_select *q, struct str name, int (*fn)(void *arg, struct str value), void *arg, struct err *err)
+int head_label_values(struct head *h, const struct store_select *q, struct str name,
+                      int (*fn)(void *arg, struct str value), void *arg, struct err *err)
 {
     struct str *v = NULL;
     struct arena a;

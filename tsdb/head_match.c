@@ -1,12 +1,13 @@
-/* Matchers to series: each matcher becomes a set of pair ids that a series must have one of (include) or none of (exclude);
- * the smallest include is read from its posting lists into a bit set of ordinals, the others cut it down, either by their own
- * lists or, where those are much longer than what is left, by looking at the pairs of the series that are left. */
+/* Matchers to series: each matcher becomes a set of pair ids that a series must have one of
+ * (include) or none of (exclude); the smallest include is read from its posting lists into a bit
+ * set of ordinals, the others cut it down, either by their own lists or, where those are much
+ * longer than what is left, by looking at the pairs of the series that are left. */
 #include "tsdb/head_priv.h"
 
 #include <stdlib.h>
 
 enum {
-    VALUES_SLICE = 1024, /* values of a name judged under one lock */
+    VALUES_SLICE = 1024,  /* values of a name judged under one lock */
     LIST_PER_SERIES = 16, /* entries of a list cost as much as looking at one series */
     ATTEMPTS_MAX = 8,
 };
@@ -43,7 +44,8 @@ static bool set_has_empty(const struct matcher *m)
 /* True when the values that decide are known without looking at what the head has. */
 static bool has_literals(const struct matcher *m)
 {
-    return m->type == MATCH_EQ || m->type == MATCH_NEQ ? m->value.n > 0 : m->set && !set_has_empty(m);
+    return m->type == MATCH_EQ || m->type == MATCH_NEQ ? m->value.n > 0
+                                                       : m->set && !set_has_empty(m);
 }
 
 static int take_literals(struct matching *mt, struct term *t)
@@ -78,7 +80,8 @@ static int scan_values(struct matching *mt, struct term *t)
         if (h->epoch != mt->epoch)
             rc = AGAIN;
         for (; rc == 0 && name && i < MIN(name->n, end); i++)
-            if (matcher_matches(t->m, postings_pair_value(h->postings, name->pairs[i])) != t->exclude)
+            if (matcher_matches(t->m, postings_pair_value(h->postings, name->pairs[i])) !=
+                t->exclude)
                 *vec_push(&t->pairs) = name->pairs[i];
         more = rc == 0 && name && i < name->n;
         unlock_slice(h);
@@ -123,7 +126,8 @@ static void list_clear(uint64_t *bits, const struct posting_list *l, uint32_t bo
         bits[at / 64] &= ~(1ULL << (at % 64));
 }
 
-static const struct posting_list *term_list(const struct matching *mt, const struct term *t, size_t i)
+static const struct posting_list *term_list(const struct matching *mt, const struct term *t,
+                                            size_t i)
 {
     return &postings_pair(mt->h->postings, t->pairs.v[i])->list;
 }
@@ -261,7 +265,8 @@ int head_match(struct head *h, const struct store_select *q, struct match *ret, 
             vec_fini(&mt.terms[i].pairs);
         free(mt.terms);
     }
-    return rc == AGAIN ? err_set(err, RC_UNAVAILABLE, "select: series are being removed, try again") : rc;
+    return rc == AGAIN ? err_set(err, RC_UNAVAILABLE, "select: series are being removed, try again")
+                       : rc;
 }
 
 uint32_t match_next(const struct match *m, uint32_t at)

@@ -95,7 +95,8 @@ static bool find_in_ooo(const struct series_extra *x, int64_t t, struct arena *a
     return true;
 }
 
-static bool find_in_current(const struct head_series *s, int64_t t, struct arena *a, struct found *ret)
+static bool find_in_current(const struct head_series *s, int64_t t, struct arena *a,
+                            struct found *ret)
 {
     if (s->open && find_in_chunk(chunk_open_view(s->open), t, a, ret))
         return true;
@@ -104,14 +105,16 @@ static bool find_in_current(const struct head_series *s, int64_t t, struct arena
     return find_in_blobs(&s->cur, t, a, ret);
 }
 
-bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t, struct arena *a, struct found *ret)
+bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t,
+                        struct arena *a, struct found *ret)
 {
     int64_t start = window_start(s->fp, t, NULL);
 
     ASSERT(h->tenants.v[s->tenant]);
     if (s->extra && find_in_ooo(s->extra, t, a, ret))
         return true;
-    if (s->cur.count > 0 && s->cur.start == start && window_has(&s->cur, t) && find_in_current(s, t, a, ret))
+    if (s->cur.count > 0 && s->cur.start == start && window_has(&s->cur, t) &&
+        find_in_current(s, t, a, ret))
         return true;
     for (const struct window *w = s->cur.next; w && w->start >= start; w = w->next)
         if (w->start == start && window_has(w, t) && find_in_blobs(w, t, a, ret))
@@ -134,7 +137,8 @@ static void ooo_insert(struct series_extra *x, struct ooo_sample sample)
     x->ooo_n++;
 }
 
-void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st, struct str hist)
+void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
+             struct str hist)
 {
     struct window *w = series_window(s, window_start(s->fp, t, NULL));
     struct series_extra *x = series_extra(s);
@@ -151,7 +155,8 @@ void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, i
         ooo_fold(h, s, INT64_MIN, INT64_MAX);
 }
 
-void ooo_columns(const struct head_series *s, int64_t from, int64_t to, struct arena *a, struct chunk_columns *ret)
+void ooo_columns(const struct head_series *s, int64_t from, int64_t to, struct arena *a,
+                 struct chunk_columns *ret)
 {
     const struct series_extra *x = s->extra;
     uint32_t at = x ? ooo_lower(x, from) : 0, end = at, n;
@@ -204,17 +209,19 @@ void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to)
     for (end = at; end < x->ooo_n && x->ooo[end].t < to;) {
         struct chunk_columns c;
         struct window *w;
-        int64_t last, start = window_start(s->fp, x->ooo[end].t, &last);
+        int64_t window_end, start = window_start(s->fp, x->ooo[end].t, &window_end);
 
         w = series_window(s, start);
         ASSERT(w->count > 0);
-        ooo_columns(s, MAX(start, from), MIN(last, to), &h->scratch, &c);
+        ooo_columns(s, MAX(start, from), MIN(window_end, to), &h->scratch, &c);
         window_add_columns(h, w, &c);
         arena_reset(&h->scratch);
         if (small_chunks(w) >= WINDOW_SMALL_CHUNKS_MAX)
             window_merge(h, w, CHUNK_SAMPLES_MAX / 2);
         end += (uint32_t)c.n;
     }
+    if (end == at)
+        return;
     for (uint32_t i = at; i < end; i++)
         free(x->ooo[i].hist);
     memmove(&x->ooo[at], &x->ooo[end], (x->ooo_n - end) * sizeof *x->ooo);

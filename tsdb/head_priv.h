@@ -1,10 +1,13 @@
-/* head_priv.h - what the files of the head share. Everything is guarded by head.lock unless it says otherwise.
+/* head_priv.h - what the files of the head share. Everything is guarded by head.lock unless it says
+ * otherwise.
  *
- * A series has one *current* window, that of its newest sample, with at most one open float chunk and one open histogram chunk;
- * all its other windows are a list, newest start first. A window in a flush set never changes. Samples behind the newest one
- * wait in the series' out-of-order buffer until 32 of them, or the seal of their window, turn them into chunks; digest, count
- * and bounds of their window have them from the start.
- * Several windows of one series may have the same start (instances): readers add them up, their samples are disjoint. */
+ * A series has one *current* window, that of its newest sample, with at most one open float chunk
+ * and one open histogram chunk; all its other windows are a list, newest start first. A window in a
+ * flush set never changes. Samples behind the newest one wait in the series' out-of-order buffer
+ * until 32 of them, or the seal of their window, turn them into chunks; digest, count and bounds of
+ * their window have them from the start. Several windows of one series may have the same start
+ * (instances), at most one of them not in a flush set: readers add them up, their samples are
+ * disjoint. */
 #pragma once
 #include "common/base/vec.h"
 #include "common/sys/thread.h"
@@ -15,8 +18,8 @@
 #include <stdatomic.h>
 
 enum {
-    OOO_SAMPLES = 32,             /* of a series, before they are folded into chunks */
-    WINDOW_SMALL_CHUNKS_MAX = 8,  /* of a window, before the small ones are merged */
+    OOO_SAMPLES = 32,            /* of a series, before they are folded into chunks */
+    WINDOW_SMALL_CHUNKS_MAX = 8, /* of a window, before the small ones are merged */
     HIST_OPEN_BYTES_MAX = 256 << 10,
     SERIES_PAGE = 256, /* free_slots are bytes */
     ACTIVE_BUCKET_MS = 5 * 60 * 1000,
@@ -49,16 +52,17 @@ struct window {
 struct ooo_sample {
     int64_t t, st;
     uint64_t vbits;
-    char *hist;      /* canonical bytes of a histogram, owned; NULL: a float */
+    char *hist; /* canonical bytes of a histogram, owned; NULL: a float */
     uint32_t hist_n;
 };
 /* Histograms of the current window, in order. */
+struct hist_entry {
+    int64_t t, st;
+    uint32_t at, n; /* canonical bytes in hist_open.bytes */
+};
 struct hist_open {
     uint32_t n, cap;
-    struct hist_entry {
-        int64_t t, st;
-        uint32_t at, n; /* canonical bytes in bytes */
-    } *v;
+    struct hist_entry *v;
     struct buf bytes;
 };
 /* What most series do not have. */
@@ -70,20 +74,21 @@ struct series_extra {
 
 struct head_series {
     fingerprint fp;
-    int64_t newest;             /* INT64_MIN: none yet; survives the drop of its window */
-    struct chunk_open *open;    /* of the current window; NULL: none */
-    struct window cur;          /* cur.next: all other windows */
-    uint32_t cur_ms;            /* length of the current window */
+    int64_t newest;          /* INT64_MIN: none yet; survives the drop of its window */
+    struct chunk_open *open; /* of the current window; NULL: none */
+    struct window cur;       /* cur.next: all other windows */
+    uint32_t cur_ms;         /* length of the current window */
     uint32_t tenant;
-    uint32_t *pairs;            /* labels, in name order; fixed while the series lives */
+    uint32_t *pairs; /* labels, in name order; fixed while the series lives */
     struct series_extra *extra;
-    uint64_t seq : 48;          /* order of creation, never used again; 0: the slot is free */
+    uint64_t seq : 48; /* order of creation, never used again; 0: the slot is free */
     uint64_t label_count : 16;
 };
 #define SEQ_MASK ((1ULL << 48) - 1)
 _Static_assert(LABELS_MAX < 1 << 16, "label_count holds it");
 
-/* Series in pages, so that an id finds its series without a cache miss and pointers never move; empty pages are freed. */
+/* Series in pages, so that an id finds its series without a cache miss and pointers never move;
+ * empty pages are freed. */
 struct series_page {
     uint32_t live;
     uint8_t free_slots[SERIES_PAGE]; /* a stack: the first SERIES_PAGE - live */
@@ -96,23 +101,23 @@ struct active_bucket {
 };
 struct exemplar_ring;
 struct tenant {
-    struct str name;         /* owned */
+    struct str name; /* owned */
     uint64_t series, samples;
-    struct posting_list all; /* its series */
+    struct posting_list all;          /* its series */
     VEC(struct active_bucket) active; /* by the time of the newest sample; ascending */
     struct exemplar_ring *exemplars;  /* or NULL */
 };
 struct flush_set {
     uint64_t id;
-    uint64_t gen;     /* 0: not published */
+    uint64_t gen; /* 0: not published */
     uint64_t windows;
-    bool used;        /* false: the slot is free */
+    bool used; /* false: the slot is free */
 };
 
 struct head {
     struct mutex lock;
-    atomic_int owner_waits;  /* readers let the appending thread go first */
-    bool locked;             /* by head_lock */
+    atomic_int owner_waits; /* readers let the appending thread go first */
+    bool locked;            /* by head_lock */
 
     struct symbols *syms;
     struct postings *postings;
@@ -122,13 +127,13 @@ struct head {
     uint32_t *by_ordinal;            /* -> id, ascending seq */
     uint32_t ordinals, ordinal_cap;
     uint64_t next_seq;
-    uint64_t epoch;                  /* changes when ordinals and pair ids do */
+    uint64_t epoch; /* changes when ordinals and pair ids do */
     uint64_t fp_secret;
 
-    VEC(struct tenant *) tenants;    /* NULL: free id */
+    VEC(struct tenant *) tenants; /* NULL: free id */
     struct idtab tenant_tab;
     VEC(struct flush_set) sets;
-    uint64_t dropped_gen;            /* newest generation of a dropped set */
+    uint64_t dropped_gen; /* newest generation of a dropped set */
     int64_t max_ms;
 
     /* --- owner thread, or any holder of the lock: contents do not outlive it --- */
@@ -137,7 +142,7 @@ struct head {
 };
 
 /* --- head.c --- */
-void lock_slice(struct head *h);   /* as a reader: waits while the owner wants the lock */
+void lock_slice(struct head *h); /* as a reader: waits while the owner wants the lock */
 static inline void unlock_slice(struct head *h)
 {
     mutex_unlock(&h->lock);
@@ -151,11 +156,13 @@ struct head_series *series_find(const struct head *h, struct str tenant, fingerp
 uint32_t tenant_find(const struct head *h, struct str name); /* or ID_NONE */
 void series_remove(struct head *h, uint32_t id);
 void tenant_trim(struct head *h, uint32_t id); /* frees it when nothing is left of it */
-void active_move(struct tenant *tn, int64_t from_ms, int64_t to_ms); /* INT64_MIN: from, to nowhere */
+/* The newest sample of a series of the tenant was at from_ms and is at to_ms; INT64_MIN: nowhere. */
+void active_move(struct tenant *tn, int64_t from_ms, int64_t to_ms);
 /* First ordinal whose series has at least this seq. */
 uint32_t ordinal_of_seq(const struct head *h, uint64_t seq);
 /* Copies the labels into the arena; false when it is full. */
-bool series_labels(const struct head *h, const struct head_series *s, struct arena *a, struct labels *ret);
+bool series_labels(const struct head *h, const struct head_series *s, struct arena *a,
+                   struct labels *ret);
 
 /* --- head_series.c --- */
 static inline bool window_has(const struct window *w, int64_t t)
@@ -163,7 +170,7 @@ static inline bool window_has(const struct window *w, int64_t t)
     return t >= w->start + w->mint_off && t <= w->start + w->maxt_off;
 }
 void window_count(struct window *w, int64_t t, struct u128 hash);
-void window_free(struct window *w);     /* of the list */
+void window_free(struct window *w); /* of the list */
 void window_add_blob(struct window *w, struct str bytes);
 /* Encodes columns (any length, floats and histograms) as chunks of the window. */
 void window_add_columns(struct head *h, struct window *w, const struct chunk_columns *c);
@@ -171,10 +178,9 @@ void window_add_columns(struct head *h, struct window *w, const struct chunk_col
 void window_merge(struct head *h, struct window *w, uint32_t limit);
 /* The unsealed window with this start, made when there is none. */
 struct window *series_window(struct head_series *s, int64_t start);
-/* Encodes the open chunks of the current window into its list of chunks. */
-void series_seal_open(struct head *h, struct head_series *s);
-/* Moves the current window into the list. */
-void series_close_current(struct head *h, struct head_series *s);
+/* Moves the current window into the list. smallest: its floats are encoded by size, which takes
+ * some microseconds. */
+void series_close_current(struct head *h, struct head_series *s, bool smallest);
 struct series_extra *series_extra(struct head_series *s);
 /* All samples of open histograms as columns; scratch arena. */
 void hist_open_columns(const struct hist_open *o, struct arena *a, struct chunk_columns *ret);
@@ -187,13 +193,16 @@ struct found {
     uint64_t vbits;
     struct histogram hist;
 };
-bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t, struct arena *a, struct found *ret);
+bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t,
+                        struct arena *a, struct found *ret);
 /* t is not stored yet. hist: canonical bytes (copied), or p NULL for a float. */
-void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st, struct str hist);
+void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
+             struct str hist);
 /* Turns the buffered samples with from <= t < to into chunks of their windows. */
 void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to);
 /* Buffered samples with from <= t < to as columns; n may be 0. */
-void ooo_columns(const struct head_series *s, int64_t from, int64_t to, struct arena *a, struct chunk_columns *ret);
+void ooo_columns(const struct head_series *s, int64_t from, int64_t to, struct arena *a,
+                 struct chunk_columns *ret);
 void ooo_fini(struct series_extra *x);
 
 /* --- head_match.c --- */
@@ -217,14 +226,15 @@ static inline bool shard_has(const struct store_select *q, fingerprint fp)
 struct window_filter {
     int64_t mint_ms, maxt_ms;
     uint64_t gen;
-    uint32_t set;   /* 0: by gen; else only this set (index + 1) */
+    uint32_t set; /* 0: by gen; else only this set (index + 1) */
     enum store_mode mode;
-    const int64_t *starts; /* NULL: any; else only these (ascending) */
+    const int64_t *starts; /* NULL: any; else only these */
     size_t start_count;
 };
-/* Copies what the filter lets through into the arena. 1: there is something; 0: nothing; RC_NOMEM. */
-int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f, struct arena *a, struct stored_series *ret,
-                size_t *ret_bytes, struct err *err);
+/* Copies what the filter lets through into the arena. 1: there is something; 0: nothing; RC_NOMEM.
+ */
+int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f,
+                struct arena *a, struct stored_series *ret, size_t *ret_bytes, struct err *err);
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms);
 
 /* --- head_exemplar.c --- */

@@ -90,7 +90,8 @@ static size_t chunk_bound(const struct copy *c, const struct window *const *grou
     for (size_t i = 0; i < n; i++)
         for (const struct blob *b = group[i]->blobs; b; b = b->next)
             count++;
-    /* The open float chunk, one chunk per histogram at worst, and the same for what waits out of order. */
+    /* The open float chunk, one chunk per histogram at worst, and the same for what waits out of
+     * order. */
     count += 1;
     if (c->s->extra)
         count += c->s->extra->hists.n + c->s->extra->ooo_n;
@@ -98,7 +99,8 @@ static size_t chunk_bound(const struct copy *c, const struct window *const *grou
 }
 
 /* The chunks of instances of one window. */
-static void copy_group(struct copy *c, const struct window *const *group, size_t n, struct stored_window *ret)
+static void copy_group(struct copy *c, const struct window *const *group, size_t n,
+                       struct stored_window *ret)
 {
     bool unsealed = false;
 
@@ -124,7 +126,8 @@ static void copy_group(struct copy *c, const struct window *const *group, size_t
 /* Digest, count and bounds of instances of one window: they have no sample in common. */
 static struct stored_window sum_group(const struct window *const *group, size_t n)
 {
-    struct stored_window out = {.start_ms = group[0]->start, .mint_ms = INT64_MAX, .maxt_ms = INT64_MIN};
+    struct stored_window out = {
+        .start_ms = group[0]->start, .mint_ms = INT64_MAX, .maxt_ms = INT64_MIN};
 
     for (size_t i = 0; i < n; i++) {
         out.mint_ms = MIN(out.mint_ms, group[i]->start + group[i]->mint_off);
@@ -136,7 +139,8 @@ static struct stored_window sum_group(const struct window *const *group, size_t 
 }
 
 /* Newest first, as they stand in the series. Returns how many. */
-static size_t list_windows(const struct head *h, const struct head_series *s, const struct window_filter *f, const struct window **ret)
+static size_t list_windows(const struct head *h, const struct head_series *s,
+                           const struct window_filter *f, const struct window **ret)
 {
     size_t n = 0;
 
@@ -148,8 +152,8 @@ static size_t list_windows(const struct head *h, const struct head_series *s, co
     return n;
 }
 
-int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f, struct arena *a, struct stored_series *ret,
-                size_t *ret_bytes, struct err *err)
+int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f,
+                struct arena *a, struct stored_series *ret, size_t *ret_bytes, struct err *err)
 {
     struct copy c = {.h = h, .s = s, .a = a};
     struct stored_series out = {.fp = s->fp};
@@ -195,7 +199,8 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
 
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms)
 {
-    if (s->cur.count > 0 && s->cur.start + s->cur.mint_off <= maxt_ms && s->cur.start + s->cur.maxt_off >= mint_ms)
+    if (s->cur.count > 0 && s->cur.start + s->cur.mint_off <= maxt_ms &&
+        s->cur.start + s->cur.maxt_off >= mint_ms)
         return true;
     for (const struct window *w = s->cur.next; w; w = w->next)
         if (w->start + w->mint_off <= maxt_ms && w->start + w->maxt_off >= mint_ms)
@@ -225,8 +230,10 @@ enum { AGAIN = 1 };
 
 static int stale(const struct head *h, uint64_t gen, struct err *err)
 {
-    return err_set(err, RC_STALE, "samples have left this head for blocks of index generation %lu, the reader has %lu",
-                   (unsigned long)h->dropped_gen, (unsigned long)gen);
+    return err_set(
+        err, RC_STALE,
+        "samples have left this head for blocks of index generation %lu, the reader has %lu",
+        (unsigned long)h->dropped_gen, (unsigned long)gen);
 }
 
 /* Under the lock. Series that have nothing for the filter count too, so that a slice is short. */
@@ -241,10 +248,13 @@ static int slice_fill(struct selecting *sel, struct err *err)
         return stale(h, sel->filter.gen, err);
     if (h->epoch != sel->match.epoch)
         return AGAIN;
-    for (size_t seen = 0; at != ID_NONE && seen < HEAD_SELECT_SLICE && sl->bytes < sel->bytes_max; seen++) {
+    for (size_t seen = 0; at != ID_NONE && seen < HEAD_SELECT_SLICE && sl->bytes < sel->bytes_max;
+         seen++) {
         const struct head_series *s = series_at(h, h->by_ordinal[at]);
 
-        rc = shard_has(sel->q, s->fp) ? series_copy(h, s, &sel->filter, &sl->a, &sl->v[sl->n], &sl->size[sl->n], err) : 0;
+        rc = shard_has(sel->q, s->fp)
+                 ? series_copy(h, s, &sel->filter, &sl->a, &sl->v[sl->n], &sl->size[sl->n], err)
+                 : 0;
         if (rc < 0)
             return rc;
         sel->next_seq = s->seq + 1;
@@ -280,12 +290,13 @@ static int slice_next(struct selecting *sel, struct err *err)
             sel->match = (struct match){0};
         }
     }
-    return rc == AGAIN ? err_set(err, RC_UNAVAILABLE, "select: series are being removed, try again") : rc;
+    return rc == AGAIN ? err_set(err, RC_UNAVAILABLE, "select: series are being removed, try again")
+                       : rc;
 }
 
 /* 0: go on; 1: enough, *cursor says where to go on. */
-static int slice_deliver(struct selecting *sel, size_t *bytes, size_t *given, uint64_t *cursor, stored_series_fn *fn, void *arg,
-                         struct err *err)
+static int slice_deliver(struct selecting *sel, size_t *bytes, size_t *given, uint64_t *cursor,
+                         stored_series_fn *fn, void *arg, struct err *err)
 {
     const struct slice *sl = sel->slice;
 
@@ -306,8 +317,8 @@ static int slice_deliver(struct selecting *sel, size_t *bytes, size_t *given, ui
     return 0;
 }
 
-int head_select(struct head *h, const struct store_select *q, uint64_t gen, size_t bytes_max, uint64_t *cursor,
-                stored_series_fn *fn, void *arg, struct err *err)
+int head_select(struct head *h, const struct store_select *q, uint64_t gen, size_t bytes_max,
+                uint64_t *cursor, stored_series_fn *fn, void *arg, struct err *err)
 {
     struct selecting sel = {
         .h = h,
@@ -356,7 +367,8 @@ static int fetch_fill(struct fetching *f, struct slice *sl, struct err *err)
         return stale(h, f->gen, err);
     for (size_t seen = 0; f->at < f->n && seen < HEAD_SELECT_SLICE; f->at = end, seen++) {
         const struct head_series *s = series_find(h, f->tenant, f->fps[f->at]);
-        struct window_filter filter = {.mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .gen = f->gen, .mode = STORE_DATA};
+        struct window_filter filter = {
+            .mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .gen = f->gen, .mode = STORE_DATA};
 
         for (end = f->at + 1; end < f->n && u128_eq(f->fps[end], f->fps[f->at]); end++)
             ;
@@ -372,10 +384,11 @@ static int fetch_fill(struct fetching *f, struct slice *sl, struct err *err)
     return 0;
 }
 
-int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts, size_t n, uint64_t gen,
-               stored_series_fn *fn, void *arg, struct err *err)
+int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts,
+               size_t n, uint64_t gen, stored_series_fn *fn, void *arg, struct err *err)
 {
-    struct fetching f = {.h = h, .tenant = tenant, .fps = fps, .starts = starts, .n = n, .gen = gen};
+    struct fetching f = {
+        .h = h, .tenant = tenant, .fps = fps, .starts = starts, .n = n, .gen = gen};
     struct slice *sl = xmalloc(sizeof *sl);
     int rc = 0;
 

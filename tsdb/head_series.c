@@ -110,6 +110,15 @@ struct window *series_window(struct head_series *s, int64_t start)
 }
 
 /* --- the current window --- */
+/* The open chunk as it stands. */
+static void close_floats(struct head_series *s)
+{
+    window_add_blob(&s->cur, chunk_open_view(s->open));
+    chunk_open_free(s->open);
+    s->open = NULL;
+}
+
+/* The open chunk in its smallest form. */
 static void seal_floats(struct head *h, struct head_series *s)
 {
     struct str view = chunk_open_view(s->open);
@@ -119,10 +128,14 @@ static void seal_floats(struct head *h, struct head_series *s)
     buf_clear(&h->encoded);
     chunk_encode_floats(&h->encoded, c.n, c.t, c.v, c.st);
     ASSERT(buf_ok(&h->encoded));
-    window_add_blob(&s->cur, h->encoded.n < view.n ? buf_view(&h->encoded) : view);
+    arena_reset(&h->scratch);
+    if (h->encoded.n >= view.n) {
+        close_floats(s);
+        return;
+    }
+    window_add_blob(&s->cur, buf_view(&h->encoded));
     chunk_open_free(s->open);
     s->open = NULL;
-    arena_reset(&h->scratch);
 }
 
 static void seal_hists(struct head *h, struct head_series *s)
@@ -138,34 +151,50 @@ static void seal_hists(struct head *h, struct head_series *s)
     *o = (struct hist_open){0};
 }
 
-void series_seal_open(struct head *h, struct head_series *s)
-{
-    if (s->open)
-        seal_floats(h, s);
-    if (s->extra && s->extra->hists.n > 0)
-        seal_hists(h, s);
-}
-
-void series_close_current(struct head *h, struct head_series *s)
+void series_close_current(struct head *h, struct head_series *s, bool smallest)
 {
     struct window *w;
 
     if (s->cur.count == 0)
         return;
-    series_seal_open(h, s);
+    if (s->open && smallest)
+        seal_floats(h, s);
+    else if (s->open)
+        close_floats(s);
+    if (s->extra && s->extra->hists.n > 0)
+        seal_hists(h, s);
     w = xmemdup(&s->cur, sizeof s->cur);
     s->cur = (struct window){.next = w};
 }
 
+/* A late sample may have opened the window before: one unsealed window per start. */
+static void current_adopt(struct head_series *s)
+{
+    struct window **at = &s->cur.next, *w;
+
+    while (*at && (*at)->start >= s->cur.start &&
+           !((*at)->start == s->cur.start && (*at)->set == 0))
+        at = &(*at)->next;
+    w = *at;
+    if (!w || w->start != s->cur.start)
+        return;
+    *at = w->next;
+    w->next = s->cur.next;
+    s->cur = *w;
+    free(w);
+}
+
+/* Makes the window of t, newer than all samples, the current one. */
 static void current_reach(struct head *h, struct head_series *s, int64_t t)
 {
     int64_t end;
 
     if (LIKELY(s->cur.count > 0 && t < s->cur.start + s->cur_ms))
         return;
-    series_close_current(h, s);
+    series_close_current(h, s, true);
     s->cur.start = window_start(s->fp, t, &end);
     s->cur_ms = (uint32_t)(end - s->cur.start);
+    current_adopt(s);
 }
 
 /* A sample newer than all before. */
@@ -175,13 +204,15 @@ static void count_newest(struct head *h, struct head_series *s, int64_t t, struc
 
     window_count(&s->cur, t, hash);
     tn->samples++;
-    if (UNLIKELY(s->newest == INT64_MIN || floor_to(t, ACTIVE_BUCKET_MS) != floor_to(s->newest, ACTIVE_BUCKET_MS)))
+    if (UNLIKELY(s->newest == INT64_MIN ||
+                 floor_to(t, ACTIVE_BUCKET_MS) != floor_to(s->newest, ACTIVE_BUCKET_MS)))
         active_move(tn, s->newest, t);
     s->newest = t;
     h->max_ms = MAX(h->max_ms, t);
 }
 
-static void append_float(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st)
+static void append_float(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,
+                         int64_t st)
 {
     current_reach(h, s, t);
     if (!s->open)
@@ -202,7 +233,8 @@ struct series_extra *series_extra(struct head_series *s)
 }
 
 /* bytes: canonical form. */
-static void append_histogram(struct head *h, struct head_series *s, int64_t t, struct str bytes, uint64_t vbits, int64_t st)
+static void append_histogram(struct head *h, struct head_series *s, int64_t t, struct str bytes,
+                             uint64_t vbits, int64_t st)
 {
     struct hist_open *o = &series_extra(s)->hists;
 
@@ -215,7 +247,8 @@ static void append_histogram(struct head *h, struct head_series *s, int64_t t, s
     }
     if (o->n == 0)
         buf_init(&o->bytes, CHUNK_BYTES_MAX);
-    o->v[o->n++] = (struct hist_entry){.t = t, .st = st, .at = (uint32_t)o->bytes.n, .n = (uint32_t)bytes.n};
+    o->v[o->n++] =
+        (struct hist_entry){.t = t, .st = st, .at = (uint32_t)o->bytes.n, .n = (uint32_t)bytes.n};
     buf_str(&o->bytes, bytes);
     ASSERT(buf_ok(&o->bytes));
     count_newest(h, s, t, sample_hash(t, vbits, st));
@@ -265,7 +298,8 @@ static bool too_old(const struct head_series *s, int64_t t, const struct append_
 }
 
 /* t is not newer than the newest sample. */
-static enum append_verdict append_float_old(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
+static enum append_verdict append_float_old(struct head *h, struct head_series *s, int64_t t,
+                                            uint64_t vbits, int64_t st,
                                             const struct append_rules *rules)
 {
     struct found f;
@@ -283,8 +317,8 @@ static enum append_verdict append_float_old(struct head *h, struct head_series *
     return APPEND_ACCEPTED;
 }
 
-enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
-                                const struct append_rules *rules)
+enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,
+                                int64_t st, const struct append_rules *rules)
 {
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
     if (UNLIKELY(t <= s->newest))
@@ -293,8 +327,9 @@ enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t
     return APPEND_ACCEPTED;
 }
 
-static enum append_verdict append_histogram_old(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist,
-                                                uint64_t vbits, int64_t st, const struct append_rules *rules)
+static enum append_verdict append_histogram_old(struct head *h, struct head_series *s, int64_t t,
+                                                const struct histogram *hist, uint64_t vbits,
+                                                int64_t st, const struct append_rules *rules)
 {
     struct found f;
     bool hit = series_find_sample(h, s, t, &h->scratch, &f);
@@ -309,14 +344,16 @@ static enum append_verdict append_histogram_old(struct head *h, struct head_seri
     return APPEND_ACCEPTED;
 }
 
-enum append_verdict head_append_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist,
-                                          int64_t st, const struct append_rules *rules)
+enum append_verdict head_append_histogram(struct head *h, struct head_series *s, int64_t t,
+                                          const struct histogram *hist, int64_t st,
+                                          const struct append_rules *rules)
 {
     struct histogram stored = *hist;
     uint64_t vbits;
 
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
-    /* Whether a counter was not reset is derived when samples are read in their final order, never stored. */
+    /* Whether a counter was not reset is derived when samples are read in their final order, never
+     * stored. */
     if (stored.hint == HIST_HINT_NOT_RESET)
         stored.hint = HIST_HINT_UNKNOWN;
     buf_clear(&h->hist_bytes);
@@ -334,7 +371,8 @@ void head_replay(struct head *h, struct head_series *s, int64_t t, uint64_t vbit
     (void)head_append(h, s, t, vbits, st, NULL);
 }
 
-void head_replay_histogram(struct head *h, struct head_series *s, int64_t t, const struct histogram *hist, int64_t st)
+void head_replay_histogram(struct head *h, struct head_series *s, int64_t t,
+                           const struct histogram *hist, int64_t st)
 {
     (void)head_append_histogram(h, s, t, hist, st, NULL);
 }

@@ -6,13 +6,16 @@
 static struct head_tenant_stats stats_of(const struct tenant *tn, int64_t now_ms)
 {
     struct head_tenant_stats st = {.series = tn->series, .samples = tn->samples};
+    int64_t since = MAX(now_ms, TIMESTAMP_MIN_MS) - ACTIVE_MS;
 
-    for (size_t i = tn->active.n; i > 0 && tn->active.v[i - 1].start_ms + ACTIVE_BUCKET_MS > now_ms - ACTIVE_MS; i--)
+    for (size_t i = tn->active.n; i > 0 && tn->active.v[i - 1].start_ms + ACTIVE_BUCKET_MS > since;
+         i--)
         st.active_series += tn->active.v[i - 1].series;
     return st;
 }
 
-bool head_tenant_stats(struct head *h, struct str tenant, int64_t now_ms, struct head_tenant_stats *ret)
+bool head_tenant_stats(struct head *h, struct str tenant, int64_t now_ms,
+                       struct head_tenant_stats *ret)
 {
     uint32_t id;
 
@@ -39,7 +42,9 @@ uint64_t head_metric_series(struct head *h, struct str tenant, struct str metric
     return n;
 }
 
-void head_each_tenant(struct head *h, void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st), void *arg)
+void head_each_tenant(struct head *h,
+                      void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st),
+                      void *arg)
 {
     struct head_tenant_stats st;
     char *name;
@@ -69,7 +74,8 @@ struct walked {
 };
 
 /* Copies up to HEAD_SELECT_SLICE series from *seq on; false when the arena is full. */
-static bool walk_slice(struct head *h, uint64_t *seq, struct arena *a, struct walked *out, size_t *ret_n)
+static bool walk_slice(struct head *h, uint64_t *seq, struct arena *a, struct walked *out,
+                       size_t *ret_n)
 {
     uint32_t at = ordinal_of_seq(h, *seq);
     size_t n = 0;
@@ -87,7 +93,10 @@ static bool walk_slice(struct head *h, uint64_t *seq, struct arena *a, struct wa
     return true;
 }
 
-int head_each_series(struct head *h, int (*fn)(void *arg, struct str tenant, fingerprint fp, const struct labels *ls), void *arg)
+int head_each_series(struct head *h,
+                     int (*fn)(void *arg, struct str tenant, fingerprint fp,
+                               const struct labels *ls),
+                     void *arg)
 {
     struct walked *slice = xmalloc(HEAD_SELECT_SLICE * sizeof *slice);
     uint64_t seq = 0;
@@ -112,7 +121,9 @@ int head_each_series(struct head *h, int (*fn)(void *arg, struct str tenant, fin
 }
 
 /* Calls fn for every series under the lock, a slice at a time. */
-static void walk_locked(struct head *h, void (*fn)(struct head *h, const struct head_series *s, void *arg), void *arg)
+static void walk_locked(struct head *h,
+                        void (*fn)(struct head *h, const struct head_series *s, void *arg),
+                        void *arg)
 {
     uint64_t seq = 0;
     bool more = true;

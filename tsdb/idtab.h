@@ -1,7 +1,7 @@
-/* idtab.h - an open-addressed index from a 32-bit tag (part of a hash) to small ids. The keys stay with the caller:
- *   for (id = idtab_first(&t, tag, &pos); id != ID_NONE; id = idtab_next(&t, tag, &pos))
- *       if (key of id equals) found;
- * 8 bytes a slot, linear probing, at most four fifths full, removal without tombstones. One owner at a time. */
+/* idtab.h - an open-addressed index from a 32-bit tag (part of a hash) to small ids. The keys stay
+ * with the caller: for (id = idtab_first(&t, tag, &pos); id != ID_NONE; id = idtab_next(&t, tag,
+ * &pos)) if (key of id equals) found; 8 bytes a slot, linear probing, at most four fifths full,
+ * removal without tombstones. One owner at a time. */
 #pragma once
 #include "common/base/base.h"
 

@@ -2,379 +2,22 @@
 #include "common/base/fault.h"
 #include "common/base/hash.h"
 #include "common/model/tenant.h"
-#include "tsdb/sealed_json.h"
+#include "tsdb/index_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Generation (sealed_json.h): {"version":1,"gen":N,"self":id,"parent":id of generation N-1 ("" for 1),"blocks":[...],"quarantined":[...]}
- * A block: id, mint_ms, maxt_ms, range_start_ms, range_end_ms, level, series, samples, bytes, sources, ingester, done, deleted_ms; a quarantined one
- * also has reason and since_ms.
- *
- * Why generations name their parents: a writer that slept between reading N and creating N+1 may find N+1 trimmed away and "create" it long after
+/* Why generations name their parents: a writer that slept between reading N and creating N+1 may find N+1 trimmed away and "create" it long after
  * N+2 exists. So after creating, the writer looks: if N+2 exists but does not name it as parent, or newer ones exist and N+2 does not, then what it
  * created fills an old hole; it is removed and the edit runs again on the newest. Edits can run any number of times. */
 
 enum {
-    INDEX_VERSION = 1,
     INDEX_BYTES_MAX = 512 << 20,
-    INDEX_BLOCKS_MAX = 1 << 20,
-    INDEX_DONE_MAX = 1 << 20,
     INDEX_PROBES_MAX = 1000, /* past the hint, before listing is cheaper */
     INDEX_READ_RETRIES = 8,
-    INDEX_ID = 32,
     NAME_MAX_BYTES = 256,
 };
-
-/* --- the structure --- */
-
-void index_block_fini(struct index_block *b)
-{
-    for (size_t i = 0; i < b->done_count; i++)
-        free(b->done[i]);
-    free(b->done);
-    free(b->sources);
-    free(b->reason);
-    *b = (struct index_block){0};
-}
-
-void index_fini(struct index *ix)
-{
-    for (size_t i = 0; i < ix->blocks.n; i++)
-        index_block_fini(&ix->blocks.v[i]);
-    for (size_t i = 0; i < ix->quarantined.n; i++)
-        index_block_fini(&ix->quarantined.v[i]);
-    vec_fini(&ix->blocks);
-    vec_fini(&ix->quarantined);
-    ix->gen = 0;
-}
-
-static struct index_block block_dup(const struct index_block *b)
-{
-    struct index_block out = *b;
-
-    out.sources = b->source_count ? xmemdup(b->sources, b->source_count * sizeof *b->sources) : NULL;
-    out.done = b->done_count ? xcalloc(b->done_count, sizeof *b->done) : NULL;
-    for (size_t i = 0; i < b->done_count; i++)
-        out.done[i] = xstrdup(b->done[i]);
-    out.reason = b->reason ? xstrdup(b->reason) : NULL;
-    return out;
-}
-
-int index_copy(const struct index *from, struct index *ret)
-{
-    struct index out = {.gen = from->gen};
-
-    for (size_t i = 0; i < from->blocks.n; i++)
-        *vec_push(&out.blocks) = block_dup(&from->blocks.v[i]);
-    for (size_t i = 0; i < from->quarantined.n; i++)
-        *vec_push(&out.quarantined) = block_dup(&from->quarantined.v[i]);
-    *ret = out;
-    return 0;
-}
-
-struct index_block *index_find(struct index *ix, const struct ulid *id)
-{
-    for (size_t i = 0; i < ix->blocks.n; i++)
-        if (strcmp(ix->blocks.v[i].id.text, id->text) == 0)
-            return &ix->blocks.v[i];
-    return NULL;
-}
-
-bool index_block_has_source(const struct index_block *b, const struct ulid *id)
-{
-    for (size_t i = 0; i < b->source_count; i++)
-        if (strcmp(b->sources[i].text, id->text) == 0)
-            return true;
-    return false;
-}
-
-/* Position of the tenant in the sorted list of those done, or where it belongs. */
-static size_t done_position(const struct index_block *b, const char *tenant, bool *ret_there)
-{
-    size_t lo = 0, hi = b->done_count;
-
-    *ret_there = false;
-    while (lo < hi && !*ret_there) {
-        size_t mid = lo + (hi - lo) / 2;
-        int c = strcmp(b->done[mid], tenant);
-
-        *ret_there = c == 0;
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return hi;
-}
-
-bool index_block_done(const struct index_block *b, const char *tenant)
-{
-    bool there;
-
-    done_position(b, tenant, &there);
-    return there;
-}
-
-bool index_block_mark_done(struct index_block *b, const char *tenant)
-{
-    bool there;
-    size_t at = done_position(b, tenant, &there);
-
-    if (there)
-        return false;
-    b->done = xrealloc(b->done, (b->done_count + 1) * sizeof *b->done);
-    memmove(b->done + at + 1, b->done + at, (b->done_count - at) * sizeof *b->done);
-    b->done[at] = xstrdup(tenant);
-    b->done_count++;
-    return true;
-}
-
-bool index_block_unmark_done(struct index_block *b, const char *tenant)
-{
-    bool there;
-    size_t at = done_position(b, tenant, &there);
-
-    if (!there)
-        return false;
-    free(b->done[at]);
-    memmove(b->done + at, b->done + at + 1, (b->done_count - at - 1) * sizeof *b->done);
-    b->done_count--;
-    return true;
-}
-
-void index_put_meta(struct index *ix, const struct block_meta *m)
-{
-    struct index_block *b = vec_push(&ix->blocks);
-
-    *b = (struct index_block){
-        .id = m->id, .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .range_start_ms = m->range_start_ms,
-        .range_end_ms = m->range_end_ms, .level = m->level, .series = m->series, .samples = m->samples, .bytes = m->bytes,
-        .source_count = m->source_count,
-    };
-    b->sources = m->source_count ? xmemdup(m->sources, m->source_count * sizeof *m->sources) : NULL;
-    memcpy(b->ingester, m->ingester, sizeof b->ingester);
-}
-
-void index_drop(struct index *ix, const struct ulid *id)
-{
-    struct index_block *b = index_find(ix, id);
-
-    if (!b)
-        return;
-    index_block_fini(b);
-    memmove(b, b + 1, (size_t)(ix->blocks.v + ix->blocks.n - (b + 1)) * sizeof *b);
-    ix->blocks.n--;
-}
-
-bool index_quarantine(struct index *ix, const struct ulid *id, const char *reason, int64_t now_ms)
-{
-    struct index_block *b = index_find(ix, id);
-    struct index_block moved;
-
-    if (!b)
-        return false;
-    moved = block_dup(b);
-    free(moved.reason);
-    moved.reason = xstrdup(reason);
-    moved.since_ms = now_ms;
-    index_drop(ix, id);
-    *vec_push(&ix->quarantined) = moved;
-    return true;
-}
-
-bool index_covers(const struct index *tenant, const struct ulid *l0)
-{
-    for (size_t i = 0; i < tenant->blocks.n; i++)
-        if (!tenant->blocks.v[i].deleted_ms && index_block_has_source(&tenant->blocks.v[i], l0))
-            return true;
-    return false;
-}
-
-/* --- JSON --- */
-
-static json_t *block_to_json(const struct index_block *b)
-{
-    json_t *obj = json_pack("{s:s, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "id", b->id.text, "mint_ms",
-                            (json_int_t)b->mint_ms, "maxt_ms", (json_int_t)b->maxt_ms, "range_start_ms",
-                            (json_int_t)b->range_start_ms, "range_end_ms", (json_int_t)b->range_end_ms, "level", (int)b->level,
-                            "series", (json_int_t)b->series, "samples", (json_int_t)b->samples, "bytes", (json_int_t)b->bytes);
-
-    json_object_set_new(obj, "sources", ulids_to_json(b->sources, b->source_count));
-    json_object_set_new(obj, "ingester", json_string(b->ingester));
-    json_object_set_new(obj, "deleted_ms", json_integer(b->deleted_ms));
-    if (b->done_count) {
-        json_t *done = json_array();
-
-        for (size_t i = 0; i < b->done_count; i++)
-            json_array_append_new(done, json_string(b->done[i]));
-        json_object_set_new(obj, "done", done);
-    }
-    if (b->reason) {
-        json_object_set_new(obj, "reason", json_string(b->reason));
-        json_object_set_new(obj, "since_ms", json_integer(b->since_ms));
-    }
-    return obj;
-}
-
-static int done_decode(const json_t *obj, struct index_block *b, struct err *err)
-{
-    const json_t *done;
-    int rc;
-
-    if (!json_object_get(obj, "done"))
-        return 0;
-    rc = json_get_array(obj, "done", INDEX_DONE_MAX, &done, err);
-    if (rc < 0)
-        return rc;
-    b->done = xcalloc(json_array_size(done), sizeof *b->done);
-    for (size_t i = 0; i < json_array_size(done); i++) {
-        const char *tenant = json_string_value(json_array_get(done, i));
-
-        if (!tenant || tenant_id_check(str_of(tenant), NULL) < 0)
-            return err_set(err, RC_CORRUPT, "'done': member %zu is no tenant", i);
-        if (i > 0 && strcmp(b->done[i - 1], tenant) >= 0)
-            return err_set(err, RC_CORRUPT, "'done': member %zu is out of order", i);
-        b->done[b->done_count++] = xstrdup(tenant);
-    }
-    return 0;
-}
-
-static int block_times_decode(const json_t *obj, struct index_block *b, struct err *err)
-{
-    const int64_t lo = 2 * TIMESTAMP_MIN_MS, hi = 2 * TIMESTAMP_MAX_MS;
-    int rc = json_get_i64(obj, "mint_ms", lo, hi, &b->mint_ms, err);
-
-    if (rc == 0)
-        rc = json_get_i64(obj, "maxt_ms", b->mint_ms, hi, &b->maxt_ms, err);
-    if (rc == 0)
-        rc = json_get_i64(obj, "range_start_ms", lo, hi, &b->range_start_ms, err);
-    if (rc == 0)
-        rc = json_get_i64(obj, "range_end_ms", b->range_start_ms, hi, &b->range_end_ms, err);
-    if (rc == 0)
-        rc = json_get_i64(obj, "deleted_ms", 0, hi, &b->deleted_ms, err);
-    return rc;
-}
-
-static int quarantine_decode(const json_t *obj, struct index_block *b, struct err *err)
-{
-    char reason[ERR_TEXT_MAX];
-    int rc = json_get_text(obj, "reason", reason, sizeof reason, err);
-
-    if (rc == 0)
-        rc = json_get_i64(obj, "since_ms", 0, INT64_MAX, &b->since_ms, err);
-    if (rc == 0)
-        b->reason = xstrdup(reason);
-    return rc;
-}
-
-/* b is zeroed; index_block_fini it also on failure. */
-static int block_from_json(const json_t *obj, bool quarantined, struct index_block *b, struct err *err)
-{
-    uint64_t level = 0;
-    int rc = ulid_from_json(obj, "id", &b->id, err);
-
-    if (rc == 0)
-        rc = block_times_decode(obj, b, err);
-    if (rc == 0)
-        rc = json_get_u64(obj, "level", 100, &level, err);
-    b->level = (uint32_t)level;
-    if (rc == 0)
-        rc = json_get_u64(obj, "series", INT64_MAX, &b->series, err);
-    if (rc == 0)
-        rc = json_get_u64(obj, "samples", INT64_MAX, &b->samples, err);
-    if (rc == 0)
-        rc = json_get_u64(obj, "bytes", INT64_MAX, &b->bytes, err);
-    if (rc == 0)
-        rc = json_get_text(obj, "ingester", b->ingester, sizeof b->ingester, err);
-    if (rc == 0)
-        rc = ulids_from_json(obj, "sources", &b->sources, &b->source_count, err);
-    if (rc == 0)
-        rc = done_decode(obj, b, err);
-    return rc == 0 && quarantined ? quarantine_decode(obj, b, err) : rc;
-}
-
-/* What a generation says beside its blocks. */
-struct gen_head {
-    uint64_t gen;
-    char self[INDEX_ID + 1], parent[INDEX_ID + 1];
-};
-
-int index_encode(const struct index *ix, const char *self, const char *parent, struct buf *out, struct err *err)
-{
-    json_t *blocks = json_array(), *quarantined = json_array();
-
-    for (size_t i = 0; i < ix->blocks.n; i++)
-        json_array_append_new(blocks, block_to_json(&ix->blocks.v[i]));
-    for (size_t i = 0; i < ix->quarantined.n; i++)
-        json_array_append_new(quarantined, block_to_json(&ix->quarantined.v[i]));
-    return sealed_json_encode(json_pack("{s:i, s:I, s:s, s:s, s:o, s:o}", "version", INDEX_VERSION, "gen",
-                                        (json_int_t)ix->gen, "self", self, "parent", parent, "blocks", blocks,
-                                        "quarantined", quarantined),
-                              out, err);
-}
-
-static int blocks_decode(const json_t *obj, const char *name, bool quarantined, index_blocks *to, struct err *err)
-{
-    const json_t *array;
-    int rc = json_get_array(obj, name, INDEX_BLOCKS_MAX, &array, err);
-
-    for (size_t i = 0; rc == 0 && i < json_array_size(array); i++) {
-        struct index_block *b = vec_push(to); /* index_fini frees it, whole or half */
-
-        rc = block_from_json(json_array_get(array, i), quarantined, b, err);
-        if (rc < 0)
-            rc = err_wrap(err, rc, "%s[%zu]", name, i);
-    }
-    return rc;
-}
-
-static int head_decode(const json_t *obj, struct gen_head *h, struct err *err)
-{
-    int64_t version;
-    int rc = json_get_i64(obj, "version", 1, UINT32_MAX, &version, err);
-
-    if (rc == 0 && version != INDEX_VERSION)
-        rc = err_set(err, RC_VERSION, "index version %lld, this binary reads %d", (long long)version, INDEX_VERSION);
-    if (rc == 0)
-        rc = json_get_u64(obj, "gen", INT64_MAX - 1, &h->gen, err);
-    if (rc == 0)
-        rc = json_get_text(obj, "self", h->self, sizeof h->self, err);
-    if (rc == 0)
-        rc = json_get_text(obj, "parent", h->parent, sizeof h->parent, err);
-    return rc;
-}
-
-static int gen_decode(struct str text, struct gen_head *h, struct index *ret, struct err *err)
-{
-    struct index ix = {0};
-    json_t *obj;
-    int rc = sealed_json_decode(text, &obj, err);
-
-    if (rc < 0)
-        return rc;
-    rc = head_decode(obj, h, err);
-    if (rc == 0)
-        rc = blocks_decode(obj, "blocks", false, &ix.blocks, err);
-    if (rc == 0)
-        rc = blocks_decode(obj, "quarantined", true, &ix.quarantined, err);
-    json_decref(obj);
-    if (rc < 0) {
-        index_fini(&ix);
-        return rc;
-    }
-    ix.gen = h->gen;
-    *ret = ix;
-    return 0;
-}
-
-int index_decode(struct str text, struct index *ret, struct err *err)
-{
-    struct gen_head h;
-
-    return gen_decode(text, &h, ret, err);
-}
 
 /* --- objects --- */
 
@@ -445,12 +88,17 @@ static int gens_list(struct bucket *b, const char *dir, gen_list *ret, struct er
 static int gen_exists(struct bucket *b, const char *dir, uint64_t gen, struct err *err)
 {
     char name[NAME_MAX_BYTES + 32];
+    struct err why;
     uint64_t size;
     int rc;
 
     gen_name(name, dir, gen);
-    rc = b->ops->size(b, name, &size, err);
-    return rc == RC_NOT_FOUND ? 0 : rc < 0 ? rc : 1;
+    rc = b->ops->size(b, name, &size, &why);
+    if (rc == RC_NOT_FOUND)
+        return 0;
+    if (rc < 0 && err)
+        *err = why;
+    return rc < 0 ? rc : 1;
 }
 
 /* The hint says where to look first; a wrong or damaged one only costs time. */
@@ -486,7 +134,7 @@ static void hint_write(struct bucket *b, const char *dir, uint64_t gen)
 /* 0 when there is none. */
 static int newest_by_list(struct bucket *b, const char *dir, uint64_t *ret, struct err *err)
 {
-    gen_list gens;
+    gen_list gens = {0};
     int rc = gens_list(b, dir, &gens, err);
 
     if (rc < 0)
@@ -512,7 +160,7 @@ static int newest_gen(struct bucket *b, const char *dir, uint64_t *ret, struct e
     return rc < 0 ? rc : newest_by_list(b, dir, ret, err);
 }
 
-static int gen_load(struct bucket *b, const char *dir, uint64_t gen, struct gen_head *h, struct index *ret, struct err *err)
+static int gen_load(struct bucket *b, const char *dir, uint64_t gen, struct index_head *h, struct index *ret, struct err *err)
 {
     char name[NAME_MAX_BYTES + 32];
     struct buf text;
@@ -522,7 +170,7 @@ static int gen_load(struct bucket *b, const char *dir, uint64_t gen, struct gen_
     buf_init(&text, INDEX_BYTES_MAX);
     rc = b->ops->get(b, name, &text, err);
     if (rc == 0)
-        rc = gen_decode(buf_view(&text), h, ret, err);
+        rc = index_decode_head(buf_view(&text), h, ret, err);
     buf_fini(&text);
     if (rc == 0 && h->gen != gen) {
         index_fini(ret);
@@ -531,7 +179,7 @@ static int gen_load(struct bucket *b, const char *dir, uint64_t gen, struct gen_
     return rc < 0 ? err_wrap(err, rc, "index %s", name) : 0;
 }
 
-static int newest_load(struct bucket *b, const char *dir, struct gen_head *h, struct index *ret, struct err *err)
+static int newest_load(struct bucket *b, const char *dir, struct index_head *h, struct index *ret, struct err *err)
 {
     for (int i = 0;; i++) {
         uint64_t gen = 0;
@@ -540,7 +188,7 @@ static int newest_load(struct bucket *b, const char *dir, struct gen_head *h, st
         if (rc < 0)
             return rc;
         if (gen == 0) {
-            *h = (struct gen_head){0};
+            *h = (struct index_head){0};
             *ret = (struct index){0};
             return 0;
         }
@@ -554,7 +202,7 @@ static int newest_load(struct bucket *b, const char *dir, struct gen_head *h, st
 int index_load(struct bucket *b, const char *tenant, struct index *ret, struct err *err)
 {
     char dir[NAME_MAX_BYTES];
-    struct gen_head h;
+    struct index_head h;
     int rc = dir_of(tenant, dir, err);
 
     return rc < 0 ? rc : newest_load(b, dir, &h, ret, err);
@@ -565,7 +213,7 @@ int index_load(struct bucket *b, const char *tenant, struct index *ret, struct e
 /* 1 when generation gen, just created as self, continues the chain; 0 when it fills a hole that trimming left. */
 static int continues_chain(struct bucket *b, const char *dir, uint64_t gen, const char *self, struct err *err)
 {
-    struct gen_head next;
+    struct index_head next;
     struct index ix;
     uint64_t newest = 0;
     int rc = newest_by_list(b, dir, &newest, err);
@@ -615,7 +263,7 @@ static int publish(struct bucket *b, const char *dir, const char *parent, const 
 static int update_once(struct bucket *b, const char *dir, int (*edit)(void *arg, struct index *ix, struct err *err), void *arg,
                        struct index *ret, struct err *err)
 {
-    struct gen_head h;
+    struct index_head h;
     struct index ix;
     int rc = newest_load(b, dir, &h, &ix, err);
 
@@ -679,7 +327,7 @@ int index_add_block(struct bucket *b, const char *tenant, const struct block_met
 int index_trim(struct bucket *b, const char *tenant, struct err *err)
 {
     char dir[NAME_MAX_BYTES], name[NAME_MAX_BYTES + 32];
-    gen_list gens;
+    gen_list gens = {0};
     int rc = dir_of(tenant, dir, err);
 
     if (rc == 0)

@@ -8,11 +8,11 @@ enum { ORDINAL_VARINT_MAX = 5 };
 struct postings {
     struct symbols *syms;
     struct pair *v;
-    uint32_t n, cap, free_pair;     /* free pairs are chained by value, name == ID_NONE */
+    uint32_t n, cap, free_pair; /* free pairs are chained by value, name == ID_NONE */
     struct postings_name *names;
     uint32_t name_n, name_cap, free_name; /* free names are chained by tenant */
     struct idtab pair_tab, name_tab;
-    size_t list_bytes, name_bytes;  /* allocated outside the arrays */
+    size_t list_bytes, name_bytes; /* allocated outside the arrays */
 };
 
 /* --- lists --- */
@@ -70,7 +70,8 @@ void posting_list_fini(struct posting_list *l)
     *l = (struct posting_list){0};
 }
 
-/* In place: a kept delta is at most the sum of the deltas it replaces, and the varint of a sum is no longer than its parts. */
+/* In place: a kept delta is at most the sum of the deltas it replaces, and the varint of a sum is
+ * no longer than its parts. */
 void posting_list_remap(struct posting_list *l, const uint32_t *map)
 {
     struct posting_iter it = posting_iter_of(l);
@@ -133,7 +134,8 @@ static uint32_t name_lookup(const struct postings *p, uint32_t tenant, uint32_t 
 {
     uint32_t tag = id_tag(tenant, symbol), pos, id;
 
-    for (id = idtab_first(&p->name_tab, tag, &pos); id != ID_NONE; id = idtab_next(&p->name_tab, tag, &pos))
+    for (id = idtab_first(&p->name_tab, tag, &pos); id != ID_NONE;
+         id = idtab_next(&p->name_tab, tag, &pos))
         if (p->names[id].tenant == tenant && p->names[id].symbol == symbol)
             break;
     return id;
@@ -143,7 +145,8 @@ static uint32_t pair_lookup(const struct postings *p, uint32_t name, uint32_t va
 {
     uint32_t tag = id_tag(name, value), pos, id;
 
-    for (id = idtab_first(&p->pair_tab, tag, &pos); id != ID_NONE; id = idtab_next(&p->pair_tab, tag, &pos))
+    for (id = idtab_first(&p->pair_tab, tag, &pos); id != ID_NONE;
+         id = idtab_next(&p->pair_tab, tag, &pos))
         if (p->v[id].name == name && p->v[id].value == value)
             break;
     return id;
@@ -216,7 +219,8 @@ uint32_t postings_pair_make(struct postings *p, uint32_t tenant, struct str name
     return pair;
 }
 
-uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct str name, struct str value)
+uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct str name,
+                            struct str value)
 {
     uint32_t name_symbol = symbols_find(p->syms, name), value_symbol, entry;
 
@@ -224,7 +228,8 @@ uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct st
         return ID_NONE;
     value_symbol = symbols_find(p->syms, value);
     entry = name_lookup(p, tenant, name_symbol);
-    return value_symbol == ID_NONE || entry == ID_NONE ? ID_NONE : pair_lookup(p, entry, value_symbol);
+    return value_symbol == ID_NONE || entry == ID_NONE ? ID_NONE
+                                                       : pair_lookup(p, entry, value_symbol);
 }
 
 void postings_add(struct postings *p, uint32_t pair, uint32_t ordinal)
@@ -257,7 +262,8 @@ struct str postings_pair_value(const struct postings *p, uint32_t pair)
     return symbols_text(p->syms, postings_pair(p, pair)->value);
 }
 
-const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant, struct str name)
+const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant,
+                                               struct str name)
 {
     uint32_t symbol = symbols_find(p->syms, name);
     uint32_t entry = symbol == ID_NONE ? ID_NONE : name_lookup(p, tenant, symbol);
@@ -330,6 +336,6 @@ void postings_rebuild(struct postings *p, const uint32_t *map)
 
 size_t postings_memory(const struct postings *p)
 {
-    return sizeof *p + p->cap * sizeof *p->v + p->name_cap * sizeof *p->names + idtab_memory(&p->pair_tab) +
-           idtab_memory(&p->name_tab) + p->list_bytes + p->name_bytes;
+    return sizeof *p + p->cap * sizeof *p->v + p->name_cap * sizeof *p->names +
+           idtab_memory(&p->pair_tab) + idtab_memory(&p->name_tab) + p->list_bytes + p->name_bytes;
 }

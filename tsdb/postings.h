@@ -1,8 +1,9 @@
 /* postings.h - the inverted index of a head: (tenant, name, value) -> ascending ordinals of series.
- * A (tenant, name, value) is a *pair* with a small id; a series keeps its labels as pair ids, so that "does this series have this
- * label" is a comparison of integers. Lists are delta varints, the first 8 bytes in place: about 1.3 bytes per entry for
- * labels that many series share. Nothing is removed one by one: postings_rebuild() drops and renumbers ordinals in one pass.
- * One owner at a time. */
+ * A (tenant, name, value) is a *pair* with a small id; a series keeps its labels as pair ids, so
+ * that "does this series have this label" is a comparison of integers. Lists are delta varints, the
+ * first 8 bytes in place: about 1.3 bytes per entry for labels that many series share. Nothing is
+ * removed one by one: postings_rebuild() drops and renumbers ordinals in one pass. One owner at a
+ * time. */
 #pragma once
 #include "tsdb/idtab.h"
 #include "tsdb/symbols.h"
@@ -68,19 +69,23 @@ void postings_free(struct postings *p);
 
 /* Finds or makes. */
 uint32_t postings_pair_make(struct postings *p, uint32_t tenant, struct str name, struct str value);
-uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct str name, struct str value); /* or ID_NONE */
+uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct str name,
+                            struct str value); /* or ID_NONE */
 void postings_add(struct postings *p, uint32_t pair, uint32_t ordinal);
 const struct pair *postings_pair(const struct postings *p, uint32_t pair);
 uint32_t postings_pair_bound(const struct postings *p); /* all pair ids are below */
-struct str postings_pair_name(const struct postings *p, uint32_t pair);  /* borrowed, as symbols_text */
+struct str postings_pair_name(const struct postings *p,
+                              uint32_t pair); /* borrowed, as symbols_text */
 struct str postings_pair_value(const struct postings *p, uint32_t pair);
 
 /* NULL when the tenant has no such name. Valid until the next change. */
-const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant, struct str name);
+const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant,
+                                               struct str name);
 /* Entries [0, bound); free ones have symbol ID_NONE. */
 const struct postings_name *postings_name_at(const struct postings *p, uint32_t i);
 uint32_t postings_name_bound(const struct postings *p);
 
-/* See posting_list_remap; pairs and names without series go, and their symbols. Ids of the rest stay. */
+/* See posting_list_remap; pairs and names without series go, and their symbols. Ids of the rest
+ * stay. */
 void postings_rebuild(struct postings *p, const uint32_t *map);
 size_t postings_memory(const struct postings *p);

@@ -7,11 +7,13 @@
 enum { HIST_CHUNK_WORDS = 64 << 10 };
 
 /* --- columns to chunks --- */
-static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit, void *arg)
+static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit,
+                        void *arg)
 {
     for (size_t i = 0; i < c->n; i += CHUNK_SAMPLES_MAX) {
         buf_clear(scratch);
-        chunk_encode_floats(scratch, MIN(c->n - i, (size_t)CHUNK_SAMPLES_MAX), c->t + i, c->v + i, c->st ? c->st + i : NULL);
+        chunk_encode_floats(scratch, MIN(c->n - i, (size_t)CHUNK_SAMPLES_MAX), c->t + i, c->v + i,
+                            c->st ? c->st + i : NULL);
         ASSERT(buf_ok(scratch));
         emit(arg, buf_view(scratch));
     }
@@ -20,10 +22,12 @@ static void emit_floats(const struct chunk_columns *c, struct buf *scratch, stor
 /* Numbers in it: a bound on the bytes, at ten each. */
 static size_t hist_words(const struct histogram *h)
 {
-    return 8 + 2 * ((size_t)h->pos.span_count + h->neg.span_count) + h->pos.bucket_count + h->neg.bucket_count + h->custom_count;
+    return 8 + 2 * ((size_t)h->pos.span_count + h->neg.span_count) + h->pos.bucket_count +
+           h->neg.bucket_count + h->custom_count;
 }
 
-static void emit_hists(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit, void *arg)
+static void emit_hists(const struct chunk_columns *c, struct buf *scratch, stored_emit_fn *emit,
+                       void *arg)
 {
     for (size_t i = 0, end; i < c->n; i = end) {
         size_t words = 0;
@@ -41,7 +45,8 @@ static void emit_hists(const struct chunk_columns *c, struct buf *scratch, store
 }
 
 /* The floats, or the histograms, of mixed columns. */
-static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a, struct chunk_columns *ret)
+static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a,
+                      struct chunk_columns *ret)
 {
     struct chunk_columns out = {.t = arena_array(a, c->n, sizeof *out.t)};
 
@@ -65,7 +70,8 @@ static bool take_kind(const struct chunk_columns *c, bool hists, struct arena *a
     return true;
 }
 
-int stored_encode(const struct chunk_columns *c, struct arena *a, struct buf *scratch, stored_emit_fn *emit, void *arg)
+int stored_encode(const struct chunk_columns *c, struct arena *a, struct buf *scratch,
+                  stored_emit_fn *emit, void *arg)
 {
     struct chunk_columns floats, hists;
     size_t hist_count = 0;
@@ -92,11 +98,13 @@ static int no_memory(struct err *err)
 }
 
 /* All chunks of one window as one run of columns. */
-static int window_columns(const struct stored_window *w, struct arena *a, struct chunk_columns *ret, struct err *err)
+static int window_columns(const struct stored_window *w, struct arena *a, struct chunk_columns *ret,
+                          struct err *err)
 {
     struct chunk_columns *in = arena_array(a, w->chunk_count, sizeof *in);
     int rc = in ? 0 : no_memory(err);
 
+    CORRUPT_UNLESS(w->chunk_count > 0, err);
     for (uint32_t i = 0; i < w->chunk_count && rc == 0; i++)
         rc = chunk_decode(w->chunks[i], a, &in[i], err);
     if (rc == 0 && w->chunk_count == 1)
@@ -142,7 +150,8 @@ static void list_emit(void *arg, struct str chunk)
     l->v[l->n++] = copy;
 }
 
-static int window_encode(const struct chunk_columns *c, int64_t start, struct arena *a, struct stored_window *ret, struct err *err)
+static int window_encode(const struct chunk_columns *c, int64_t start, struct arena *a,
+                         struct stored_window *ret, struct err *err)
 {
     struct chunk_list list = {.a = a};
     struct buf scratch;
@@ -166,24 +175,19 @@ static int window_encode(const struct chunk_columns *c, int64_t start, struct ar
 }
 
 /* Candidates with different samples. */
-static int merge_candidates(const struct candidate *c, size_t n, struct arena *a, struct stored_window *ret, struct err *err)
+static int merge_candidates(const struct candidate *c, size_t n, struct arena *a,
+                            struct stored_window *ret, struct err *err)
 {
-    struct chunk_columns *in, one, merged;
-    size_t votes = 0, at = 0;
-    int rc = 0;
+    struct chunk_columns *in = arena_array(a, n, sizeof *in), merged;
+    uint32_t *votes = arena_array(a, n, sizeof *votes);
+    int rc = in && votes ? 0 : no_memory(err);
 
-    for (size_t i = 0; i < n; i++)
-        votes += c[i].votes;
-    in = arena_array(a, votes, sizeof *in);
-    if (!in)
-        return no_memory(err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        rc = window_columns(c[i].w, a, &one, err);
-        for (uint32_t k = 0; k < c[i].votes && rc == 0; k++)
-            in[at++] = one;
+        votes[i] = c[i].votes;
+        rc = window_columns(c[i].w, a, &in[i], err);
     }
     if (rc == 0)
-        rc = chunk_merge(in, votes, a, &merged, err);
+        rc = chunk_merge_votes(in, votes, n, a, &merged, err);
     return rc < 0 ? rc : window_encode(&merged, c[0].w->start_ms, a, ret, err);
 }
 
@@ -212,7 +216,8 @@ static bool have_data(const struct candidate *c, size_t n)
 }
 
 /* The smallest start not yet passed by the positions; false at the end of all. */
-static bool next_start(const struct stored_series *const *in, const size_t *at, size_t n, int64_t *ret)
+static bool next_start(const struct stored_series *const *in, const size_t *at, size_t n,
+                       int64_t *ret)
 {
     bool any = false;
 
@@ -227,8 +232,8 @@ static bool next_start(const struct stored_series *const *in, const size_t *at, 
 }
 
 /* One candidate per digest, in order of digests so that the order of inputs does not matter. */
-static size_t gather(const struct stored_series *const *in, const uint32_t *votes, size_t *at, size_t n, int64_t start,
-                     struct candidate *out)
+static size_t gather(const struct stored_series *const *in, const uint32_t *votes, size_t *at,
+                     size_t n, int64_t start, struct candidate *out)
 {
     size_t count = 0;
 
@@ -254,8 +259,8 @@ static size_t gather(const struct stored_series *const *in, const uint32_t *vote
     return count;
 }
 
-int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n, struct arena *a,
-                        struct stored_series *ret, struct err *err)
+int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n,
+                        struct arena *a, struct stored_series *ret, struct err *err)
 {
     struct stored_series out = {.fp = in[0]->fp, .labels = in[0]->labels};
     struct candidate *c = arena_array(a, n, sizeof *c);
@@ -289,37 +294,99 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
     return rc;
 }
 
+/* --- compacting --- */
+static int window_compact(const struct stored_window *w, struct arena *a, struct stored_window *ret,
+                          struct err *err)
+{
+    struct chunk_columns c;
+    struct stored_window out;
+    size_t before = 0, after = 0;
+    int rc = window_columns(w, a, &c, err);
+
+    if (rc == 0)
+        rc = window_encode(&c, w->start_ms, a, &out, err);
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(u128_eq(out.digest, w->digest), err);
+    for (uint32_t i = 0; i < w->chunk_count; i++)
+        before += w->chunks[i].n;
+    for (uint32_t i = 0; i < out.chunk_count; i++)
+        after += out.chunks[i].n;
+    *ret = after < before ? out : *w;
+    return 0;
+}
+
+int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret,
+                          struct err *err)
+{
+    struct stored_window *windows = arena_array(a, s->window_count, sizeof *windows);
+    int rc = windows ? 0 : no_memory(err);
+
+    for (size_t i = 0; i < s->window_count && rc == 0; i++) {
+        const struct stored_window *w = &s->windows[i];
+
+        windows[i] = *w;
+        if (w->chunk_count > 1 || (w->chunk_count == 1 && chunk_is_stream(w->chunks[0])))
+            rc = window_compact(w, a, &windows[i], err);
+    }
+    if (rc < 0)
+        return rc;
+    *ret = *s;
+    ret->windows = windows;
+    return 0;
+}
+
 /* --- reading --- */
 static bool touches(const struct stored_window *w, int64_t mint_ms, int64_t maxt_ms)
 {
     return w->mint_ms <= maxt_ms && w->maxt_ms >= mint_ms;
 }
 
-/* Appends the samples of c inside the range. */
-static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk_columns *c, int64_t mint_ms, int64_t maxt_ms,
-                       struct arena *a, struct err *err)
+/* Index of the first of n ascending times that is >= t. */
+static size_t time_lower(const int64_t *v, size_t n, int64_t t)
 {
+    size_t lo = 0;
+
+    while (n > 0) {
+        size_t half = n / 2;
+
+        if (v[lo + half] < t) {
+            lo += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return lo;
+}
+
+/* Appends the samples of c inside the range. */
+static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk_columns *c,
+                       int64_t mint_ms, int64_t maxt_ms, struct arena *a, struct err *err)
+{
+    size_t from = time_lower(c->t, c->n, mint_ms);
+    size_t to = maxt_ms == INT64_MAX ? c->n : time_lower(c->t, c->n, maxt_ms + 1);
+    size_t n = to > from ? to - from : 0;
+
+    if (n == 0)
+        return 0;
+    CORRUPT_UNLESS(n <= cap - out->n && (out->n == 0 || c->t[from] > out->t[out->n - 1]), err);
     if (c->st && !out->st && !(out->st = arena_zalloc(a, cap * sizeof *out->st)))
         return no_memory(err);
     if (c->hist && !out->hist && !(out->hist = arena_zalloc(a, cap * sizeof *out->hist)))
         return no_memory(err);
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->t[i] < mint_ms || c->t[i] > maxt_ms)
-            continue;
-        CORRUPT_UNLESS(out->n < cap && (out->n == 0 || c->t[i] > out->t[out->n - 1]), err);
-        out->t[out->n] = c->t[i];
-        out->v[out->n] = c->v[i];
-        if (out->st)
-            out->st[out->n] = c->st ? c->st[i] : 0;
-        if (out->hist)
-            out->hist[out->n] = c->hist ? c->hist[i] : NULL;
-        out->n++;
-    }
+    memcpy(out->t + out->n, c->t + from, n * sizeof *c->t);
+    memcpy(out->v + out->n, c->v + from, n * sizeof *c->v);
+    if (c->st)
+        memcpy(out->st + out->n, c->st + from, n * sizeof *c->st);
+    if (c->hist)
+        memcpy(out->hist + out->n, c->hist + from, n * sizeof *c->hist);
+    out->n += n;
     return 0;
 }
 
-int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms, struct arena *a,
-                          struct chunk_columns *ret, struct err *err)
+int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
+                          struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     struct chunk_columns out = {0}, one;
     size_t cap = 0;

@@ -1,13 +1,14 @@
 /* store.h - what every store of samples (head shard, block) hands out: series with their windows.
- * The same shape goes over the wire (common/wire/select.h) and into block writers, so that merging replicas, answering a select and compacting
- * are one piece of code: windows with equal digests are the same samples; others are decoded and merged. */
+ * The same shape goes over the wire (common/wire/select.h) and into block writers, so that merging
+ * replicas, answering a select and compacting are one piece of code: windows with equal digests are
+ * the same samples; others are decoded and merged. */
 #pragma once
 #include "common/model/matcher.h"
 #include "tsdb/chunk.h"
 #include "tsdb/window.h"
 
 struct stored_window {
-    int64_t start_ms;     /* window_start() of every sample in it */
+    int64_t start_ms; /* window_start() of every sample in it */
     int64_t mint_ms, maxt_ms;
     struct u128 digest;
     uint32_t count;       /* samples */
@@ -20,7 +21,8 @@ struct stored_series {
     size_t window_count;
     const struct stored_window *windows; /* ascending start_ms, each start once */
 };
-/* Called once per series; everything is borrowed until it returns. A negative return stops and is passed on. */
+/* Called once per series; everything is borrowed until it returns. A negative return stops and is
+ * passed on. */
 typedef int stored_series_fn(void *arg, const struct stored_series *s);
 
 enum store_mode { STORE_LABELS, STORE_DIGESTS, STORE_DATA };
@@ -28,17 +30,23 @@ struct store_select {
     struct str tenant;
     const struct matcher *matchers; /* none: every series of the tenant */
     size_t matcher_count;
-    int64_t mint_ms, maxt_ms;       /* both ends included; whole windows that touch it are returned */
+    int64_t mint_ms, maxt_ms; /* both ends included; whole windows that touch it are returned */
     enum store_mode mode;
-    uint32_t shard, shard_count;    /* only series with fingerprint mod shard_count == shard; shard_count <= 1: all */
-    size_t series_max;              /* 0: no limit; else RC_LIMIT past it */
+    uint32_t shard, shard_count; /* only series with fingerprint mod shard_count == shard;
+                                    shard_count <= 1: all */
+    size_t series_max;           /* 0: no limit; else RC_LIMIT past it */
 };
 
-/* Merges the windows of one series from several stores or replicas (same fp): per window, one representative per distinct digest, decoded and
- * merged only when more than one remains. Result in the arena. votes[i] (NULL: 1 each) is how many replicas stand behind input i.
- * ret windows carry data if the inputs do. */
-int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n, struct arena *a,
-                        struct stored_series *ret, struct err *err);
+/* Merges the windows of one series from several stores or replicas (same fp): per window, one
+ * representative per distinct digest, decoded and merged only when more than one remains. Result in
+ * the arena. votes[i] (NULL: 1 each) is how many replicas stand behind input i. ret windows carry
+ * data if the inputs do. */
+int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n,
+                        struct arena *a, struct stored_series *ret, struct err *err);
+/* The same samples in few chunks: windows of several chunks, or of a chunk in its open form, are
+ * decoded and encoded by size. Result in the arena, the rest is borrowed from s. */
+int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret,
+                          struct err *err);
 /* All samples with mint <= t <= maxt of one merged series, in time order. */
-int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms, struct arena *a,
-                          struct chunk_columns *ret, struct err *err);
+int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
+                          struct arena *a, struct chunk_columns *ret, struct err *err);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct symbol {
-    char *p;       /* NULL: free, and n is the next free id */
+    char *p; /* NULL: free, and n is the next free id */
     uint32_t n;
     uint32_t refs;
 };

@@ -1,7 +1,8 @@
-/* symbols.h - interned strings with reference counts: each text once per head, given back when nobody holds it.
- * Ids are small integers, used again after their string has gone. The bytes of a symbol do not move while it is held, so a
- * borrowed str stays valid without any lock as long as somebody holds a reference. Strings are hashed under the process's
- * secret, because clients choose them. One owner at a time. */
+/* symbols.h - interned strings with reference counts: each text once per head, given back when
+ * nobody holds it. Ids are small integers, used again after their string has gone. The bytes of a
+ * symbol do not move while it is held, so a borrowed str stays valid without any lock as long as
+ * somebody holds a reference. Strings are hashed under the process's secret, because clients choose
+ * them. One owner at a time. */
 #pragma once
 #include "common/base/str.h"
 
@@ -14,6 +15,7 @@ uint32_t symbols_take(struct symbols *s, struct str text);
 void symbols_drop(struct symbols *s, uint32_t id);
 /* ID_NONE (idtab.h) when unknown; takes no reference. */
 uint32_t symbols_find(const struct symbols *s, struct str text);
-struct str symbols_text(const struct symbols *s, uint32_t id); /* borrowed while a reference is held */
+struct str symbols_text(const struct symbols *s,
+                        uint32_t id); /* borrowed while a reference is held */
 size_t symbols_count(const struct symbols *s);
 size_t symbols_memory(const struct symbols *s);

@@ -22,7 +22,8 @@ static int wal_kill(struct wal *w, int rc)
 
 /* --- segments --- */
 /* Makes the file with its header and opens it; fd is untouched on failure. */
-static int segment_create(const struct wal *w, uint64_t number, uint64_t previous_bytes, int *ret_fd, struct err *err)
+static int segment_create(const struct wal *w, uint64_t number, uint64_t previous_bytes,
+                          int *ret_fd, struct err *err)
 {
     struct wal_header h = {WAL_KIND_SEGMENT, w->shard, number, w->head_id, previous_bytes};
     uint8_t bytes[WAL_HEADER_BYTES];
@@ -49,7 +50,8 @@ static int fd_sync(int fd, struct err *err)
     return fdatasync(fd) == 0 ? 0 : err_sys(err, RC_IO, "fdatasync");
 }
 
-static int segment_continue(const struct wal *w, const struct wal_segment_info *last, int *ret_fd, struct err *err)
+static int segment_continue(const struct wal *w, const struct wal_segment_info *last, int *ret_fd,
+                            struct err *err)
 {
     char path[PATH_MAX];
     struct stat st;
@@ -63,7 +65,8 @@ static int segment_continue(const struct wal *w, const struct wal_segment_info *
     if (fstat(fd, &st) != 0)
         rc = err_sys(err, RC_IO, "stat %s", path);
     else if ((uint64_t)st.st_size != last->bytes)
-        rc = err_set(err, RC_INVALID, "%s: %lld bytes, replay left %" PRIu64, path, (long long)st.st_size, last->bytes);
+        rc = err_set(err, RC_INVALID, "%s: %lld bytes, replay left %" PRIu64, path,
+                     (long long)st.st_size, last->bytes);
     /* What the process before wrote and did not sync has been replayed: it counts from now on. */
     if (rc == 0)
         rc = fd_sync(fd, err);
@@ -78,7 +81,8 @@ static int segment_continue(const struct wal *w, const struct wal_segment_info *
 static int open_segment(struct wal *w, const struct wal_replay_stats *found, struct err *err)
 {
     size_t n = found->segments.n;
-    struct wal_segment_info last = n ? found->segments.v[n - 1] : (struct wal_segment_info){1, 0, INT64_MIN};
+    struct wal_segment_info last =
+        n ? found->segments.v[n - 1] : (struct wal_segment_info){1, 0, INT64_MIN};
     int rc;
 
     for (size_t i = 0; i + 1 < n; i++) {
@@ -88,7 +92,8 @@ static int open_segment(struct wal *w, const struct wal_replay_stats *found, str
     if (last.bytes)
         rc = segment_continue(w, &last, &w->fd, err);
     else
-        rc = segment_create(w, last.number, n > 1 ? found->segments.v[n - 2].bytes : 0, &w->fd, err);
+        rc =
+            segment_create(w, last.number, n > 1 ? found->segments.v[n - 2].bytes : 0, &w->fd, err);
     atomic_store(&w->number, last.number);
     atomic_store(&w->offset, MAX(last.bytes, (uint64_t)WAL_HEADER_BYTES));
     atomic_store(&w->synced, last.bytes);
@@ -96,7 +101,8 @@ static int open_segment(struct wal *w, const struct wal_replay_stats *found, str
     return rc;
 }
 
-int wal_open(const struct wal_cfg *cfg, const struct wal_replay_stats *found, struct wal **ret, struct err *err)
+int wal_open(const struct wal_cfg *cfg, const struct wal_replay_stats *found, struct wal **ret,
+             struct err *err)
 {
     struct wal *w;
     struct stat st;
@@ -157,7 +163,8 @@ static void rotate_done(struct wal *w, int fd)
     w->fd = fd;
     w->synced_total = atomic_load(&w->total);
     mutex_lock(&w->lock);
-    *vec_push(&w->full) = (struct wal_segment_info){atomic_load(&w->number), atomic_load(&w->offset), w->t_max_ms};
+    *vec_push(&w->full) =
+        (struct wal_segment_info){atomic_load(&w->number), atomic_load(&w->offset), w->t_max_ms};
     w->full_bytes += atomic_load(&w->offset);
     atomic_fetch_add(&w->number, 1);
     atomic_store(&w->offset, WAL_HEADER_BYTES);
@@ -206,7 +213,8 @@ static void write_half(int fd, const struct iovec *v, int n)
 
 static int write_vector(int fd, struct iovec *v, int n, struct err *err)
 {
-    FAULT(FAULT_IO, (write_half(fd, v, n), errno = ENOSPC); return err_sys(err, RC_IO, "fault: write"));
+    FAULT(FAULT_IO, (write_half(fd, v, n), errno = ENOSPC);
+          return err_sys(err, RC_IO, "fault: write"));
     FAULT(FAULT_CRASH, (write_half(fd, v, n), _exit(99)));
     while (n > 0) {
         ssize_t did = writev(fd, v, n);
@@ -244,7 +252,8 @@ static int write_bytes(struct wal *w, struct iovec *v, int n, size_t bytes, stru
     int rc = write_vector(w->fd, v, n, err);
 
     if (rc < 0)
-        return err_wrap(err, wal_kill(w, rc), "log of shard %" PRIu32 ", segment %08" PRIu64, w->shard, atomic_load(&w->number));
+        return err_wrap(err, wal_kill(w, rc), "log of shard %" PRIu32 ", segment %08" PRIu64,
+                        w->shard, atomic_load(&w->number));
     atomic_fetch_add(&w->offset, bytes);
     atomic_fetch_add(&w->total, bytes);
     return 0;
@@ -258,7 +267,8 @@ int wal_append_note(struct wal *w, struct err *err)
     return v.iov_len ? write_bytes(w, &v, 1, v.iov_len, err) : 0;
 }
 
-int wal_append(struct wal *w, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms, struct err *err)
+int wal_append(struct wal *w, enum wal_type type, const struct str *parts, size_t n,
+               int64_t t_max_ms, struct err *err)
 {
     uint8_t note[WAL_RECORD_HEADER_BYTES + WAL_NOTE_BYTES], header[WAL_RECORD_HEADER_BYTES];
     struct iovec v[WAL_PARTS_MAX + 2];
@@ -272,7 +282,8 @@ int wal_append(struct wal *w, enum wal_type type, const struct str *parts, size_
         if (size_add_overflows(length, parts[i].n, &length) || length > WAL_RECORD_BYTES_MAX)
             return err_set(err, RC_LIMIT, "a record of more than %d bytes", WAL_RECORD_BYTES_MAX);
     ASSERT(length > 0);
-    if (atomic_load(&w->offset) > WAL_HEADER_BYTES && atomic_load(&w->offset) + length + sizeof note + sizeof header > WAL_SEGMENT_BYTES) {
+    if (atomic_load(&w->offset) > WAL_HEADER_BYTES &&
+        atomic_load(&w->offset) + length + sizeof note + sizeof header > WAL_SEGMENT_BYTES) {
         rc = wal_rotate(w, err);
         if (rc < 0)
             return rc;

@@ -29,7 +29,8 @@ static int checkpoint_add(struct checkpoint *c, uint8_t type, struct str payload
     uint8_t header[WAL_RECORD_HEADER_BYTES];
 
     if (payload.n == 0 || payload.n > WAL_RECORD_BYTES_MAX)
-        return err_set(err, RC_LIMIT, "a record of %zu bytes, at most %d", payload.n, WAL_RECORD_BYTES_MAX);
+        return err_set(err, RC_LIMIT, "a record of %zu bytes, at most %d", payload.n,
+                       WAL_RECORD_BYTES_MAX);
     wal_record_header(type, &payload, 1, payload.n, header);
     buf_add(&c->out, header, sizeof header);
     buf_str(&c->out, payload);
@@ -48,7 +49,8 @@ static int checkpoint_emit(void *arg, enum wal_type type, struct str payload, st
 typedef int fill_fn(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err);
 
 /* Header, records, END, all on disk. */
-static int checkpoint_write(const struct wal *w, uint64_t number, struct checkpoint *c, fill_fn *fill, void *arg, struct err *err)
+static int checkpoint_write(const struct wal *w, uint64_t number, struct checkpoint *c,
+                            fill_fn *fill, void *arg, struct err *err)
 {
     struct wal_header h = {WAL_KIND_CHECKPOINT, w->shard, number, w->head_id, 0};
     uint8_t header[WAL_HEADER_BYTES], end[8];
@@ -71,14 +73,16 @@ static int checkpoint_write(const struct wal *w, uint64_t number, struct checkpo
     return rc;
 }
 
-static int checkpoint_make(const struct wal *w, uint64_t number, fill_fn *fill, void *arg, uint64_t *ret_bytes, struct err *err)
+static int checkpoint_make(const struct wal *w, uint64_t number, fill_fn *fill, void *arg,
+                           uint64_t *ret_bytes, struct err *err)
 {
     struct checkpoint c = {.fd = -1};
     char path[PATH_MAX], temporary[PATH_MAX];
     int rc = wal_path(w->dir, number, WAL_CHECKPOINT_SUFFIX, path, sizeof path, err);
 
     if (rc == 0)
-        rc = wal_path(w->dir, number, WAL_CHECKPOINT_SUFFIX ".tmp", temporary, sizeof temporary, err);
+        rc = wal_path(w->dir, number, WAL_CHECKPOINT_SUFFIX ".tmp", temporary, sizeof temporary,
+                      err);
     if (rc < 0)
         return rc;
     c.fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -105,7 +109,8 @@ static uint64_t first_kept(struct wal *w, uint64_t below, int64_t t_ms)
     uint64_t number = 0;
 
     mutex_lock(&w->lock);
-    for (size_t i = 0; i < w->full.n && w->full.v[i].number < below && w->full.v[i].t_max_ms < t_ms; i++)
+    for (size_t i = 0; i < w->full.n && w->full.v[i].number < below && w->full.v[i].t_max_ms < t_ms;
+         i++)
         number = w->full.v[i].number + 1;
     mutex_unlock(&w->lock);
     return number;
@@ -146,7 +151,8 @@ static int remove_old(struct wal *w, uint64_t number, uint64_t old_checkpoint, s
     return rc;
 }
 
-int wal_checkpoint(struct wal *w, uint64_t below, int64_t t_ms, fill_fn *fill, void *arg, struct err *err)
+int wal_checkpoint(struct wal *w, uint64_t below, int64_t t_ms, fill_fn *fill, void *arg,
+                   struct err *err)
 {
     uint64_t number = first_kept(w, below, t_ms), old = w->checkpoint, bytes;
     int rc;

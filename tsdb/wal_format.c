@@ -27,8 +27,10 @@ int wal_header_decode(const uint8_t p[WAL_HEADER_BYTES], struct wal_header *ret,
     CORRUPT_UNLESS(memcmp(p, magic, sizeof magic) == 0, err);
     CORRUPT_UNLESS(le_get32(p + 44) == crc32c(0, p, 44), err);
     if (le_get16(p + 8) != WAL_VERSION)
-        return err_set(err, RC_VERSION, "log of version %d, this program reads %d", le_get16(p + 8), WAL_VERSION);
-    CORRUPT_UNLESS(le_get16(p + 10) == WAL_KIND_SEGMENT || le_get16(p + 10) == WAL_KIND_CHECKPOINT, err);
+        return err_set(err, RC_VERSION, "log of version %d, this program reads %d", le_get16(p + 8),
+                       WAL_VERSION);
+    CORRUPT_UNLESS(le_get16(p + 10) == WAL_KIND_SEGMENT || le_get16(p + 10) == WAL_KIND_CHECKPOINT,
+                   err);
     *ret = (struct wal_header){
         .kind = le_get16(p + 10),
         .shard = le_get32(p + 12),
@@ -39,7 +41,8 @@ int wal_header_decode(const uint8_t p[WAL_HEADER_BYTES], struct wal_header *ret,
     return 0;
 }
 
-void wal_record_header(uint8_t type, const struct str *parts, size_t n, size_t length, uint8_t out[WAL_RECORD_HEADER_BYTES])
+void wal_record_header(uint8_t type, const struct str *parts, size_t n, size_t length,
+                       uint8_t out[WAL_RECORD_HEADER_BYTES])
 {
     uint32_t crc;
 
@@ -146,7 +149,8 @@ static bool type_known(uint8_t type)
     return (type >= 1 && type <= WAL_TYPE_MAX) || type == WAL_SYNCED || type == WAL_END;
 }
 
-int wal_reader_next(struct wal_reader *r, enum wal_read *ret, uint8_t *ret_type, struct str *ret_payload, const char **ret_why, struct err *err)
+int wal_reader_next(struct wal_reader *r, enum wal_read *ret, uint8_t *ret_type,
+                    struct str *ret_payload, const char **ret_why, struct err *err)
 {
     const uint8_t *p;
     uint32_t length;
@@ -164,7 +168,8 @@ int wal_reader_next(struct wal_reader *r, enum wal_read *ret, uint8_t *ret_type,
     }
     length = le_get32(p + 4);
     type = p[8];
-    if (length == 0 || length > WAL_RECORD_BYTES_MAX || !type_known(type) || p[9] || p[10] || p[11]) {
+    if (length == 0 || length > WAL_RECORD_BYTES_MAX || !type_known(type) || p[9] || p[10] ||
+        p[11]) {
         *ret_why = "no record header";
         return 0;
     }
@@ -219,14 +224,16 @@ uint64_t wal_name_number(const char *name, const char *suffix)
     size_t digits = strspn(name, "0123456789");
     uint64_t number = 0;
 
-    if (digits < 8 || digits > 18 || strcmp(name + digits, suffix) != 0 || (digits > 8 && name[0] == '0'))
+    if (digits < 8 || digits > 18 || strcmp(name + digits, suffix) != 0 ||
+        (digits > 8 && name[0] == '0'))
         return 0;
     for (size_t i = 0; i < digits; i++)
         number = number * 10 + (uint64_t)(name[i] - '0');
     return number;
 }
 
-int wal_path(const char *dir, uint64_t number, const char *suffix, char *out, size_t cap, struct err *err)
+int wal_path(const char *dir, uint64_t number, const char *suffix, char *out, size_t cap,
+             struct err *err)
 {
     if ((size_t)snprintf(out, cap, "%s/%08" PRIu64 "%s", dir, number, suffix) >= cap)
         return err_set(err, RC_INVALID, "path too long: %.64s...", dir);

@@ -12,16 +12,16 @@ struct wal {
     uint32_t shard;
     uint64_t head_id;
 
-    atomic_bool dead; /* --- any thread --- */
+    atomic_bool dead;                /* --- any thread --- */
     _Atomic uint64_t number, offset; /* of the segment being written; the appender moves them */
     _Atomic uint64_t total;          /* bytes appended since open */
     _Atomic uint64_t synced;         /* bytes of this segment that are known to be on disk */
 
     struct mutex sync_lock; /* --- held while syncing and while the file changes; before lock --- */
-    int fd;                 /* the appender writes to it without the lock: only it changes the file */
+    int fd; /* the appender writes to it without the lock: only it changes the file */
     uint64_t synced_total;
 
-    struct mutex lock; /* --- guards the list of files --- */
+    struct mutex lock;                 /* --- guards the list of files --- */
     VEC(struct wal_segment_info) full; /* segments before the current one */
     uint64_t full_bytes, checkpoint, checkpoint_bytes;
 

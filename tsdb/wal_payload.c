@@ -7,12 +7,14 @@ static int version_check(struct rd *r, struct err *err)
 
     CORRUPT_UNLESS(rd_ok(r), err);
     if (version != WAL_PAYLOAD_VERSION)
-        return err_set(err, RC_VERSION, "log record of version %d, this program reads %d", version, WAL_PAYLOAD_VERSION);
+        return err_set(err, RC_VERSION, "log record of version %d, this program reads %d", version,
+                       WAL_PAYLOAD_VERSION);
     return 0;
 }
 
 /* --- samples --- */
-size_t wal_samples_parts(const struct wal_samples *s, uint8_t head[WAL_SAMPLES_HEAD], struct str parts[WAL_SAMPLES_PARTS])
+size_t wal_samples_parts(const struct wal_samples *s, uint8_t head[WAL_SAMPLES_HEAD],
+                         struct str parts[WAL_SAMPLES_PARTS])
 {
     static const uint8_t has_starts[2] = {0, 1};
     size_t n = 0, at = 0;
@@ -38,7 +40,8 @@ size_t wal_samples_parts(const struct wal_samples *s, uint8_t head[WAL_SAMPLES_H
     ASSERT(at + 8 <= WAL_SAMPLES_HEAD && n <= WAL_SAMPLES_PARTS);
     return n;
 }
-_Static_assert(1 + UVARINT_MAX + WAL_TENANT_MAX + 4 + 8 <= WAL_SAMPLES_HEAD, "the scratch buffer holds the longest tenant");
+_Static_assert(1 + UVARINT_MAX + WAL_TENANT_MAX + 4 + 8 <= WAL_SAMPLES_HEAD,
+               "the scratch buffer holds the longest tenant");
 _Static_assert((int)WAL_SAMPLES_PARTS <= (int)WAL_PARTS_MAX, "wal_append takes them all");
 
 int wal_samples_decode(struct str payload, struct wal_samples *ret, struct err *err)
@@ -52,7 +55,8 @@ int wal_samples_decode(struct str payload, struct wal_samples *ret, struct err *
         return rc;
     s.tenant = rd_lstr(&r);
     s.n = rd_u32(&r);
-    CORRUPT_UNLESS(rd_ok(&r) && s.tenant.n <= WAL_TENANT_MAX && s.n >= 1 && s.n <= WAL_ROWS_MAX, err);
+    CORRUPT_UNLESS(rd_ok(&r) && s.tenant.n <= WAL_TENANT_MAX && s.n >= 1 && s.n <= WAL_ROWS_MAX,
+                   err);
     s.fps = rd_take(&r, 16 * (size_t)s.n);
     s.base_ms = (int64_t)rd_u64(&r);
     s.offsets = rd_take(&r, 4 * (size_t)s.n);
@@ -96,7 +100,9 @@ int wal_list_open(struct str payload, struct wal_list *ret, struct err *err)
         return rc;
     l.tenant = rd_lstr(&l.r);
     l.left = rd_uvarint(&l.r);
-    CORRUPT_UNLESS(rd_ok(&l.r) && l.tenant.n <= WAL_TENANT_MAX && l.left <= WAL_ROWS_MAX && l.left <= rd_left(&l.r), err);
+    CORRUPT_UNLESS(rd_ok(&l.r) && l.tenant.n <= WAL_TENANT_MAX && l.left <= WAL_ROWS_MAX &&
+                       l.left <= rd_left(&l.r),
+                   err);
     *ret = l;
     return 0;
 }
@@ -131,7 +137,8 @@ void wal_series_add(struct buf *out, fingerprint fp, const struct labels *ls)
     labels_encode(out, ls);
 }
 
-int wal_series_next(struct wal_list *l, struct arena *a, fingerprint *ret_fp, struct labels *ret, struct err *err)
+int wal_series_next(struct wal_list *l, struct arena *a, fingerprint *ret_fp, struct labels *ret,
+                    struct err *err)
 {
     int rc = list_more(l, err);
     fingerprint fp;
@@ -146,7 +153,8 @@ int wal_series_next(struct wal_list *l, struct arena *a, fingerprint *ret_fp, st
     return 1;
 }
 
-void wal_histogram_add(struct buf *out, fingerprint fp, int64_t t, int64_t st, const struct histogram *h)
+void wal_histogram_add(struct buf *out, fingerprint fp, int64_t t, int64_t st,
+                       const struct histogram *h)
 {
     put_fp(out, fp);
     buf_u64(out, (uint64_t)t);
@@ -154,7 +162,8 @@ void wal_histogram_add(struct buf *out, fingerprint fp, int64_t t, int64_t st, c
     histogram_encode(out, h);
 }
 
-int wal_histogram_next(struct wal_list *l, struct arena *a, struct wal_histogram *ret, struct err *err)
+int wal_histogram_next(struct wal_list *l, struct arena *a, struct wal_histogram *ret,
+                       struct err *err)
 {
     struct wal_histogram row;
     int rc = list_more(l, err);
@@ -179,7 +188,8 @@ void wal_exemplar_add(struct buf *out, fingerprint fp, int64_t t, double v, cons
     labels_encode(out, ls);
 }
 
-int wal_exemplar_next(struct wal_list *l, struct arena *a, struct wal_exemplar *ret, struct err *err)
+int wal_exemplar_next(struct wal_list *l, struct arena *a, struct wal_exemplar *ret,
+                      struct err *err)
 {
     struct wal_exemplar row;
     int rc = list_more(l, err);
@@ -196,7 +206,8 @@ int wal_exemplar_next(struct wal_list *l, struct arena *a, struct wal_exemplar *
     return 1;
 }
 
-void wal_metadata_add(struct buf *out, struct str metric, uint8_t type, struct str help, struct str unit)
+void wal_metadata_add(struct buf *out, struct str metric, uint8_t type, struct str help,
+                      struct str unit)
 {
     buf_lstr(out, metric);
     buf_u8(out, type);

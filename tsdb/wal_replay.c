@@ -49,11 +49,15 @@ static int scan_header(struct wal_reader *r, struct scan *s, struct err *err)
     if (s->header.kind != want->kind)
         return err_set(err, RC_CORRUPT, "segment and checkpoint mixed up");
     if (s->header.number != want->number)
-        return err_set(err, RC_CORRUPT, "this is number %" PRIu64 ", not %" PRIu64, s->header.number, want->number);
+        return err_set(err, RC_CORRUPT, "this is number %" PRIu64 ", not %" PRIu64,
+                       s->header.number, want->number);
     if (s->header.shard != want->shard)
-        return err_set(err, RC_CORRUPT, "this is of shard %" PRIu32 ", not %" PRIu32, s->header.shard, want->shard);
+        return err_set(err, RC_CORRUPT, "this is of shard %" PRIu32 ", not %" PRIu32,
+                       s->header.shard, want->shard);
     if (want->head_id && s->header.head_id != want->head_id)
-        return err_set(err, RC_CORRUPT, "this is of another head (%016" PRIx64 ", not %016" PRIx64 ")", s->header.head_id, want->head_id);
+        return err_set(err, RC_CORRUPT,
+                       "this is of another head (%016" PRIx64 ", not %016" PRIx64 ")",
+                       s->header.head_id, want->head_id);
     s->valid = WAL_HEADER_BYTES;
     return 0;
 }
@@ -97,7 +101,8 @@ static int scan_file(struct wal_reader *r, struct scan *s, struct err *err)
         if (what == WAL_READ_INVALID)
             return scan_invalid(r, s, why, err);
         if (ended || (checkpoint ? type == WAL_SYNCED : type == WAL_END))
-            return err_set(err, RC_CORRUPT, "offset %" PRIu64 ": record of type %d out of place", s->valid, type);
+            return err_set(err, RC_CORRUPT, "offset %" PRIu64 ": record of type %d out of place",
+                           s->valid, type);
         if (type == WAL_END) {
             CORRUPT_UNLESS(payload.n == 8 && le_get64(payload.p) == s->records, err);
             ended = true;
@@ -115,7 +120,8 @@ static int scan_file(struct wal_reader *r, struct scan *s, struct err *err)
     return rc;
 }
 
-int wal_segment_scan(struct str bytes, const struct wal_header *want, bool last, wal_record_fn *fn, void *arg, uint64_t *ret_valid, struct err *err)
+int wal_segment_scan(struct str bytes, const struct wal_header *want, bool last, wal_record_fn *fn,
+                     void *arg, uint64_t *ret_valid, struct err *err)
 {
     struct scan s = {.want = want, .last = last, .fn = fn, .arg = arg};
     struct wal_reader r;
@@ -138,7 +144,8 @@ struct listed {
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t x = ((const struct wal_segment_info *)a)->number, y = ((const struct wal_segment_info *)b)->number;
+    uint64_t x = ((const struct wal_segment_info *)a)->number,
+             y = ((const struct wal_segment_info *)b)->number;
 
     return (x > y) - (x < y);
 }
@@ -164,7 +171,8 @@ static int list_dir(const char *dir, struct listed *l, struct err *err)
         return 0;
     for (size_t i = 0; rc == 0 && i < l->names.n; i++) {
         const char *name = l->names.v[i];
-        uint64_t segment = wal_name_number(name, WAL_SEGMENT_SUFFIX), checkpoint = wal_name_number(name, WAL_CHECKPOINT_SUFFIX);
+        uint64_t segment = wal_name_number(name, WAL_SEGMENT_SUFFIX),
+                 checkpoint = wal_name_number(name, WAL_CHECKPOINT_SUFFIX);
         uint64_t bytes = 0;
 
         if (segment || checkpoint)
@@ -191,10 +199,13 @@ static int remove_leftovers(const char *dir, const struct listed *l, struct err 
 
     for (size_t i = 0; rc == 0 && i < l->names.n; i++) {
         const char *name = l->names.v[i];
-        uint64_t segment = wal_name_number(name, WAL_SEGMENT_SUFFIX), checkpoint = wal_name_number(name, WAL_CHECKPOINT_SUFFIX);
-        bool temporary = strstr(name, WAL_SEGMENT_SUFFIX ".tmp") || strstr(name, WAL_CHECKPOINT_SUFFIX ".tmp");
+        uint64_t segment = wal_name_number(name, WAL_SEGMENT_SUFFIX),
+                 checkpoint = wal_name_number(name, WAL_CHECKPOINT_SUFFIX);
+        bool temporary =
+            strstr(name, WAL_SEGMENT_SUFFIX ".tmp") || strstr(name, WAL_CHECKPOINT_SUFFIX ".tmp");
 
-        if (!temporary && !(segment && segment < l->checkpoint) && !(checkpoint && checkpoint < l->checkpoint))
+        if (!temporary && !(segment && segment < l->checkpoint) &&
+            !(checkpoint && checkpoint < l->checkpoint))
             continue;
         snprintf(path, sizeof path, "%s/%s", dir, name);
         rc = fs_remove(path, err);
@@ -208,13 +219,17 @@ struct replay {
     uint64_t total, done; /* bytes */
 };
 
-static int replay_file(struct replay *rp, const struct wal_header *want, bool last, struct scan *ret, struct err *err)
+static int replay_file(struct replay *rp, const struct wal_header *want, bool last,
+                       struct scan *ret, struct err *err)
 {
     bool checkpoint = want->kind == WAL_KIND_CHECKPOINT;
     struct scan s = {.want = want, .last = last, .fn = rp->cfg->fn, .arg = rp->cfg->arg};
     struct wal_reader r;
     char path[PATH_MAX];
-    int rc = wal_path(rp->cfg->dir, want->number, checkpoint ? WAL_CHECKPOINT_SUFFIX : WAL_SEGMENT_SUFFIX, path, sizeof path, err), fd;
+    int rc = wal_path(rp->cfg->dir, want->number,
+                      checkpoint ? WAL_CHECKPOINT_SUFFIX : WAL_SEGMENT_SUFFIX, path, sizeof path,
+                      err),
+        fd;
 
     if (rc < 0)
         return rc;
@@ -234,7 +249,8 @@ static int replay_file(struct replay *rp, const struct wal_header *want, bool la
     return 0;
 }
 
-static int cut(const char *dir, const struct wal_segment_info *segment, uint64_t valid, struct err *err)
+static int cut(const char *dir, const struct wal_segment_info *segment, uint64_t valid,
+               struct err *err)
 {
     char path[PATH_MAX];
     int rc = wal_path(dir, segment->number, WAL_SEGMENT_SUFFIX, path, sizeof path, err), fd;
@@ -265,26 +281,30 @@ static int replay_segments(struct replay *rp, const struct listed *l, struct err
 
     for (size_t i = 0; rc == 0 && i < l->segments.n; i++) {
         struct wal_segment_info info = l->segments.v[i];
-        struct wal_header want = {WAL_KIND_SEGMENT, rp->cfg->shard, info.number, rp->stats.head_id, 0};
+        struct wal_header want = {WAL_KIND_SEGMENT, rp->cfg->shard, info.number, rp->stats.head_id,
+                                  0};
         bool last = i + 1 == l->segments.n;
 
         if (info.number < l->checkpoint)
             continue;
         if (info.number != next)
-            return err_set(err, RC_CORRUPT, "%s: segment %08" PRIu64 " is missing", rp->cfg->dir, next);
+            return err_set(err, RC_CORRUPT, "%s: segment %08" PRIu64 " is missing", rp->cfg->dir,
+                           next);
         rc = replay_file(rp, &want, last, &s, err);
         if (rc < 0)
             return rc;
         if (s.valid && previous_bytes && s.header.previous_bytes != previous_bytes)
-            return err_set(err, RC_CORRUPT, "%s: segment %08" PRIu64 " has %" PRIu64 " bytes, it had %" PRIu64, rp->cfg->dir,
-                           info.number - 1, previous_bytes, s.header.previous_bytes);
+            return err_set(err, RC_CORRUPT,
+                           "%s: segment %08" PRIu64 " has %" PRIu64 " bytes, it had %" PRIu64,
+                           rp->cfg->dir, info.number - 1, previous_bytes, s.header.previous_bytes);
         if (s.valid < info.bytes) {
             rp->stats.torn_bytes += info.bytes - s.valid;
             rc = cut(rp->cfg->dir, &info, s.valid, err);
         }
         rp->done += info.bytes;
         report(rp);
-        *vec_push(&rp->stats.segments) = (struct wal_segment_info){info.number, s.valid, s.t_max_ms};
+        *vec_push(&rp->stats.segments) =
+            (struct wal_segment_info){info.number, s.valid, s.t_max_ms};
         previous_bytes = s.valid;
         next++;
     }

@@ -1,4 +1,5 @@
-/* json.h - JSON text out. Answers are written straight into a buffer; reading JSON is jansson's work. */
+/* json.h - JSON text out. Answers are written straight into a buffer; reading JSON is jansson's
+ * work. */
 #pragma once
 #include "common/base/buf.h"
 

@@ -1,4 +1,5 @@
-/* utf8.h - one step of UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). */
+/* utf8.h - one step of UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF).
+ */
 #pragma once
 #include "common/base/str.h"
 

@@ -62,7 +62,8 @@ static bool is_section(const struct config *c, struct str name)
     for (size_t i = 0; i < c->items.n; i++) {
         struct str item = str_of(c->items.v[i].name);
 
-        if (item.n > name.n && item.p[name.n] == '.' && option_name_eq(str_sub(item, 0, name.n), name))
+        if (item.n > name.n && item.p[name.n] == '.' &&
+            option_name_eq(str_sub(item, 0, name.n), name))
             return true;
     }
     return false;
@@ -90,7 +91,8 @@ static int unknown(const struct config *c, const char *where, struct str name, s
     struct nearest n = nearest_name(c, name);
 
     if (nearest_found(&n))
-        return err_set(err, RC_INVALID, "%s: unknown option \"%.*s\", did you mean \"%.*s\"?", where, STR_FMT(name), STR_FMT(n.best));
+        return err_set(err, RC_INVALID, "%s: unknown option \"%.*s\", did you mean \"%.*s\"?",
+                       where, STR_FMT(name), STR_FMT(n.best));
     return err_set(err, RC_INVALID, "%s: unknown option \"%.*s\"", where, STR_FMT(name));
 }
 
@@ -121,9 +123,11 @@ struct yaml_walk {
     bool *seen; /* by item: "a_b" and "a-b" are one option */
 };
 
-static int walk_mapping(struct yaml_walk *w, struct str path, const struct yaml_node *map, struct err *err);
+static int walk_mapping(struct yaml_walk *w, struct str path, const struct yaml_node *map,
+                        struct err *err);
 
-static int walk_entry(struct yaml_walk *w, struct str name, const struct yaml_node *n, struct err *err)
+static int walk_entry(struct yaml_walk *w, struct str name, const struct yaml_node *n,
+                      struct err *err)
 {
     struct config_item *item = config_find(w->config, name);
     char where[512];
@@ -140,7 +144,8 @@ static int walk_entry(struct yaml_walk *w, struct str name, const struct yaml_no
     if (!item)
         return unknown(w->config, where, name, err);
     if (item->option->flag_only)
-        return err_set(err, RC_INVALID, "%s: \"%s\" can only be given as a flag", where, item->name);
+        return err_set(err, RC_INVALID, "%s: \"%s\" can only be given as a flag", where,
+                       item->name);
     if (w->seen[item - w->config->items.v])
         return err_set(err, RC_INVALID, "%s: \"%s\" is given twice", where, item->name);
     w->seen[item - w->config->items.v] = true;
@@ -148,16 +153,19 @@ static int walk_entry(struct yaml_walk *w, struct str name, const struct yaml_no
     return rc < 0 ? err_wrap(err, rc, "%s: %s", where, item->name) : 0;
 }
 
-static int walk_mapping(struct yaml_walk *w, struct str path, const struct yaml_node *map, struct err *err)
+static int walk_mapping(struct yaml_walk *w, struct str path, const struct yaml_node *map,
+                        struct err *err)
 {
     int rc = 0;
 
     for (const struct yaml_node *n = map->children; rc == 0 && n; n = n->next) {
         char name[512];
-        int len = snprintf(name, sizeof name, "%.*s%s%.*s", STR_FMT(path), path.n ? "." : "", STR_FMT(n->key));
+        int len = snprintf(name, sizeof name, "%.*s%s%.*s", STR_FMT(path), path.n ? "." : "",
+                           STR_FMT(n->key));
 
         if (len >= (int)sizeof name)
-            rc = err_set(err, RC_INVALID, "%s:%zu: a name longer than %zu bytes", w->file, n->key_line, sizeof name);
+            rc = err_set(err, RC_INVALID, "%s:%zu: a name longer than %zu bytes", w->file,
+                         n->key_line, sizeof name);
         else
             rc = walk_entry(w, str_n(name, (size_t)len), n, err);
     }
@@ -172,7 +180,8 @@ int config_load_yaml(struct config *c, const char *name, struct str text, struct
     int rc;
 
     if (text.n > CONFIG_EXPANDED_BYTES_MAX)
-        return err_set(err, RC_LIMIT, "%s is larger than %d bytes", name, CONFIG_EXPANDED_BYTES_MAX);
+        return err_set(err, RC_LIMIT, "%s is larger than %d bytes", name,
+                       CONFIG_EXPANDED_BYTES_MAX);
     arena_init(&a, 64 << 20);
     rc = yaml_load(&a, name, text, &root, err);
     if (rc == 0 && root->kind != YAML_MAPPING && !yaml_is_null(root))
@@ -192,7 +201,8 @@ static size_t variable_at(struct str text, size_t at, char name[256], struct str
 
     while (i < text.n && (isalnum((unsigned char)text.p[i]) || text.p[i] == '_'))
         i++;
-    if (i == name_start || i - name_start >= 256 || isdigit((unsigned char)text.p[name_start]) || i == text.n)
+    if (i == name_start || i - name_start >= 256 || isdigit((unsigned char)text.p[name_start]) ||
+        i == text.n)
         return 0;
     memcpy(name, text.p + name_start, i - name_start);
     name[i - name_start] = '\0';
@@ -212,7 +222,8 @@ static bool is_comment(struct str line)
     return line.n && line.p[0] == '#';
 }
 
-static int expand_line(const char *name, size_t number, struct str line, struct buf *out, struct err *err)
+static int expand_line(const char *name, size_t number, struct str line, struct buf *out,
+                       struct err *err)
 {
     for (size_t at = 0; at < line.n;) {
         struct str fallback;
@@ -233,7 +244,9 @@ static int expand_line(const char *name, size_t number, struct str line, struct 
         }
         value = getenv(variable);
         if (!value && !fallback.p)
-            return err_set(err, RC_INVALID, "%s:%zu: environment variable %s is not set and has no default", name, number, variable);
+            return err_set(err, RC_INVALID,
+                           "%s:%zu: environment variable %s is not set and has no default", name,
+                           number, variable);
         buf_str(out, value ? str_of(value) : fallback);
         at += n;
     }
@@ -287,7 +300,9 @@ int config_load_environment(struct config *c, struct err *err)
         int rc;
 
         for (size_t n = strlen(name), j = 0; item->name[j]; j++)
-            name[n + j] = isalnum((unsigned char)item->name[j]) ? (char)toupper((unsigned char)item->name[j]) : '_';
+            name[n + j] = isalnum((unsigned char)item->name[j])
+                              ? (char)toupper((unsigned char)item->name[j])
+                              : '_';
         value = getenv(name);
         rc = value ? option_set(item->option, item->base, str_of(value), err) : 0;
         if (rc < 0)
@@ -297,7 +312,8 @@ int config_load_environment(struct config *c, struct err *err)
 }
 
 /* One flag at argv[*at]; advances past its value. */
-static int load_flag(struct config *c, int argc, char *const *argv, int *at, const char *only, struct err *err)
+static int load_flag(struct config *c, int argc, char *const *argv, int *at, const char *only,
+                     struct err *err)
 {
     struct str arg = str_of(argv[*at]), name, value = {0};
     struct config_item *item;
@@ -327,7 +343,8 @@ static int load_flag(struct config *c, int argc, char *const *argv, int *at, con
     return rc < 0 ? err_wrap(err, rc, "command line: --%s", item->name) : 0;
 }
 
-int config_load_flags(struct config *c, int argc, char *const *argv, const char *only, struct err *err)
+int config_load_flags(struct config *c, int argc, char *const *argv, const char *only,
+                      struct err *err)
 {
     int rc = 0;
 

@@ -23,7 +23,8 @@ static bool is_plain(struct str s)
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
 
-        if (!(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') && !(i && strchr("._-/", c)))
+        if (!(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') &&
+            !(i && strchr("._-/", c)))
             return false;
     }
     return s.n && !str_eqz(s, "null");
@@ -51,7 +52,8 @@ static void put_value(struct buf *out, const struct config_item *item, bool yaml
     }
     buf_init(&text, OPT_TEXT_BYTES_MAX * 2);
     option_print(item->option, item->base, &text);
-    if (item->option->type == OPT_BOOL || item->option->type == OPT_INT || (yaml && is_plain(buf_view(&text))))
+    if (item->option->type == OPT_BOOL || item->option->type == OPT_INT ||
+        (yaml && is_plain(buf_view(&text))))
         buf_str(out, buf_view(&text));
     else
         json_str(out, buf_view(&text));
@@ -190,14 +192,19 @@ void config_print_docs(const struct config *c, struct buf *out)
 {
     struct str section = {NULL, 1};
 
-    buf_z(out, "# Configuration\n\nEvery option is a YAML key (dots make sections), a flag (`--name=value` or `-name value`) and an "
-               "environment variable (`TORC_` and the name in capitals, other characters as `_`).\nLater sources win: defaults, file, "
-               "environment, flags. In the file `${VAR}` and `${VAR:default}` are replaced before parsing.\n");
+    buf_z(out, "# Configuration\n\nEvery option is a YAML key (dots make sections), a flag "
+               "(`--name=value` or `-name value`) and an "
+               "environment variable (`TORC_` and the name in capitals, other characters as "
+               "`_`).\nLater sources win: defaults, file, "
+               "environment, flags. In the file `${VAR}` and `${VAR:default}` are replaced before "
+               "parsing.\n");
     for (size_t i = 0; i < c->items.n; i++) {
         struct str here = section_of(&c->items.v[i]);
 
         if (!section.p || !str_eq(here, section)) {
-            buf_printf(out, "\n## %.*s\n\n| option | type | default | values | live reload | meaning |\n|---|---|---|---|---|---|\n",
+            buf_printf(out,
+                       "\n## %.*s\n\n| option | type | default | values | live reload | meaning "
+                       "|\n|---|---|---|---|---|---|\n",
                        STR_FMT(here.n ? here : STR("general")));
             section = here;
         }
@@ -205,7 +212,8 @@ void config_print_docs(const struct config *c, struct buf *out)
     }
 }
 
-/* The children of the section name.p[0, prefix) from item i on; returns the first item outside it. */
+/* The children of the section name.p[0, prefix) from item i on; returns the first item outside it.
+ */
 static size_t put_schema(const struct config *c, size_t i, size_t prefix, struct buf *out)
 {
     const char *section = c->items.v[i].name;

@@ -7,8 +7,16 @@ static const struct {
     const char *name;
     uint64_t factor;
 } byte_units[] = {
-    {"TiB", 1ULL << 40}, {"TB", 1000000000000ULL}, {"GiB", 1ULL << 30}, {"GB", 1000000000ULL}, {"MiB", 1ULL << 20},
-    {"MB", 1000000ULL},  {"KiB", 1ULL << 10},      {"KB", 1000ULL},     {"B", 1},              {"", 1},
+    {"TiB", 1ULL << 40},
+    {"TB", 1000000000000ULL},
+    {"GiB", 1ULL << 30},
+    {"GB", 1000000000ULL},
+    {"MiB", 1ULL << 20},
+    {"MB", 1000000ULL},
+    {"KiB", 1ULL << 10},
+    {"KB", 1000ULL},
+    {"B", 1},
+    {"", 1},
 };
 
 union value {
@@ -21,7 +29,8 @@ union value {
 
 const char *opt_type_name(enum opt_type type)
 {
-    static const char *const names[] = {"bool", "int", "bytes", "duration", "string", "float", "enum", "list"};
+    static const char *const names[] = {"bool",   "int",   "bytes", "duration",
+                                        "string", "float", "enum",  "list"};
 
     return names[type];
 }
@@ -57,10 +66,14 @@ static int bytes_parse(struct str s, uint64_t *ret, struct err *err)
     while (digits < s.n && s.p[digits] >= '0' && s.p[digits] <= '9')
         digits++;
     for (size_t i = 0; i < ARRAY_LEN(byte_units); i++)
-        if (str_eqz(str_skip(s, digits), byte_units[i].name) && u64_parse(str_sub(s, 0, digits), &v) == 0 &&
+        if (str_eqz(str_skip(s, digits), byte_units[i].name) &&
+            u64_parse(str_sub(s, 0, digits), &v) == 0 &&
             !__builtin_mul_overflow(v, byte_units[i].factor, ret))
             return 0;
-    return err_set(err, RC_INVALID, "\"%.*s\" is not a size: want a number with B, KB, KiB, MB, MiB, GB, GiB, TB or TiB", STR_FMT(s));
+    return err_set(
+        err, RC_INVALID,
+        "\"%.*s\" is not a size: want a number with B, KB, KiB, MB, MiB, GB, GiB, TB or TiB",
+        STR_FMT(s));
 }
 
 static int enum_parse(const struct option *o, struct str s, int *ret, struct err *err)
@@ -76,7 +89,8 @@ static int enum_parse(const struct option *o, struct str s, int *ret, struct err
     buf_init(&all, 512);
     for (int i = 0; o->values[i]; i++)
         buf_printf(&all, "%s%s", i ? ", " : "", o->values[i]);
-    rc = err_set(err, RC_INVALID, "\"%.*s\" is not one of %.*s", STR_FMT(s), STR_FMT(buf_view(&all)));
+    rc = err_set(err, RC_INVALID, "\"%.*s\" is not one of %.*s", STR_FMT(s),
+                 STR_FMT(buf_view(&all)));
     buf_fini(&all);
     return rc;
 }
@@ -140,7 +154,8 @@ static void list_free(struct opt_list *l)
     *l = (struct opt_list){0};
 }
 
-int option_set_list(const struct option *o, void *base, const struct str *items, size_t n, struct err *err)
+int option_set_list(const struct option *o, void *base, const struct str *items, size_t n,
+                    struct err *err)
 {
     struct opt_list *field = (void *)((char *)base + o->offset);
 
@@ -177,7 +192,8 @@ int option_set(const struct option *o, void *base, struct str text, struct err *
     int rc;
 
     if (text.n > OPT_TEXT_BYTES_MAX || (text.n && memchr(text.p, '\0', text.n)))
-        return err_set(err, RC_INVALID, "value with a zero byte or longer than %d bytes", OPT_TEXT_BYTES_MAX);
+        return err_set(err, RC_INVALID, "value with a zero byte or longer than %d bytes",
+                       OPT_TEXT_BYTES_MAX);
     if (o->type == OPT_LIST)
         return set_list_text(o, base, text, err);
     if (o->type == OPT_STRING) {
@@ -255,7 +271,8 @@ void bytes_print(struct buf *out, uint64_t v)
 {
     for (size_t i = 0; v && i < ARRAY_LEN(byte_units); i++)
         if (v % byte_units[i].factor == 0 && byte_units[i].factor > 1) {
-            buf_printf(out, "%llu%s", (unsigned long long)(v / byte_units[i].factor), byte_units[i].name);
+            buf_printf(out, "%llu%s", (unsigned long long)(v / byte_units[i].factor),
+                       byte_units[i].name);
             return;
         }
     buf_printf(out, "%llu", (unsigned long long)v);
@@ -349,7 +366,8 @@ enum { NEAREST_NAME_MAX = 128 };
 
 void nearest_init(struct nearest *n, struct str want)
 {
-    *n = (struct nearest){.want = str_sub(want, 0, MIN(want.n, (size_t)NEAREST_NAME_MAX)), .distance = SIZE_MAX};
+    *n = (struct nearest){.want = str_sub(want, 0, MIN(want.n, (size_t)NEAREST_NAME_MAX)),
+                          .distance = SIZE_MAX};
 }
 
 /* Levenshtein, two rows at a time. */

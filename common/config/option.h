@@ -1,10 +1,10 @@
-/* option.h - options are data: one row gives the YAML key, the flag, the environment form, parsing, range, default, help and docs.
- *   static const char *const syncs[] = {"interval", "always", NULL};
+/* option.h - options are data: one row gives the YAML key, the flag, the environment form, parsing,
+ * range, default, help and docs. static const char *const syncs[] = {"interval", "always", NULL};
  *   const struct option ingester_options[] = {
- *       {"ingester.head-max-age", OPT_DURATION, offsetof(struct ingester_cfg, head_max_age_ms), .def = "2h", .min = "1m",
- *        .max = "24h", .doc = "Cut a block once the head spans this."},
- *       {"wal.sync", OPT_ENUM, offsetof(struct ingester_cfg, wal_sync), .def = "interval", .values = syncs, .doc = "..."},
- *       {0},
+ *       {"ingester.head-max-age", OPT_DURATION, offsetof(struct ingester_cfg, head_max_age_ms),
+ * .def = "2h", .min = "1m", .max = "24h", .doc = "Cut a block once the head spans this."},
+ *       {"wal.sync", OPT_ENUM, offsetof(struct ingester_cfg, wal_sync), .def = "interval", .values
+ * = syncs, .doc = "..."}, {0},
  *   };
  * Names are lower case; dots make sections. '-' and '_' mean the same wherever a name is read. */
 #pragma once
@@ -39,13 +39,17 @@ struct option {
     bool secret;                 /* masked wherever it is shown */
     bool flag_only;              /* not in a file */
     const char *doc;
-    const char *enforced, *reason; /* limits: the role that enforces it, the discard reason; else NULL */
+    const char *enforced,
+        *reason; /* limits: the role that enforces it, the discard reason; else NULL */
 };
 
-/* Parses, checks the range and stores; on failure the field keeps its value. The error names neither option nor place. */
+/* Parses, checks the range and stores; on failure the field keeps its value. The error names
+ * neither option nor place. */
 int option_set(const struct option *o, void *base, struct str text, struct err *err);
-int option_set_list(const struct option *o, void *base, const struct str *items, size_t n, struct err *err);
-/* Sets every field of a zeroed struct. A default that does not parse or is out of range is a bug (assert). */
+int option_set_list(const struct option *o, void *base, const struct str *items, size_t n,
+                    struct err *err);
+/* Sets every field of a zeroed struct. A default that does not parse or is out of range is a bug
+ * (assert). */
 void options_default(const struct option *table, void *base);
 void options_free(const struct option *table, void *base); /* strings and lists */
 /* Field by field copy into a zeroed struct. */

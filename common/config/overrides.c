@@ -90,26 +90,30 @@ static int unknown_limit(const struct overrides *o, const struct yaml_node *n, s
     for (const struct option *row = limits_options; row->name; row++)
         nearest_try(&near, str_of(row->name));
     if (nearest_found(&near))
-        return err_set(err, RC_INVALID, "%s:%zu: unknown limit \"%.*s\", did you mean \"%.*s\"?", o->path, n->key_line,
-                       STR_FMT(n->key), STR_FMT(near.best));
-    return err_set(err, RC_INVALID, "%s:%zu: unknown limit \"%.*s\"", o->path, n->key_line, STR_FMT(n->key));
+        return err_set(err, RC_INVALID, "%s:%zu: unknown limit \"%.*s\", did you mean \"%.*s\"?",
+                       o->path, n->key_line, STR_FMT(n->key), STR_FMT(near.best));
+    return err_set(err, RC_INVALID, "%s:%zu: unknown limit \"%.*s\"", o->path, n->key_line,
+                   STR_FMT(n->key));
 }
 
-static int parse_tenant(struct overrides *o, const struct yaml_node *node, struct limits *l, struct err *err)
+static int parse_tenant(struct overrides *o, const struct yaml_node *node, struct limits *l,
+                        struct err *err)
 {
     int rc = tenant_id_check(node->key, err);
 
     if (rc < 0)
         return err_wrap(err, rc, "%s:%zu", o->path, node->key_line);
     if (node->kind != YAML_MAPPING && !yaml_is_null(node))
-        return err_set(err, RC_INVALID, "%s:%zu: want limits, \"name: value\"", o->path, node->line);
+        return err_set(err, RC_INVALID, "%s:%zu: want limits, \"name: value\"", o->path,
+                       node->line);
     for (const struct yaml_node *n = node->children; n; n = n->next) {
         const struct option *row = option_find(limits_options, n->key);
 
         if (!row)
             return unknown_limit(o, n, err);
         if (n->kind != YAML_SCALAR)
-            return err_set(err, RC_INVALID, "%s:%zu: %s: want one %s", o->path, n->line, row->name, opt_type_name(row->type));
+            return err_set(err, RC_INVALID, "%s:%zu: %s: want one %s", o->path, n->line, row->name,
+                           opt_type_name(row->type));
         rc = yaml_is_null(n) ? 0 : option_set(row, l, n->text, err);
         if (rc < 0)
             return err_wrap(err, rc, "%s:%zu: %s", o->path, n->line, row->name);
@@ -117,12 +121,14 @@ static int parse_tenant(struct overrides *o, const struct yaml_node *node, struc
     return 0;
 }
 
-static int parse_tenants(struct overrides *o, const struct yaml_node *list, struct tenant_entry **tenants, struct err *err)
+static int parse_tenants(struct overrides *o, const struct yaml_node *list,
+                         struct tenant_entry **tenants, struct err *err)
 {
     int rc = 0;
 
     if (list->kind != YAML_MAPPING && !yaml_is_null(list))
-        return err_set(err, RC_INVALID, "%s:%zu: want tenants, \"tenant: {limit: value}\"", o->path, list->line);
+        return err_set(err, RC_INVALID, "%s:%zu: want tenants, \"tenant: {limit: value}\"", o->path,
+                       list->line);
     if (list->child_count > OVERRIDES_TENANTS_MAX)
         return err_set(err, RC_LIMIT, "%s: more than %d tenants", o->path, OVERRIDES_TENANTS_MAX);
     for (const struct yaml_node *n = list->children; rc == 0 && n; n = n->next) {
@@ -143,7 +149,8 @@ static int parse_tenants(struct overrides *o, const struct yaml_node *list, stru
     return rc;
 }
 
-static int parse_file(struct overrides *o, struct str text, struct tenant_entry **tenants, struct err *err)
+static int parse_file(struct overrides *o, struct str text, struct tenant_entry **tenants,
+                      struct err *err)
 {
     struct yaml_node *root = NULL;
     struct arena a;
@@ -156,8 +163,9 @@ static int parse_file(struct overrides *o, struct str text, struct tenant_entry 
     for (const struct yaml_node *n = rc == 0 ? root->children : NULL; rc == 0 && n; n = n->next)
         rc = str_eqz(n->key, "overrides")
                  ? parse_tenants(o, n, tenants, err)
-                 : err_set(err, RC_INVALID, "%s:%zu: unknown section \"%.*s\", did you mean \"overrides\"?", o->path, n->key_line,
-                           STR_FMT(n->key));
+                 : err_set(err, RC_INVALID,
+                           "%s:%zu: unknown section \"%.*s\", did you mean \"overrides\"?", o->path,
+                           n->key_line, STR_FMT(n->key));
     arena_fini(&a);
     return rc;
 }
@@ -228,7 +236,8 @@ static void *reload_main(void *arg)
             break;
         mutex_unlock(&o->stop_lock);
         if (overrides_reload(o, &err) < 0)
-            log_error(o->log, "runtime config not loaded, the previous one stays", "path", o->path, "err", err_log(&err));
+            log_error(o->log, "runtime config not loaded, the previous one stays", "path", o->path,
+                      "err", err_log(&err));
         mutex_lock(&o->stop_lock);
     }
     mutex_unlock(&o->stop_lock);
@@ -237,15 +246,17 @@ static void *reload_main(void *arg)
 
 static void add_metrics(struct overrides *o, struct metrics *m)
 {
-    o->ok = metrics_gauge(m, "torc_runtime_config_last_reload_successful", "1 when the last look at the file of overrides succeeded.");
+    o->ok = metrics_gauge(m, "torc_runtime_config_last_reload_successful",
+                          "1 when the last look at the file of overrides succeeded.");
     o->ok_time = metrics_gauge(m, "torc_runtime_config_last_reload_success_timestamp_seconds",
                                "Unix time of the last successful look at the file of overrides.");
-    o->tenants_gauge = metrics_gauge(m, "torc_runtime_config_tenants", "Tenants with limits of their own.");
+    o->tenants_gauge =
+        metrics_gauge(m, "torc_runtime_config_tenants", "Tenants with limits of their own.");
     metric_set(o->ok, 1);
 }
 
-int overrides_new(const struct limits *defaults, const char *path, int64_t period_ms, const struct overrides_deps *deps,
-                  struct overrides **ret, struct err *err)
+int overrides_new(const struct limits *defaults, const char *path, int64_t period_ms,
+                  const struct overrides_deps *deps, struct overrides **ret, struct err *err)
 {
     struct overrides *o = xcalloc(1, sizeof *o);
     struct limits l = {0};
@@ -326,7 +337,8 @@ static int by_tenant(struct tenant_entry *a, struct tenant_entry *b)
     return strcmp(a->tenant, b->tenant);
 }
 
-static void print_tenant(struct overrides *o, const struct tenant_entry *e, bool diff, struct buf *out)
+static void print_tenant(struct overrides *o, const struct tenant_entry *e, bool diff,
+                         struct buf *out)
 {
     struct buf mine, common;
 

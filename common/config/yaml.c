@@ -45,7 +45,8 @@ static int check_plainness(const struct loader *l, struct err *err)
         tag = l->event.data.sequence_start.tag;
     }
     if (anchor || l->event.type == YAML_ALIAS_EVENT)
-        return err_set(err, RC_INVALID, "%s:%zu: anchors and aliases are not accepted", l->name, line_of(l));
+        return err_set(err, RC_INVALID, "%s:%zu: anchors and aliases are not accepted", l->name,
+                       line_of(l));
     if (tag)
         return err_set(err, RC_INVALID, "%s:%zu: tags are not accepted", l->name, line_of(l));
     return 0;
@@ -93,8 +94,9 @@ static int check_duplicates(struct loader *l, const struct yaml_node *map, struc
     qsort(sorted, n, sizeof *sorted, key_order);
     for (size_t i = 1; i < n; i++)
         if (str_eq(sorted[i - 1]->key, sorted[i]->key))
-            return err_set(err, RC_INVALID, "%s:%zu: \"%.*s\" is already given in line %zu", l->name, sorted[i]->key_line,
-                           STR_FMT(sorted[i]->key), sorted[i - 1]->key_line);
+            return err_set(err, RC_INVALID, "%s:%zu: \"%.*s\" is already given in line %zu",
+                           l->name, sorted[i]->key_line, STR_FMT(sorted[i]->key),
+                           sorted[i - 1]->key_line);
     return 0;
 }
 
@@ -141,7 +143,8 @@ static int load_node(struct loader *l, int depth, struct yaml_node **ret, struct
     int rc = check_plainness(l, err);
 
     if (rc == 0 && depth > YAML_DEPTH_MAX)
-        rc = err_set(err, RC_LIMIT, "%s:%zu: nested deeper than %d", l->name, line_of(l), YAML_DEPTH_MAX);
+        rc = err_set(err, RC_LIMIT, "%s:%zu: nested deeper than %d", l->name, line_of(l),
+                     YAML_DEPTH_MAX);
     if (rc == 0)
         rc = node_new(l, &n, err);
     if (rc < 0)
@@ -150,7 +153,8 @@ static int load_node(struct loader *l, int depth, struct yaml_node **ret, struct
         n->kind = YAML_SCALAR;
         n->plain = l->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         rc = scalar_text(l, &n->text, err);
-    } else if (l->event.type == YAML_MAPPING_START_EVENT || l->event.type == YAML_SEQUENCE_START_EVENT) {
+    } else if (l->event.type == YAML_MAPPING_START_EVENT ||
+               l->event.type == YAML_SEQUENCE_START_EVENT) {
         n->kind = l->event.type == YAML_MAPPING_START_EVENT ? YAML_MAPPING : YAML_SEQUENCE;
         rc = load_children(l, n, depth, err);
     } else {
@@ -186,7 +190,8 @@ static int load_document(struct loader *l, struct yaml_node **ret, struct err *e
     return rc;
 }
 
-int yaml_load(struct arena *a, const char *name, struct str text, struct yaml_node **ret, struct err *err)
+int yaml_load(struct arena *a, const char *name, struct str text, struct yaml_node **ret,
+              struct err *err)
 {
     struct loader l = {.arena = a, .name = name};
     struct yaml_node *root = NULL;
@@ -207,5 +212,6 @@ int yaml_load(struct arena *a, const char *name, struct str text, struct yaml_no
 
 bool yaml_is_null(const struct yaml_node *n)
 {
-    return n->kind == YAML_SCALAR && n->plain && (n->text.n == 0 || str_eqz(n->text, "null") || str_eqz(n->text, "~"));
+    return n->kind == YAML_SCALAR && n->plain &&
+           (n->text.n == 0 || str_eqz(n->text, "null") || str_eqz(n->text, "~"));
 }

@@ -29,9 +29,13 @@ void html_begin(struct buf *out, const char *title)
 {
     buf_z(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
     html_str(out, str_of(title));
-    buf_z(out, " - torc</title><style>body{font:14px system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
-               "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .7em;text-align:left}"
-               "th{background:#f2f2f2}a{color:#0550ae}.danger{color:#b00020}</style></head><body>\n<h1>");
+    buf_z(
+        out,
+        " - torc</title><style>body{font:14px "
+        "system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
+        "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em "
+        ".7em;text-align:left}"
+        "th{background:#f2f2f2}a{color:#0550ae}.danger{color:#b00020}</style></head><body>\n<h1>");
     html_str(out, str_of(title));
     buf_z(out, "</h1>\n");
 }

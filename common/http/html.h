@@ -1,4 +1,5 @@
-/* html.h - the frame of admin pages: plain HTML, no scripts, everything that is not ours escaped. */
+/* html.h - the frame of admin pages: plain HTML, no scripts, everything that is not ours escaped.
+ */
 #pragma once
 #include "common/http/http.h"
 

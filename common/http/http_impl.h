@@ -1,6 +1,7 @@
 /* http_impl.h - what the files of the HTTP server share.
- * server.c: life of the server and libmicrohttpd's callbacks; request.c: checking a request and reading from it;
- * response.c: building answers; router.c: patterns; watch.c: deadlines and lost clients. */
+ * server.c: life of the server and of connections; exchange.c: life of a request; request.c:
+ * checking a request and reading from it; response.c: building answers; router.c: patterns;
+ * watch.c: deadlines and lost clients. */
 #pragma once
 #include "common/http/http.h"
 #include "common/sys/pool.h"
@@ -11,7 +12,7 @@
 
 /* What a connection is doing, which decides the clock that runs against it. */
 enum conn_phase {
-    CONN_IDLE,     /* between requests: libmicrohttpd's idle timer; the first byte starts HEADERS */
+    CONN_IDLE, /* between requests: libmicrohttpd's idle timer; the first byte starts HEADERS */
     CONN_HEADERS,
     CONN_BODY,
     CONN_HANDLING, /* ours: no clock, but a client that leaves cancels */
@@ -19,18 +20,20 @@ enum conn_phase {
 };
 
 struct http_conn {
-    struct http_conn *next, *prev; /* --- guarded by server->conns_lock, as long as it is in the list fd is open --- */
+    struct http_conn *next,
+        *prev; /* --- guarded by server->conns_lock, as long as it is in the list fd is open --- */
     int fd;
-    uint64_t mark;         /* watcher only: bytes received (IDLE) or acknowledged (SENDING) when the phase began */
-    uint64_t mark_serial;  /* watcher only: the phase the mark belongs to */
-    int64_t mark_ns;       /* watcher only: IDLE: first byte seen; SENDING: begun; 0: not yet */
-    bool shut;             /* watcher only */
+    uint64_t mark; /* watcher only: bytes received (IDLE) or acknowledged (SENDING) when the phase
+                      began */
+    uint64_t mark_serial;    /* watcher only: the phase the mark belongs to */
+    int64_t mark_ns;         /* watcher only: IDLE: first byte seen; SENDING: begun; 0: not yet */
+    bool shut;               /* watcher only */
     _Atomic uint64_t serial; /* --- server thread writes, watcher reads --- counts phases */
     _Atomic int phase;
     _Atomic int64_t phase_ns;
     _Atomic uint64_t body_bytes;
     _Atomic bool cancel;
-    struct http_req *req;  /* server thread only */
+    struct http_req *req; /* server thread only */
     char address[64];
 };
 
@@ -56,13 +59,13 @@ struct http_req {
     struct url_params params;
     struct buf body;
     size_t body_limit;
-    bool has_body, head, begun, dispatched;
-    bool discarding;       /* refused: the rest of the body is dropped */
+    bool begun, dispatched;
+    bool discarding; /* refused: the rest of the body is dropped */
     size_t discarded;
-    uint64_t charged;      /* against server->bodies_bytes */
+    uint64_t charged; /* against server->bodies_bytes */
     int64_t received_ns;
     int status;
-    struct mutex lock;     /* state and resp: the handler's side and the server thread's meet here */
+    struct mutex lock; /* state and resp: the handler's side and the server thread's meet here */
     enum req_state state;
     struct http_resp *resp;
 };
@@ -96,7 +99,7 @@ struct http_server {
         int in_flight;  /* dispatched, not completed */
         int unanswered; /* handler begun, http_respond not yet called */
     } work, always;     /* always: of HTTP_ALWAYS routes */
-    bool closing; /* not even HTTP_ALWAYS is dispatched any more */
+    bool closing;       /* not even HTTP_ALWAYS is dispatched any more */
     bool watch_stop;
     pthread_t watcher;
     bool watching;
@@ -107,16 +110,29 @@ enum { HTTP_URI_BYTES_MAX = HTTP_HEADER_BYTES_MAX };
 
 void conn_phase_set(struct http_conn *c, enum conn_phase phase);
 void server_closed(struct http_server *s, const char *reason);
+struct http_conn *conn_of(struct MHD_Connection *mhd);
 
-/* router.c. The entry for this path and method; NULL when none: *ret_allowed then has the methods the path knows, 0 = no such path.
- * Fills params (raw segments). */
-const struct http_route_entry *route_find(struct http_server *s, struct str path, enum http_method method,
-                                          struct str params[HTTP_PATH_PARAMS_MAX], unsigned *ret_allowed);
+/* exchange.c: libmicrohttpd's callbacks; their arg is the server. */
+void *exchange_on_uri(void *arg, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *mhd, const char *url,
+                                   const char *method, const char *version, const char *upload,
+                                   size_t *upload_n, void **con_cls);
+void exchange_on_completed(void *arg, struct MHD_Connection *mhd, void **con_cls,
+                           enum MHD_RequestTerminationCode why);
+void req_free(struct http_req *req);
+
+/* router.c. The entry for this path and method; NULL when none: *ret_allowed then has the methods
+ * the path knows, 0 = no such path. Fills params (raw segments). */
+const struct http_route_entry *route_find(struct http_server *s, struct str path,
+                                          enum http_method method,
+                                          struct str params[HTTP_PATH_PARAMS_MAX],
+                                          unsigned *ret_allowed);
 
 /* request.c */
 enum http_method method_of(const char *text); /* HTTP_METHOD_COUNT when unknown */
-/* Headers and target; RC_INVALID: 400, close. RC_LIMIT: 431. */
-int req_check(struct http_req *req, struct err *err);
+/* Headers and target; RC_INVALID: 400, close. RC_LIMIT: 431. method and version as libmicrohttpd
+ * hands them out. */
+int req_check(struct http_req *req, const char *method, const char *version, struct err *err);
 int req_path_params_decode(struct http_req *req, struct err *err);
 /* URL and form parameters. *ret_status is the answer's status on failure. */
 int req_params_parse(struct http_req *req, int *ret_status, struct err *err);

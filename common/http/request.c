@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+enum { OWS_MAX = 64 }; /* white space before a header's value */
+
 enum http_method method_of(const char *text)
 {
     static const char *const names[] = {"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"};
@@ -42,8 +44,8 @@ struct collect {
     bool overflow, bad;
 };
 
-static enum MHD_Result collect_header(void *arg, UNUSED enum MHD_ValueKind kind, const char *name, size_t name_n,
-                                      const char *value, size_t value_n)
+static enum MHD_Result collect_header(void *arg, UNUSED enum MHD_ValueKind kind, const char *name,
+                                      size_t name_n, const char *value, size_t value_n)
 {
     struct collect *c = arg;
     struct http_req *req = c->req;
@@ -62,8 +64,10 @@ static enum MHD_Result collect_header(void *arg, UNUSED enum MHD_ValueKind kind,
 /* Two of these in one request mean that two readers may believe different things. */
 static int check_singletons(const struct http_req *req, struct err *err)
 {
-    static const char *const names[] = {"Host",          "Content-Length", "Transfer-Encoding", "Content-Type", "Content-Encoding",
-                                        "Authorization", "X-Scope-OrgID",  "Expect",            "X-Prometheus-Remote-Write-Version"};
+    static const char *const names[] = {
+        "Host",          "Content-Length",   "Transfer-Encoding",
+        "Content-Type",  "Content-Encoding", "Authorization",
+        "X-Scope-OrgID", "Expect",           "X-Prometheus-Remote-Write-Version"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         size_t seen = 0;
@@ -76,10 +80,10 @@ static int check_singletons(const struct http_req *req, struct err *err)
     return 0;
 }
 
-static int check_framing(struct http_req *req, struct err *err)
+static int check_framing(const struct http_req *req, struct err *err)
 {
-    struct str length = http_header(req, "Content-Length"), te = http_header(req, "Transfer-Encoding");
-    uint64_t n = 0;
+    struct str length = http_header(req, "Content-Length"),
+               te = http_header(req, "Transfer-Encoding");
 
     if (te.p && length.p)
         return err_set(err, RC_INVALID, "both Content-Length and Transfer-Encoding");
@@ -87,16 +91,14 @@ static int check_framing(struct http_req *req, struct err *err)
         return err_set(err, RC_INVALID, "Transfer-Encoding other than chunked");
     if (length.p && (length.n == 0 || length.n > 18))
         return err_set(err, RC_INVALID, "malformed Content-Length");
-    for (size_t i = 0; i < length.n; i++) {
+    for (size_t i = 0; i < length.n; i++)
         if (length.p[i] < '0' || length.p[i] > '9')
             return err_set(err, RC_INVALID, "malformed Content-Length");
-        n = n * 10 + (uint64_t)(length.p[i] - '0');
-    }
-    req->has_body = te.p || n > 0;
     return 0;
 }
 
-/* A segment "." or "..", also escaped: no route needs it, and whatever joins paths later need not think of it. */
+/* A segment "." or "..", also escaped: no route needs it, and whatever joins paths later need not
+ * think of it. */
 static bool has_dot_segment(struct str path)
 {
     while (path.n) {
@@ -105,7 +107,8 @@ static bool has_dot_segment(struct str path)
 
         path = str_skip(path, 1);
         while (path.n && path.p[0] != '/') {
-            bool escaped = path.n >= 3 && path.p[0] == '%' && path.p[1] == '2' && (path.p[2] | 0x20) == 'e';
+            bool escaped =
+                path.n >= 3 && path.p[0] == '%' && path.p[1] == '2' && (path.p[2] | 0x20) == 'e';
 
             if (path.p[0] == '.' || escaped)
                 dots++;
@@ -119,14 +122,16 @@ static bool has_dot_segment(struct str path)
     return false;
 }
 
-/* Splits the target; an absolute one (RFC 9112 3.2.2) must name the same host as the Host header. */
+/* Splits the target; an absolute one (RFC 9112 3.2.2) must name the same host as the Host header.
+ */
 static int check_target(struct http_req *req, struct err *err)
 {
     struct str target = str_of(req->uri), host = http_header(req, "Host");
     size_t end;
 
     for (size_t i = 0; i < target.n; i++)
-        if ((unsigned char)target.p[i] <= ' ' || (unsigned char)target.p[i] >= 0x7f || target.p[i] == '#')
+        if ((unsigned char)target.p[i] <= ' ' || (unsigned char)target.p[i] >= 0x7f ||
+            target.p[i] == '#')
             return err_set(err, RC_INVALID, "malformed request target");
     if (target.n >= 7 && str_ieq(str_sub(target, 0, 7), STR("http://"))) {
         target = str_skip(target, 7);
@@ -143,7 +148,32 @@ static int check_target(struct http_req *req, struct err *err)
     return 0;
 }
 
-int req_check(struct http_req *req, struct err *err)
+/* Did libmicrohttpd see the same lines as everybody else? It takes a lone LF for a line's end,
+ * folds continuation lines, cuts values at NUL bytes and takes a line that begins with ':' for the
+ * end of the headers, each a way to slip one request past a proxy inside another. It parses in
+ * place and hands out pointers into its buffer, so the distances between them show what stood
+ * there: method SP target SP version CRLF (name ':' OWS value CRLF)* CRLF, header_size bytes in
+ * all. */
+static bool layout_is_canonical(const struct http_req *req, const char *method, const char *version)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    uintptr_t start = (uintptr_t)method, at = (uintptr_t)version + strlen(version) + 2;
+
+    if ((uintptr_t)version != start + strlen(method) + 1 + strlen(req->uri) + 1)
+        return false;
+    for (size_t i = 0; i < req->header_count; i++) {
+        const struct http_header *h = &req->headers[i];
+        uintptr_t value = (uintptr_t)h->value.p, name_end = (uintptr_t)h->name.p + h->name.n;
+
+        if ((uintptr_t)h->name.p != at || value < name_end + 1 || value > name_end + 1 + OWS_MAX)
+            return false;
+        at = value + h->value.n + 2;
+    }
+    return info && info->header_size == at + 2 - start;
+}
+
+int req_check(struct http_req *req, const char *method, const char *version, struct err *err)
 {
     struct collect c = {.req = req};
     int rc;
@@ -153,6 +183,8 @@ int req_check(struct http_req *req, struct err *err)
         return err_set(err, RC_LIMIT, "more than %d headers", HTTP_HEADERS_MAX);
     if (c.bad)
         return err_set(err, RC_INVALID, "malformed header");
+    if (!layout_is_canonical(req, method, version))
+        return err_set(err, RC_INVALID, "malformed request framing");
     rc = check_singletons(req, err);
     if (rc == 0)
         rc = check_framing(req, err);
@@ -174,7 +206,8 @@ int req_path_params_decode(struct http_req *req, struct err *err)
 
 static bool is_form(struct str type)
 {
-    return str_ieq(str_trim(str_sub(type, 0, str_find(type, ';'))), STR("application/x-www-form-urlencoded"));
+    return str_ieq(str_trim(str_sub(type, 0, str_find(type, ';'))),
+                   STR("application/x-www-form-urlencoded"));
 }
 
 int req_params_parse(struct http_req *req, int *ret_status, struct err *err)
@@ -184,7 +217,8 @@ int req_params_parse(struct http_req *req, int *ret_status, struct err *err)
     if ((req->route->route.flags & HTTP_FORM) && req->body.n) {
         if (!is_form(http_header(req, "Content-Type"))) {
             *ret_status = 415;
-            return err_set(err, RC_UNSUPPORTED, "Content-Type must be application/x-www-form-urlencoded");
+            return err_set(err, RC_UNSUPPORTED,
+                           "Content-Type must be application/x-www-form-urlencoded");
         }
         rc = url_params_parse(&req->arena, buf_view(&req->body), &req->params, err);
     }

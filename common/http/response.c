@@ -86,9 +86,11 @@ static void set_type(struct http_resp *r, const char *content_type)
     http_resp_header(r, "X-Content-Type-Options", "nosniff");
     if (str_has_prefix(str_of(content_type), STR("text/html")))
         http_resp_header(r, "X-Frame-Options", "DENY");
-    if (str_has_prefix(str_of(content_type), STR("text/html")) && !has_header(r, "Content-Security-Policy"))
-        http_resp_header(r, "Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-                                                       "frame-ancestors 'none'; base-uri 'none'");
+    if (str_has_prefix(str_of(content_type), STR("text/html")) &&
+        !has_header(r, "Content-Security-Policy"))
+        http_resp_header(r, "Content-Security-Policy",
+                         "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+                         "frame-ancestors 'none'; base-uri 'none'");
 }
 
 void http_resp_body(struct http_resp *r, const char *content_type, struct buf *take)
@@ -105,7 +107,8 @@ void http_resp_text(struct http_resp *r, const char *content_type, struct str bo
     r->body_n = body.n;
 }
 
-void http_resp_stream(struct http_resp *r, const char *content_type, const struct http_stream *stream)
+void http_resp_stream(struct http_resp *r, const char *content_type,
+                      const struct http_stream *stream)
 {
     set_type(r, content_type);
     r->streaming = true;
@@ -170,7 +173,8 @@ static bool gzip_open(z_stream *z, int level)
 
 static bool may_gzip(const struct http_req *req, const struct http_resp *r)
 {
-    return req->server->cfg.gzip_level > 0 && !has_header(r, "Content-Encoding") && http_accepts_gzip(req);
+    return req->server->cfg.gzip_level > 0 && !has_header(r, "Content-Encoding") &&
+           http_accepts_gzip(req);
 }
 
 static void gzip_body(struct http_resp *r, int level)
@@ -200,7 +204,8 @@ static void gzip_body(struct http_resp *r, int level)
 
 void resp_prepare(struct http_req *req, struct http_resp *r)
 {
-    if (!r->streaming && r->body_n >= HTTP_GZIP_BYTES_MIN && r->body_n < RESP_BODY_BYTES_MAX && may_gzip(req, r))
+    if (!r->streaming && r->body_n >= HTTP_GZIP_BYTES_MIN && r->body_n < RESP_BODY_BYTES_MAX &&
+        may_gzip(req, r))
         gzip_body(r, req->server->cfg.gzip_level);
 }
 
@@ -293,7 +298,8 @@ static struct MHD_Response *make_stream(struct http_req *req, struct http_resp *
     buf_init(&f->plain, HTTP_PULL_BYTES_MAX);
     f->gzip = may_gzip(req, r) && gzip_open(&f->z, req->server->cfg.gzip_level);
     r->gzipped = f->gzip;
-    m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_PULL_BYTES, flow_read, f, flow_free);
+    m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_PULL_BYTES, flow_read, f,
+                                          flow_free);
     if (!m)
         flow_free(f);
     return m;
@@ -306,7 +312,8 @@ struct MHD_Response *resp_make(struct http_req *req, struct http_resp *r)
     if (r->streaming) {
         m = make_stream(req, r);
     } else {
-        m = MHD_create_response_from_buffer(r->body_n, r->body, r->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+        m = MHD_create_response_from_buffer(
+            r->body_n, r->body, r->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
         if (m)
             r->body = NULL;
     }

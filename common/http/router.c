@@ -55,8 +55,10 @@ void http_route(struct http_server *s, const struct http_route *route)
     mutex_unlock(&s->routes_lock);
 }
 
-/* How well a pattern fits: two bits a segment, literal 3, {name} 2, "*" 1, so that the larger number is the more exact. 0: not. */
-static uint64_t route_match(const struct http_route_entry *e, struct str path, struct str params[HTTP_PATH_PARAMS_MAX])
+/* How well a pattern fits: two bits a segment, literal 3, {name} 2, "*" 1, so that the larger
+ * number is the more exact. 0: not. */
+static uint64_t route_match(const struct http_route_entry *e, struct str path,
+                            struct str params[HTTP_PATH_PARAMS_MAX])
 {
     uint64_t score = 0;
     size_t n = 0;
@@ -93,8 +95,10 @@ static uint64_t aligned(uint64_t score, size_t segments)
     return score << (2 * (16 - segments));
 }
 
-const struct http_route_entry *route_find(struct http_server *s, struct str path, enum http_method method,
-                                          struct str params[HTTP_PATH_PARAMS_MAX], unsigned *ret_allowed)
+const struct http_route_entry *route_find(struct http_server *s, struct str path,
+                                          enum http_method method,
+                                          struct str params[HTTP_PATH_PARAMS_MAX],
+                                          unsigned *ret_allowed)
 {
     size_t n = atomic_load_explicit(&s->route_count, memory_order_acquire);
     const struct http_route_entry *best = NULL;

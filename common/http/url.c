@@ -47,12 +47,14 @@ int url_decode(struct arena *a, struct str in, bool plus, struct str *ret, struc
     return 0;
 }
 
-static int params_add(struct arena *a, struct url_params *p, struct url_param param, struct err *err)
+static int params_add(struct arena *a, struct url_params *p, struct url_param param,
+                      struct err *err)
 {
     if (p->n == URL_PARAMS_MAX)
         return err_set(err, RC_LIMIT, "more than %d request parameters", URL_PARAMS_MAX);
     if (param.name.n > URL_PARAM_NAME_BYTES_MAX)
-        return err_set(err, RC_LIMIT, "a request parameter's name is longer than %d bytes", URL_PARAM_NAME_BYTES_MAX);
+        return err_set(err, RC_LIMIT, "a request parameter's name is longer than %d bytes",
+                       URL_PARAM_NAME_BYTES_MAX);
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 8;
         struct url_param *v = arena_array(a, cap, sizeof *v);

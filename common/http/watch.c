@@ -1,4 +1,5 @@
-/* The clocks that run against a connection, and the look-out for clients that left while we work for them. */
+/* The clocks that run against a connection, and the look-out for clients that left while we work
+ * for them. */
 #include "common/http/http_impl.h"
 #include "common/sys/clock.h"
 
@@ -21,7 +22,8 @@ static bool tcp_progress_get(int fd, struct tcp_progress *ret)
 
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
         return false;
-    *ret = (struct tcp_progress){info.tcpi_bytes_received, info.tcpi_bytes_acked, info.tcpi_notsent_bytes};
+    *ret = (struct tcp_progress){info.tcpi_bytes_received, info.tcpi_bytes_acked,
+                                 info.tcpi_notsent_bytes};
     return true;
 }
 
@@ -40,13 +42,14 @@ static bool client_left(int fd)
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
-/* The reason to close c, or NULL. An idle connection has no deadline until the next request's first byte, which libmicrohttpd
- * does not report; the kernel's count of received bytes does. */
+/* The reason to close c, or NULL. An idle connection has no deadline until the next request's first
+ * byte, which libmicrohttpd does not report; the kernel's count of received bytes does. */
 static const char *overdue(const struct http_cfg *cfg, struct http_conn *c, int64_t now)
 {
     uint64_t serial = atomic_load(&c->serial);
     enum conn_phase phase = (enum conn_phase)atomic_load(&c->phase);
-    int64_t elapsed = now - atomic_load(&c->phase_ns); /* after phase: at worst too short, see conn_phase_set() */
+    int64_t elapsed =
+        now - atomic_load(&c->phase_ns); /* after phase: at worst too short, see conn_phase_set() */
     struct tcp_progress tcp;
     bool fresh = c->mark_serial != serial;
 
@@ -63,11 +66,14 @@ static const char *overdue(const struct http_cfg *cfg, struct http_conn *c, int6
     }
     if (phase == CONN_SENDING) {
         c->mark_ns = c->mark_ns ? c->mark_ns : now;
-        return tcp.unsent && too_slow(cfg, tcp.acknowledged - c->mark, now - c->mark_ns) ? "read_timeout" : NULL;
+        return tcp.unsent && too_slow(cfg, tcp.acknowledged - c->mark, now - c->mark_ns)
+                   ? "read_timeout"
+                   : NULL;
     }
     if (tcp.received > c->mark && c->mark_ns == 0)
         c->mark_ns = now;
-    return c->mark_ns && now - c->mark_ns > cfg->header_timeout_ms * 1000000 ? "header_timeout" : NULL;
+    return c->mark_ns && now - c->mark_ns > cfg->header_timeout_ms * 1000000 ? "header_timeout"
+                                                                             : NULL;
 }
 
 static void watch_one(struct http_server *s, struct http_conn *c, int64_t now)

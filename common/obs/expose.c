@@ -39,7 +39,8 @@ static void put_bound(struct buf *out, double bound, bool openmetrics)
         buf_z(out, ".0");
 }
 
-static void put_bucket(struct buf *out, const struct metric *c, size_t i, uint64_t cumulative, bool openmetrics)
+static void put_bucket(struct buf *out, const struct metric *c, size_t i, uint64_t cumulative,
+                       bool openmetrics)
 {
     buf_printf(out, "%s_bucket{%s%sle=\"", c->family->name, c->key, c->key_n ? "," : "");
     if (i < METRIC_BUCKETS)

@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 enum {
-    LOG_LINE_BYTES_MAX  = 32 << 10, /* pairs that do not fit are left out */
-    LOG_VALUE_BYTES_MAX = 4 << 10,  /* longer values are cut */
-    LOG_NUMBERS         = 8,
-    LOG_GATE_NS         = 1000000000,
+    LOG_LINE_BYTES_MAX = 32 << 10, /* pairs that do not fit are left out */
+    LOG_VALUE_BYTES_MAX = 4 << 10, /* longer values are cut */
+    LOG_NUMBERS = 8,
+    LOG_GATE_NS = 1000000000,
 };
 
 struct log {
@@ -80,8 +80,8 @@ static void put_pair(struct buf *out, enum log_format format, const char *key, c
         buf_str(out, v);
 }
 
-static void put_head(struct buf *out, enum log_format format, enum log_level level, const char *file,
-                     int line, const char *msg)
+static void put_head(struct buf *out, enum log_format format, enum log_level level,
+                     const char *file, int line, const char *msg)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error"};
     const char *slash = strrchr(file, '/');
@@ -91,8 +91,9 @@ static void put_head(struct buf *out, enum log_format format, enum log_level lev
 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(now.tv_nsec / 1000000));
+    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+             (int)(now.tv_nsec / 1000000));
     put_pair(out, format, "ts", text);
     put_pair(out, format, "level", levels[level]);
     snprintf(text, sizeof text, "%s:%d", slash ? slash + 1 : file, line);
@@ -116,7 +117,8 @@ static void put_line(struct log *l, struct str line)
     mutex_unlock(&l->lock);
 }
 
-void log_write(struct log *l, enum log_level level, const char *file, int line, const char *msg, ...)
+void log_write(struct log *l, enum log_level level, const char *file, int line, const char *msg,
+               ...)
 {
     const char *key, *value;
     struct buf out;

@@ -12,12 +12,13 @@
 
 enum { KEY_BYTES_MAX = 1 << 20 };
 
-/* Seconds. Dense where a push or an instant query lives, up to the longest query timeout people set. */
+/* Seconds. Dense where a push or an instant query lives, up to the longest query timeout people
+ * set. */
 const double metric_bounds[METRIC_BUCKETS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                               0.25,   0.5,   1,      2.5,   5,    10,    30,   60};
 
-struct metric_family *metrics_family(struct metrics *m, enum metric_type type, const char *name, const char *help,
-                                     const char *const *label_names)
+struct metric_family *metrics_family(struct metrics *m, enum metric_type type, const char *name,
+                                     const char *help, const char *const *label_names)
 {
     struct metric_family *f;
 
@@ -81,7 +82,8 @@ void metrics_free(struct metrics *m)
     free(m);
 }
 
-/* The child's key is its label set as it will be printed, so that printing needs no work and no second copy. */
+/* The child's key is its label set as it will be printed, so that printing needs no work and no
+ * second copy. */
 static void put_escaped(struct buf *out, struct str v)
 {
     for (size_t at = 0; at < v.n;) {
@@ -196,7 +198,8 @@ void metric_remove(struct metric_family *f, const struct str *values, size_t n)
     buf_fini(&key);
 }
 
-static struct metric *plain(struct metrics *m, enum metric_type type, const char *name, const char *help)
+static struct metric *plain(struct metrics *m, enum metric_type type, const char *name,
+                            const char *help)
 {
     return metric_with_str(metrics_family(m, type, name, help, NULL), NULL, 0);
 }
@@ -220,7 +223,8 @@ static void double_add(_Atomic double *at, double v)
 {
     double old = atomic_load_explicit(at, memory_order_relaxed);
 
-    while (!atomic_compare_exchange_weak_explicit(at, &old, old + v, memory_order_relaxed, memory_order_relaxed))
+    while (!atomic_compare_exchange_weak_explicit(at, &old, old + v, memory_order_relaxed,
+                                                  memory_order_relaxed))
         ;
 }
 

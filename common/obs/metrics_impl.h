@@ -13,10 +13,10 @@ struct metric {
     struct metric_family *family; /* --- fixed --- */
     char *key;                    /* label set as printed: a="b",c="d" */
     size_t key_n;
-    _Atomic uint64_t count;       /* --- any thread, relaxed --- counter: whole part */
-    _Atomic double value;         /* counter: fractional part; gauge: value; histogram: sum */
+    _Atomic uint64_t count; /* --- any thread, relaxed --- counter: whole part */
+    _Atomic double value;   /* counter: fractional part; gauge: value; histogram: sum */
     _Atomic uint64_t buckets[METRIC_BUCKETS + 1]; /* histogram, not cumulative */
-    UT_hash_handle hh;            /* --- guarded by the registry's lock --- in order of creation */
+    UT_hash_handle hh; /* --- guarded by the registry's lock --- in order of creation */
 };
 
 struct metric_family {

@@ -11,7 +11,8 @@
 
 enum { PROC_FILE_BYTES_MAX = 64 << 10, STAT_FIELDS = 24 };
 
-/* Fields of /proc/self/stat counted as in proc(5), 1 = pid; the command (2) may hold spaces, so start after it. */
+/* Fields of /proc/self/stat counted as in proc(5), 1 = pid; the command (2) may hold spaces, so
+ * start after it. */
 static bool read_stat(double fields[STAT_FIELDS + 1])
 {
     struct buf text;
@@ -87,13 +88,16 @@ void metrics_add_process(struct metrics *m)
 
     if (p->cpu)
         return;
-    p->cpu = metrics_counter(m, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.");
+    p->cpu = metrics_counter(m, "process_cpu_seconds_total",
+                             "User and system CPU time spent, in seconds.");
     p->resident = metrics_gauge(m, "process_resident_memory_bytes", "Resident memory, in bytes.");
     p->virtual = metrics_gauge(m, "process_virtual_memory_bytes", "Virtual memory, in bytes.");
     p->fds = metrics_gauge(m, "process_open_fds", "Open file descriptors.");
-    p->fds_max = metrics_gauge(m, "process_max_fds", "Most file descriptors this process may open.");
+    p->fds_max =
+        metrics_gauge(m, "process_max_fds", "Most file descriptors this process may open.");
     p->threads = metrics_gauge(m, "process_threads", "Threads of this process.");
-    p->start = metrics_gauge(m, "process_start_time_seconds", "Start of the process, Unix time in seconds.");
+    p->start = metrics_gauge(m, "process_start_time_seconds",
+                             "Start of the process, Unix time in seconds.");
     if (read_stat(fields))
         metric_set(p->start, boot_time_seconds() + fields[22] / (double)sysconf(_SC_CLK_TCK));
     metrics_on_collect(m, collect, p);

@@ -1,4 +1,5 @@
-/* Any bytes as a chunk: refused, or decoded to samples that come back the same from every encoder. */
+/* Any bytes as a chunk: refused, or decoded to samples that come back the same from every
+ * encoder. */
 #include "tsdb/chunk.h"
 
 #include <stdlib.h>
@@ -35,7 +36,8 @@ static void through_open_chunk(const struct chunk_columns *c)
     struct chunk_open *open = chunk_open_new();
     size_t i = 0;
 
-    for (; i < c->n && chunk_open_append(open, c->t[i], double_bits(c->v[i]), c->st ? c->st[i] : 0); i++)
+    for (; i < c->n && chunk_open_append(open, c->t[i], double_bits(c->v[i]), c->st ? c->st[i] : 0);
+         i++)
         ;
     if (i == c->n)
         decodes_to(chunk_open_view(open), c);
@@ -56,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     buf_init(&b, 256 << 20);
     rc = chunk_info(str_n(data, n), &info, NULL);
     if (chunk_decode(str_n(data, n), &a, &c, NULL) == 0) {
-        ASSERT(rc == 0 && info.count == c.n && info.mint_ms == c.t[0] && info.maxt_ms == c.t[c.n - 1]);
+        ASSERT(rc == 0 && info.count == c.n && info.mint_ms == c.t[0] &&
+               info.maxt_ms == c.t[c.n - 1]);
         ASSERT(info.kind == (c.hist ? CHUNK_HISTOGRAMS : CHUNK_FLOATS));
         for (size_t i = 1; i < c.n; i++)
             ASSERT(c.t[i] > c.t[i - 1]);

@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     buf_init(&expanded, 1 << 20);
     buf_init(&first, 4 << 20);
     buf_init(&second, 4 << 20);
-    if (config_expand("fuzz", str_n(data, n), &expanded, NULL) == 0 && load(&l, buf_view(&expanded), &first) && buf_ok(&first)) {
+    if (config_expand("fuzz", str_n(data, n), &expanded, NULL) == 0 &&
+        load(&l, buf_view(&expanded), &first) && buf_ok(&first)) {
         ASSERT(load(&l, buf_view(&first), &second));
         ASSERT(str_eq(buf_view(&first), buf_view(&second)));
     }

@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         ASSERT(!buf_ok(&text) || url_params_parse(&a, buf_view(&text), &second, NULL) == 0);
         ASSERT(!buf_ok(&text) || first.n == second.n);
         for (size_t i = 0; i < second.n; i++)
-            ASSERT(str_eq(first.v[i].name, second.v[i].name) && str_eq(first.v[i].value, second.v[i].value));
+            ASSERT(str_eq(first.v[i].name, second.v[i].name) &&
+                   str_eq(first.v[i].value, second.v[i].value));
     }
     buf_fini(&text);
     arena_fini(&a);

@@ -1,5 +1,7 @@
-/* Any bytes as a segment: refused, or records up to a place from where on a second reading finds the same, whole. First byte: how the segment is read;
- * with bit 0 set the rest is put behind a right header, so that records are reached without a checksum to guess. */
+/* Any bytes as a segment: refused, or records up to a place from where on a second reading finds
+ * the same, whole. First byte: how the segment is read;
+ * with bit 0 set the rest is put behind a right header, so that records are reached without a
+ * checksum to guess. */
 #include "tsdb/wal_format.h"
 #include "tsdb/wal_payload.h"
 
@@ -29,7 +31,8 @@ static void list(enum wal_type type, struct str payload, struct arena *a)
                                       : wal_metadata_next(&l, &metadata, NULL);
 }
 
-static int see(void *arg, enum wal_type type, struct str payload, int64_t *ret_t_max_ms, UNUSED struct err *err)
+static int see(void *arg, enum wal_type type, struct str payload, int64_t *ret_t_max_ms,
+               UNUSED struct err *err)
 {
     struct seen *s = arg;
     struct wal_samples samples;
@@ -84,8 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         mend(bytes, n);
     if (wal_segment_scan(str_n(bytes, n), &want, last, see, &first, &valid, NULL) == 0) {
         ASSERT(valid <= n && (last || valid == n));
-        ASSERT(valid == 0 || wal_segment_scan(str_n(bytes, valid), &want, false, see, &second, &again, NULL) == 0);
-        ASSERT(again == valid && (valid == 0 || (first.records == second.records && u128_eq(first.sum, second.sum))));
+        ASSERT(valid == 0 || wal_segment_scan(str_n(bytes, valid), &want, false, see, &second,
+                                              &again, NULL) == 0);
+        ASSERT(again == valid &&
+               (valid == 0 || (first.records == second.records && u128_eq(first.sum, second.sum))));
     }
     free(bytes);
     return 0;

@@ -1,10 +1,12 @@
-/* The life of modules, with a list of this test's own: app_run in a child process, events through a pipe. */
+/* The life of modules, with a list of this test's own: app_run in a child process, events through a
+ * pipe. */
 #include "app/app.h"
 #include "tests/raw_http.h"
 #include "tests/test.h"
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +19,8 @@ struct head_cfg {
 };
 
 static const struct option head_options[] = {
-    {"head.answer", OPT_INT, offsetof(struct head_cfg, answer), .def = "42", .doc = "What /head says."},
+    {"head.answer", OPT_INT, offsetof(struct head_cfg, answer), .def = "42",
+     .doc = "What /head says."},
     {"head.fail", OPT_BOOL, offsetof(struct head_cfg, fail), .doc = "Do not start."},
     {0},
 };
@@ -84,7 +87,8 @@ static int head_start(void *self, struct err *err)
     if (p->cfg->fail)
         return err_set(err, RC_IO, "told to fail");
     http_route(p->app->http, &(struct http_route){"/head", HTTP_M_GET, 0, 0, NULL, page_head, p});
-    http_route(p->app->http, &(struct http_route){"/head/ready", HTTP_M_POST, 0, 0, NULL, page_head_ready, p});
+    http_route(p->app->http,
+               &(struct http_route){"/head/ready", HTTP_M_POST, 0, 0, NULL, page_head_ready, p});
     app_link(p->app, "/head", "the head's answer", true);
     say("start head");
     return 0;
@@ -122,11 +126,21 @@ static void part_free(void *self)
     free(self);
 }
 
-static const struct module ring_module = {.name = "ring", .init = ring_init, .drain = part_drain, .stop = part_stop, .free = part_free};
-static const struct module head_module = {.name = "head", .deps = (const char *const[]){"ring", NULL}, .target = true,
-    .options = head_options, .cfg_size = sizeof(struct head_cfg), .init = head_init, .start = head_start, .ready = head_is_ready,
-    .drain = part_drain, .stop = part_stop, .free = part_free};
-static const struct module unused_module = {.name = "unused", .target = true, .init = unused_init, .free = part_free};
+static const struct module ring_module = {
+    .name = "ring", .init = ring_init, .drain = part_drain, .stop = part_stop, .free = part_free};
+static const struct module head_module = {.name = "head",
+                                          .deps = (const char *const[]){"ring", NULL},
+                                          .target = true,
+                                          .options = head_options,
+                                          .cfg_size = sizeof(struct head_cfg),
+                                          .init = head_init,
+                                          .start = head_start,
+                                          .ready = head_is_ready,
+                                          .drain = part_drain,
+                                          .stop = part_stop,
+                                          .free = part_free};
+static const struct module unused_module = {
+    .name = "unused", .target = true, .init = unused_init, .free = part_free};
 
 const struct module *const app_modules[] = {&unused_module, &head_module, &ring_module, NULL};
 
@@ -155,6 +169,7 @@ static pid_t start(int *ret_fd, int argc, char **argv)
     CHECK(pipe(fds) == 0);
     pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed check must not leave it behind */
         close(fds[0]);
         dup2(fds[1], STDERR_FILENO);
         _exit(child(argc, argv));
@@ -192,7 +207,8 @@ static void check_events(const char *want)
 
 TEST(modules_start_after_their_dependencies_and_stop_in_reverse)
 {
-    char *argv[] = {"--target=head", "--server.http-listen-port=0", "--server.http-listen-address=127.0.0.1", "--head.answer=7"};
+    char *argv[] = {"--target=head", "--server.http-listen-port=0",
+                    "--server.http-listen-address=127.0.0.1", "--head.answer=7"};
     struct raw_reply r;
     uint16_t port;
     int fd, status;
@@ -207,7 +223,8 @@ TEST(modules_start_after_their_dependencies_and_stop_in_reverse)
     CHECK_STR(r.body, "head: replaying 3 of 7\n");
     raw_free(&r);
     r = raw_get(port, "/services");
-    CHECK_STR(r.body, "{\"services\":[{\"name\":\"ring\",\"state\":\"running\"},{\"name\":\"head\",\"state\":\"running\"}]}\n");
+    CHECK_STR(r.body, "{\"services\":[{\"name\":\"ring\",\"state\":\"running\"},{\"name\":\"head\","
+                      "\"state\":\"running\"}]}\n");
     raw_free(&r);
     r = raw_ask(port, "POST /head/ready HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n");
     raw_free(&r);
@@ -224,13 +241,15 @@ TEST(modules_start_after_their_dependencies_and_stop_in_reverse)
     read_until(fd, NULL);
     CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
     CHECK_INT(WEXITSTATUS(status), 0);
-    check_events("init ring;init head;start head;drain head;drain ring;stop head;stop ring;free head;free ring;");
+    check_events("init ring;init head;start head;drain head;drain ring;stop head;stop ring;free "
+                 "head;free ring;");
     close(fd);
 }
 
 TEST(a_module_that_does_not_start_ends_the_process_cleanly)
 {
-    char *argv[] = {"--target=all", "--server.http-listen-port=0", "--server.http-listen-address=127.0.0.1", "--head.fail"};
+    char *argv[] = {"--target=all", "--server.http-listen-port=0",
+                    "--server.http-listen-address=127.0.0.1", "--head.fail"};
     int fd, status;
     pid_t pid;
 
@@ -240,7 +259,8 @@ TEST(a_module_that_does_not_start_ends_the_process_cleanly)
     CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
     CHECK_INT(WEXITSTATUS(status), 1);
     CHECK(strstr(text, "module head: told to fail"));
-    check_events("init unused;init ring;init head;drain ring;stop ring;free head;free ring;free unused;");
+    check_events(
+        "init unused;init ring;init head;drain ring;stop ring;free head;free ring;free unused;");
     close(fd);
 }
 

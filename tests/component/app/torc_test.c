@@ -7,6 +7,9 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,17 +38,47 @@ static bool read_until(struct process *p, const char *text)
     return true;
 }
 
+/* Below the ephemeral range, so that no outgoing connection takes it between here and torc's own
+ * bind. */
+static unsigned free_port(void)
+{
+    static unsigned tries;
+
+    for (;;) {
+        unsigned port = 10000 + ((unsigned)getpid() * 31 + tries++) % 20000;
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        int rc = bind(fd, (struct sockaddr *)&at, sizeof at);
+
+        close(fd);
+        if (rc == 0)
+            return port;
+        CHECK(tries < 20000);
+    }
+}
+
+/* Every process gets a data directory and an RPC port of its own, by the environment. */
 static void spawn(struct process *p, char *const *argv)
 {
+    static int count;
+    char dir[512], rpc[64];
     int fds[2];
+
+    snprintf(dir, sizeof dir, "%s/data-%d", test_tmpdir(), count++);
+    snprintf(rpc, sizeof rpc, "127.0.0.1:%u", free_port());
 
     memset(p, 0, sizeof *p);
     CHECK(pipe(fds) == 0);
     p->pid = fork();
     if (p->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed check must not leave it behind */
         dup2(fds[1], STDERR_FILENO);
         close(fds[0]);
         close(fds[1]);
+        setenv("TORC_DATA_DIR", dir, 1);
+        setenv("TORC_SERVER_RPC_LISTEN_ADDRESS", rpc, 1);
         execv(TORC, argv);
         _exit(127);
     }
@@ -55,7 +88,12 @@ static void spawn(struct process *p, char *const *argv)
 
 static void start(struct process *p, char *extra1, char *extra2)
 {
-    char *argv[] = {"torc", "--server.http-listen-address=127.0.0.1", "--server.http-listen-port=0", extra1, extra2, NULL};
+    char *argv[] = {"torc",
+                    "--server.http-listen-address=127.0.0.1",
+                    "--server.http-listen-port=0",
+                    extra1,
+                    extra2,
+                    NULL};
 
     spawn(p, argv);
     if (!read_until(p, "msg=started"))
@@ -118,7 +156,14 @@ TEST(it_starts_without_a_file_is_ready_and_stops_with_0)
     struct raw_reply r;
 
     start(&p, NULL, NULL);
-    r = raw_get(p.port, "/ready");
+    for (int i = 0; i < 2000; i++) { /* started is not yet ready: a ring has to form */
+        r = raw_get(p.port, "/ready");
+        if (r.status == 200)
+            break;
+        CHECK_INT(r.status, 503);
+        raw_free(&r);
+        usleep(10000);
+    }
     CHECK_INT(r.status, 200);
     CHECK_STR(r.body, "ready\n");
     raw_free(&r);
@@ -143,7 +188,8 @@ static void check_exposition(char *text, bool openmetrics)
         }
         if (strcmp(line, "# EOF") == 0)
             continue;
-        if (!type[0] || strncmp(line, type, strlen(type)) != 0 || isalnum((unsigned char)line[strlen(type)]))
+        if (!type[0] || strncmp(line, type, strlen(type)) != 0 ||
+            isalnum((unsigned char)line[strlen(type)]))
             fail_msg("sample without HELP and TYPE: %s", line);
         CHECK(!openmetrics || !strstr(line, "le=\"1\""));
         samples++;
@@ -157,18 +203,28 @@ TEST(metrics_have_help_and_type_in_both_formats)
     struct raw_reply r;
 
     start(&p, NULL, NULL);
-    r = raw_get(p.port, "/ready");
+    r = raw_get(p.port, "/-/healthy");
     raw_free(&r);
-    r = raw_get(p.port, "/metrics");
+    /* A request is counted once its answer has left, which the client may see first. */
+    for (int i = 0; i < 500; i++) {
+        r = raw_get(p.port, "/metrics");
+        if (r.body && strstr(r.body, "route=\"/-/healthy\",status_code=\"200\""))
+            break;
+        raw_free(&r);
+        usleep(10000);
+    }
     CHECK_INT(r.status, 200);
     CHECK_STR(raw_header(&r, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
     CHECK(strstr(r.body, "torc_build_info{version=\""));
     CHECK(strstr(r.body, "process_resident_memory_bytes "));
-    CHECK(strstr(r.body, "torc_request_duration_seconds_bucket{method=\"GET\",route=\"/ready\",status_code=\"200\",le=\"+Inf\"} 1"));
+    CHECK(strstr(r.body, "torc_request_duration_seconds_bucket{method=\"GET\",route=\"/-/"
+                         "healthy\",status_code=\"200\",le=\"+Inf\"} 1"));
     CHECK(!strstr(r.body, "# EOF"));
     check_exposition(r.body, false);
     raw_free(&r);
-    r = raw_get(p.port, "/metrics\nAccept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5\r\n");
+    r = raw_get(
+        p.port,
+        "/metrics\nAccept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5\r\n");
     CHECK(strncmp(raw_header(&r, "Content-Type"), "application/openmetrics-text", 28) == 0);
     CHECK_STR(r.body + r.body_n - 6, "# EOF\n");
     check_exposition(r.body, true);
@@ -187,18 +243,24 @@ static char *write_file(const char *name, const char *text)
 
 TEST(the_config_pages_show_file_flags_and_overrides)
 {
-    char flag[600], overrides[512], config[1024];
+    char flag[600], data[512], overrides[512], config[1024];
     struct process p;
     struct raw_reply r;
     json_t *root;
 
-    snprintf(overrides, sizeof overrides, "%s", write_file("o.yaml", "overrides:\n  acme: {max_points: 7}\n"));
-    snprintf(config, sizeof config, "server:\n  log-format: logfmt\n  http-idle-timeout: 3m\nlimits: {max_points: 5}\nruntime-config:\n"
-             "  file: %s\n", overrides);
+    snprintf(overrides, sizeof overrides, "%s",
+             write_file("o.yaml", "overrides:\n  acme: {max_points: 7}\n"));
+    snprintf(config, sizeof config,
+             "server:\n  log-format: logfmt\n  http-idle-timeout: 3m\nlimits: {max_points: "
+             "5}\nruntime-config:\n"
+             "  file: %s\n",
+             overrides);
     snprintf(flag, sizeof flag, "-config.file=%s", write_file("c.yaml", config));
-    start(&p, flag, "--data-dir=/x y");
+    snprintf(data, sizeof data, "--data-dir=%s/x y", test_tmpdir());
+    start(&p, flag, data);
     r = raw_get(p.port, "/config?mode=diff");
-    CHECK(strstr(r.body, "data-dir: \"/x y\"\nlimits:\n  max_points: 5\n"));
+    CHECK(strstr(r.body, "/x y\"\n"));
+    CHECK(strstr(r.body, "limits:\n  max_points: 5\n"));
     CHECK(strstr(r.body, "  http-idle-timeout: 3m\n"));
     CHECK(!strstr(r.body, "gzip"));
     raw_free(&r);
@@ -236,7 +298,8 @@ TEST(pages_are_html_for_browsers_and_json_on_request)
     raw_free(&r);
     r = raw_get(p.port, "/workspaces/ws-1/api/v1/status/buildinfo");
     root = json_loads(r.body, 0, NULL);
-    CHECK_STR(json_string_value(json_object_get(json_object_get(root, "data"), "application")), "torc");
+    CHECK_STR(json_string_value(json_object_get(json_object_get(root, "data"), "application")),
+              "torc");
     json_decref(root);
     raw_free(&r);
     stop(&p);
@@ -245,11 +308,14 @@ TEST(pages_are_html_for_browsers_and_json_on_request)
 static const struct {
     const char *name, *text, *want;
 } bad_files[] = {
-    {"unknown key", "server:\n  http-listen-prot: 1\n", ":2: unknown option \"server.http-listen-prot\", did you mean \"server.http-listen-port\"?"},
-    {"range", "server:\n  http-listen-port: 99999\n", ":2: server.http-listen-port: above the maximum 65535"},
+    {"unknown key", "server:\n  http-listen-prot: 1\n",
+     ":2: unknown option \"server.http-listen-prot\", did you mean \"server.http-listen-port\"?"},
+    {"range", "server:\n  http-listen-port: 99999\n",
+     ":2: server.http-listen-port: above the maximum 65535"},
     {"duplicate", "data-dir: a\ndata-dir: b\n", ":2: \"data-dir\" is already given in line 1"},
     {"target", "target: distributr\n", "unknown target \"distributr\""},
-    {"limit", "limits:\n\n  ingestion_rte: 1\n", ":3: unknown option \"limits.ingestion_rte\", did you mean \"limits.ingestion_rate\"?"},
+    {"limit", "limits:\n\n  ingestion_rte: 1\n",
+     ":3: unknown option \"limits.ingestion_rte\", did you mean \"limits.ingestion_rate\"?"},
 };
 
 TEST(a_wrong_file_is_refused_with_line_and_nearest_name)
@@ -276,8 +342,13 @@ TEST(commands_print_and_exit)
     CHECK_INT(command(out, sizeof out, (char *[]){"torc", "config", "docs", NULL}), 0);
     CHECK(strstr(out, "| `limits.max_active_series` | int | `50000000` |"));
     CHECK(strstr(out, "Discard reason: `per_user_series_limit`."));
-    CHECK_INT(command(out, sizeof out, (char *[]){"torc", "config", "check", "--server.log-level=debug", NULL}), 0);
-    CHECK_INT(command(out, sizeof out, (char *[]){"torc", "config", "print", "--diff", "-server.log-level", "debug", NULL}), 0);
+    CHECK_INT(command(out, sizeof out,
+                      (char *[]){"torc", "config", "check", "--server.log-level=debug", NULL}),
+              0);
+    CHECK_INT(command(out, sizeof out,
+                      (char *[]){"torc", "config", "print", "--diff", "-server.log-level", "debug",
+                                 NULL}),
+              0);
     CHECK_STR(out, "server:\n  log-level: debug\n");
     CHECK_INT(command(out, sizeof out, (char *[]){"torc", "--help", NULL}), 0);
     CHECK(strstr(out, "  --server.http-listen-port=<int> (default 9009)\n"));
@@ -309,13 +380,13 @@ TEST(ready_fails_during_the_drain_and_a_second_signal_ends_it)
     CHECK(read_until(&p, "shutting down"));
     for (int i = 0; i < 500; i++) { /* the line comes just before the flag */
         r = raw_get(p.port, "/ready");
-        if (r.status == 503)
+        if (r.status == 503 && strstr(r.body, "shutting down\n"))
             break;
         raw_free(&r);
         usleep(10000);
     }
     CHECK_INT(r.status, 503);
-    CHECK_STR(r.body, "shutting down\n");
+    CHECK(strncmp(r.body, "shutting down\n", strlen("shutting down\n")) == 0);
     raw_free(&r);
     r = raw_get(p.port, "/-/healthy");
     CHECK_INT(r.status, 200);
@@ -330,7 +401,8 @@ TEST(sighup_reloads_the_overrides)
     struct process p;
     struct raw_reply r;
 
-    snprintf(path, sizeof path, "%s", write_file("o.yaml", "overrides:\n  acme: {max_points: 7}\n"));
+    snprintf(path, sizeof path, "%s",
+             write_file("o.yaml", "overrides:\n  acme: {max_points: 7}\n"));
     snprintf(flag, sizeof flag, "--runtime-config.file=%s", path);
     start(&p, flag, "--runtime-config.period=1h");
     write_file("o.yaml", "overrides:\n  acme: {max_points: 8}\n");
@@ -346,4 +418,25 @@ TEST(sighup_reloads_the_overrides)
     CHECK(strstr(r.body, "torc_runtime_config_last_reload_successful 0\n"));
     raw_free(&r);
     stop(&p);
+}
+
+TEST(systemd_is_told_when_it_is_ready_and_when_it_stops)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char got[64] = "";
+    struct process p;
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/notify", test_tmpdir());
+    CHECK(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    setenv("NOTIFY_SOCKET", at.sun_path, 1);
+    start(&p, NULL, NULL);
+    unsetenv("NOTIFY_SOCKET");
+    CHECK(recv(fd, got, sizeof got - 1, 0) > 0);
+    CHECK_STR(got, "READY=1");
+    memset(got, 0, sizeof got);
+    stop(&p);
+    CHECK(recv(fd, got, sizeof got - 1, MSG_DONTWAIT) > 0);
+    CHECK_STR(got, "STOPPING=1");
+    close(fd);
 }

@@ -413,6 +413,100 @@ TEST(damaged_frames_close_the_connection_and_harm_nobody)
     world_down(&w);
 }
 
+static size_t raw_frame(char *out, uint64_t id, struct str body)
+{
+    struct frame f = {.id = id, .cluster = frame_cluster_hash(STR("test")), .method = RPC_PING, .deadline_ms = 10000};
+
+    frame_encode(&f, body, (uint8_t *)out);
+    memcpy(out + FRAME_HEADER_BYTES, body.p, body.n);
+    return FRAME_HEADER_BYTES + body.n;
+}
+
+static void raw_expect(int fd, uint64_t id, struct str body)
+{
+    char bytes[FRAME_HEADER_BYTES + 4096];
+    struct frame f;
+    size_t n = 0;
+
+    while (n < FRAME_HEADER_BYTES + body.n) {
+        ssize_t got = read(fd, bytes + n, FRAME_HEADER_BYTES + body.n - n);
+
+        CHECK(got > 0);
+        n += (size_t)got;
+    }
+    CHECK(frame_decode((uint8_t *)bytes, frame_cluster_hash(STR("test")), &f, NULL, NULL) == 0);
+    CHECK(f.id == id && f.status == RC_OK && (f.flags & FRAME_REPLY));
+    CHECK(str_eq(str_n(bytes + FRAME_HEADER_BYTES, f.payload_len), body));
+}
+
+TEST(frames_may_arrive_in_any_pieces)
+{
+    static const size_t pieces[] = {1, 7, 39, 40, 41, 300, 100000};
+    char *bytes = malloc(200000), body[2500];
+    struct world w;
+
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (char)(i * 7);
+    world_up(&w, 0);
+    for (size_t p = 0; p < ARRAY_LEN(pieces); p++) {
+        int fd   = raw_connect(w.addr);
+        size_t n = 0;
+
+        for (uint64_t id = 0; id < 20; id++)
+            n += raw_frame(bytes + n, id, str_n(body, (size_t)id * 125));
+        for (size_t at = 0; at < n;) {
+            size_t piece = n - at < pieces[p] ? n - at : pieces[p];
+
+            CHECK(write(fd, bytes + at, piece) == (ssize_t)piece);
+            at += piece;
+        }
+        for (uint64_t id = 0; id < 20; id++)
+            raw_expect(fd, id, str_n(body, (size_t)id * 125));
+        close(fd);
+    }
+    world_down(&w);
+    free(bytes);
+}
+
+TEST(a_peer_that_accepts_and_says_nothing_is_given_up_before_the_deadline)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET};
+    socklen_t len         = sizeof sa;
+    struct err err        = {0};
+    char addr[64];
+    struct world w;
+    int64_t began, took;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    inet_pton(AF_INET, "127.0.0.1", &sa.sin_addr);
+    CHECK(bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(fd, 5) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
+    snprintf(addr, sizeof addr, "127.0.0.1:%d", ntohs(sa.sin_port));
+    world_up(&w, 0);
+    began = now_ms();
+    CHECK_INT(rpc_call_sync(w.client, addr, RPC_PING, STR("x"), 60000, NULL, &err), RC_UNAVAILABLE);
+    took = now_ms() - began;
+    CHECK(took > RPC_SILENCE_MS && took < 4 * RPC_SILENCE_MS);
+    world_down(&w);
+    close(fd);
+}
+
+TEST(a_slow_answer_is_not_silence)
+{
+    struct world w;
+    struct tally t;
+
+    world_up(&w, 0);
+    tally_init(&t);
+    rpc_send(w.client, w.addr, RPC_PUSH, STR("x"), 60000, tally_done, &t);
+    poll(NULL, 0, RPC_SILENCE_MS + 2000); /* longer than silence is suffered: probes are answered meanwhile */
+    CHECK(t.ended == 0);
+    held_answer(&w, 1, "at last");
+    tally_wait(&t, 1);
+    CHECK(t.ok == 1);
+    world_down(&w);
+}
+
 TEST(draining_refuses_new_calls_and_waits_for_old_ones)
 {
     struct world w;

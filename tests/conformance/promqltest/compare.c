@@ -53,8 +53,9 @@ static bool histograms_equal(const struct value *want, const struct histogram *g
     arena_init(&a, COMPARE_ARENA_MAX);
     w = fhist_compact(&a, want->h, 0);
     g = fhist_compact(&a, got, 0);
-    same = w && g && w->schema == g->schema && w->zero_threshold == g->zero_threshold && almost(w->count.f, g->count.f) &&
-           almost(w->sum, g->sum) && almost(w->zero_count.f, g->zero_count.f) && side_equal(&w->pos, &g->pos) &&
+    same = w && g && w->schema == g->schema && w->zero_threshold == g->zero_threshold &&
+           almost(w->count.f, g->count.f) && almost(w->sum, g->sum) &&
+           almost(w->zero_count.f, g->zero_count.f) && side_equal(&w->pos, &g->pos) &&
            side_equal(&w->neg, &g->neg) && (!want->hint_given || w->hint == g->hint);
     if (same && w->schema == HIST_CUSTOM_SCHEMA) {
         same = w->custom_count == g->custom_count;
@@ -149,7 +150,8 @@ static void differ(const struct series_line *want, const struct result_series *g
     buf_char(why, '\n');
 }
 
-static void compare_vector(const struct eval *e, const struct query_result *r, bool order, struct buf *why)
+static void compare_vector(const struct eval *e, const struct query_result *r, bool order,
+                           struct buf *why)
 {
     check_sets(e, r, why);
     for (size_t i = 0; i < r->series_count; i++) {
@@ -165,14 +167,16 @@ static void compare_vector(const struct eval *e, const struct query_result *r, b
     }
 }
 
-static bool points_equal(const struct series_line *want, const struct result_series *got, int64_t start, int64_t step)
+static bool points_equal(const struct series_line *want, const struct result_series *got,
+                         int64_t start, int64_t step)
 {
     size_t k = 0;
 
     for (size_t i = 0; i < want->n; i++) {
         if (want->v[i].omitted)
             continue;
-        if (k == got->n || got->s[k].t != start + (int64_t)i * step || !value_equal(&want->v[i], &got->s[k]))
+        if (k == got->n || got->s[k].t != start + (int64_t)i * step ||
+            !value_equal(&want->v[i], &got->s[k]))
             return false;
         k++;
     }
@@ -188,7 +192,8 @@ static void check_sorted(const struct query_result *r, struct buf *why)
 
 static void compare_matrix(const struct eval *e, const struct query_result *r, struct buf *why)
 {
-    int64_t start = e->has_matrix ? e->matrix_start_ms : e->start_ms, step = e->has_matrix ? e->matrix_step_ms : e->step_ms;
+    int64_t start = e->has_matrix ? e->matrix_start_ms : e->start_ms,
+            step = e->has_matrix ? e->matrix_step_ms : e->step_ms;
 
     if (e->has_scalar || e->ordered)
         buf_z(why, "    a matrix is neither a scalar nor ordered\n");
@@ -212,7 +217,8 @@ static void compare_scalar(const struct eval *e, const struct query_result *r, s
         buf_z(why, "    got a scalar, expected something else\n");
         return;
     }
-    if (r->series_count != 1 || r->series[0].n != 1 || r->series[0].s[0].h || !almost(e->scalar, r->series[0].s[0].v)) {
+    if (r->series_count != 1 || r->series[0].n != 1 || r->series[0].s[0].h ||
+        !almost(e->scalar, r->series[0].s[0].v)) {
         buf_z(why, "    expected scalar: ");
         float_print(why, e->scalar);
         buf_z(why, "\n    got:             ");
@@ -223,7 +229,8 @@ static void compare_scalar(const struct eval *e, const struct query_result *r, s
 }
 
 /* The points of a matrix at one time. */
-static void slice(const struct query_result *r, int64_t at, struct arena *a, struct query_result *ret)
+static void slice(const struct query_result *r, int64_t at, struct arena *a,
+                  struct query_result *ret)
 {
     *ret = *r;
     ret->type = VALUE_VECTOR;
@@ -233,13 +240,14 @@ static void slice(const struct query_result *r, int64_t at, struct arena *a, str
     for (size_t i = 0; i < r->series_count; i++) {
         for (size_t k = 0; k < r->series[i].n; k++) {
             if (r->series[i].s[k].t == at)
-                ret->series[ret->series_count++] =
-                    (struct result_series){.labels = r->series[i].labels, .n = 1, .s = &r->series[i].s[k]};
+                ret->series[ret->series_count++] = (struct result_series){
+                    .labels = r->series[i].labels, .n = 1, .s = &r->series[i].s[k]};
         }
     }
 }
 
-static void compare_value(const struct eval *e, const struct query_result *r, const struct compare_opt *opt, struct buf *why)
+static void compare_value(const struct eval *e, const struct query_result *r,
+                          const struct compare_opt *opt, struct buf *why)
 {
     if (e->has_string && r->type != VALUE_STRING) {
         buf_z(why, "    expected a string\n");
@@ -265,7 +273,8 @@ static void compare_value(const struct eval *e, const struct query_result *r, co
     }
 }
 
-void compare_result(const struct eval *e, const struct query_result *r, const struct compare_opt *opt, struct buf *why)
+void compare_result(const struct eval *e, const struct query_result *r,
+                    const struct compare_opt *opt, struct buf *why)
 {
     struct query_result sliced;
     struct arena a;
@@ -305,10 +314,12 @@ void compare_error(const struct eval *e, const char *text, struct buf *why)
     if (!t)
         buf_printf(why, "    failed: %s\n", text);
     else if (!text_fits(t, text, why))
-        buf_printf(why, "    expected failure: %.*s\n    got:              %s\n", STR_FMT(t->text), text);
+        buf_printf(why, "    expected failure: %.*s\n    got:              %s\n", STR_FMT(t->text),
+                   text);
 }
 
-static void check_texts(const struct expect_text *want, const char *const *got, size_t n, const char *kind, struct buf *why)
+static void check_texts(const struct expect_text *want, const char *const *got, size_t n,
+                        const char *kind, struct buf *why)
 {
     if (n == 0)
         buf_printf(why, "    expected %s, got none\n", kind);

@@ -5,21 +5,25 @@
 #include <math.h>
 #include <stdlib.h>
 
-static int load_one(const struct series_line *line, int64_t step, struct arena *a, struct load_series *ret)
+static int load_one(const struct series_line *line, int64_t step, struct arena *a,
+                    struct load_series *ret)
 {
-    *ret = (struct load_series){.labels = line->labels, .s = arena_array(a, line->n, sizeof *ret->s)};
+    *ret =
+        (struct load_series){.labels = line->labels, .s = arena_array(a, line->n, sizeof *ret->s)};
     ASSERT(ret->s);
     for (size_t i = 0; i < line->n; i++) {
         const struct value *v = &line->v[i];
         int64_t t = (int64_t)i * step;
 
         if (!v->omitted)
-            ret->s[ret->n++] = (struct load_sample){.t = t, .st = v->st_known ? t + v->st : 0, .v = v->v, .h = v->h};
+            ret->s[ret->n++] = (struct load_sample){
+                .t = t, .st = v->st_known ? t + v->st : 0, .v = v->v, .h = v->h};
     }
     return 0;
 }
 
-int load_expand(const struct command *c, struct arena *a, struct load_series **ret, size_t *ret_n, struct err *err)
+int load_expand(const struct command *c, struct arena *a, struct load_series **ret, size_t *ret_n,
+                struct err *err)
 {
     struct load_series *out = arena_array(a, c->load.series_count, sizeof *out), *more = NULL, *all;
     size_t n = c->load.series_count, more_n = 0;
@@ -42,6 +46,43 @@ int load_expand(const struct command *c, struct arena *a, struct load_series **r
     return 0;
 }
 
+/* --- stale histograms --- */
+static size_t tail_of(const struct load_tails *t, const struct labels *ls)
+{
+    size_t i = 0;
+
+    while (i < t->v.n && !labels_eq(&t->v.v[i], ls))
+        i++;
+    return i;
+}
+
+void load_mark_stale(struct load_tails *tails, struct load_series *series, size_t n,
+                     struct arena *a)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t at = tail_of(tails, &series[i].labels);
+        bool hist = at < tails->v.n;
+
+        for (size_t k = 0; k < series[i].n; k++) {
+            struct load_sample *s = &series[i].s[k];
+
+            if (hist && !s->h && is_stale_nan(s->v)) {
+                struct histogram *stale = arena_zalloc(a, sizeof *stale);
+
+                ASSERT(stale);
+                stale->is_float = true;
+                stale->sum = s->v;
+                s->h = stale;
+            }
+            hist = s->h != NULL;
+        }
+        if (hist && at == tails->v.n)
+            *vec_push(&tails->v) = series[i].labels;
+        else if (!hist && at < tails->v.n)
+            vec_remove_swap(&tails->v, at);
+    }
+}
+
 /* --- native histograms of classic ones --- */
 enum part { PART_BUCKET, PART_SUM, PART_COUNT, PART_NONE };
 
@@ -51,7 +92,7 @@ struct classic {
     struct bucket_series {
         double le;
         const struct load_series *series;
-    } *buckets;
+    } * buckets;
     size_t n;
 };
 
@@ -60,7 +101,8 @@ static enum part part_of(struct str name, struct str *ret_base)
     static const struct {
         struct str suffix;
         enum part part;
-    } parts[] = {{{"_bucket", 7}, PART_BUCKET}, {{"_sum", 4}, PART_SUM}, {{"_count", 6}, PART_COUNT}};
+    } parts[] = {
+        {{"_bucket", 7}, PART_BUCKET}, {{"_sum", 4}, PART_SUM}, {{"_count", 6}, PART_COUNT}};
 
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         if (str_has_suffix(name, parts[i].suffix)) {
@@ -87,17 +129,20 @@ static struct labels base_labels(const struct labels *ls, struct str base, struc
     return out;
 }
 
-static struct classic *classic_of(struct classic *v, size_t *n, const struct labels *ls, size_t room, struct arena *a)
+static struct classic *classic_of(struct classic *v, size_t *n, const struct labels *ls,
+                                  size_t room, struct arena *a)
 {
     for (size_t i = 0; i < *n; i++)
         if (labels_eq(&v[i].labels, ls))
             return &v[i];
-    v[*n] = (struct classic){.labels = *ls, .buckets = arena_array(a, room, sizeof(struct bucket_series))};
+    v[*n] = (struct classic){.labels = *ls,
+                             .buckets = arena_array(a, room, sizeof(struct bucket_series))};
     ASSERT(v[*n].buckets);
     return &v[(*n)++];
 }
 
-static int classic_put(const struct load_series *s, enum part part, struct classic *c, struct err *err)
+static int classic_put(const struct load_series *s, enum part part, struct classic *c,
+                       struct err *err)
 {
     struct str le = labels_get(&s->labels, STR("le"));
     double bound;
@@ -146,7 +191,9 @@ static size_t times_of(const struct classic *c, struct arena *a, int64_t **ret)
     t = arena_array(a, room, sizeof *t);
     ASSERT(t);
     for (size_t i = 0; i < c->n + 2; i++) {
-        const struct load_series *s = i < c->n ? c->buckets[i].series : i == c->n ? c->sum : c->count;
+        const struct load_series *s = i < c->n    ? c->buckets[i].series
+                                      : i == c->n ? c->sum
+                                                  : c->count;
 
         for (size_t j = 0; s && j < s->n; j++)
             if (!s->s[j].h)
@@ -161,24 +208,28 @@ static size_t times_of(const struct classic *c, struct arena *a, int64_t **ret)
 }
 
 struct nhcb {
-    double *bounds, *counts;    /* counts: cumulative, then per bucket */
-    size_t n;                   /* bounds, all finite; one count more */
+    double *bounds, *counts; /* counts: cumulative, then per bucket */
+    size_t n;                /* bounds, all finite; one count more */
     double count, sum;
     bool whole;
 };
 
-static int nhcb_collect(const struct classic *c, int64_t t, struct arena *a, struct nhcb *h, struct err *err)
+static int nhcb_collect(const struct classic *c, int64_t t, struct arena *a, struct nhcb *h,
+                        struct err *err)
 {
     const struct load_sample *sum = sample_at(c->sum, t), *count = sample_at(c->count, t);
     double inf = NAN, last = 0;
 
-    *h = (struct nhcb){.bounds = arena_array(a, c->n + 1, sizeof(double)), .counts = arena_array(a, c->n + 1, sizeof(double)), .whole = true};
+    *h = (struct nhcb){.bounds = arena_array(a, c->n + 1, sizeof(double)),
+                       .counts = arena_array(a, c->n + 1, sizeof(double)),
+                       .whole = true};
     ASSERT(h->bounds && h->counts);
     for (size_t i = 0; i < c->n; i++) {
         const struct load_sample *s = sample_at(c->buckets[i].series, t);
 
         /* Of two spellings of one bound the first counts. */
-        if (!s || (h->n > 0 && c->buckets[i].le == h->bounds[h->n - 1]) || (!isnan(inf) && c->buckets[i].le == INFINITY))
+        if (!s || (h->n > 0 && c->buckets[i].le == h->bounds[h->n - 1]) ||
+            (!isnan(inf) && c->buckets[i].le == INFINITY))
             continue;
         if (s->v < last || s->v < 0)
             return err_set(err, RC_INVALID, "classic histogram: buckets are not cumulative");
@@ -211,15 +262,23 @@ static const struct histogram *nhcb_build(const struct nhcb *in, struct arena *a
 
     ASSERT(span && h);
     *span = (struct hist_span){0, (uint32_t)in->n + 1};
-    *h = (struct histogram){.is_float = true, .schema = HIST_CUSTOM_SCHEMA, .sum = in->sum, .count.f = in->count,
-                            .pos = {.spans = span, .span_count = 1, .bucket_count = (uint32_t)in->n + 1, .f = in->counts},
-                            .custom = in->bounds, .custom_count = (uint32_t)in->n};
+    *h = (struct histogram){.is_float = true,
+                            .schema = HIST_CUSTOM_SCHEMA,
+                            .sum = in->sum,
+                            .count.f = in->count,
+                            .pos = {.spans = span,
+                                    .span_count = 1,
+                                    .bucket_count = (uint32_t)in->n + 1,
+                                    .f = in->counts},
+                            .custom = in->bounds,
+                            .custom_count = (uint32_t)in->n};
     h = fhist_compact(a, h, in->whole ? 2 : 0);
     ASSERT(h);
     return h;
 }
 
-static int classic_convert(const struct classic *c, struct arena *a, struct load_series *ret, struct err *err)
+static int classic_convert(const struct classic *c, struct arena *a, struct load_series *ret,
+                           struct err *err)
 {
     int64_t *t;
     size_t n;
@@ -239,7 +298,8 @@ static int classic_convert(const struct classic *c, struct arena *a, struct load
     return rc;
 }
 
-int load_nhcb(const struct load_series *in, size_t n, struct arena *a, struct load_series **ret, size_t *ret_n, struct err *err)
+int load_nhcb(const struct load_series *in, size_t n, struct arena *a, struct load_series **ret,
+              size_t *ret_n, struct err *err)
 {
     struct classic *v = arena_array(a, n, sizeof *v);
     struct load_series *out = arena_array(a, n, sizeof *out);

@@ -1,5 +1,6 @@
 /* promqltest - runs promqltest scripts against a backend and compares.
- * Exit status 0: nothing failed; 1: something did; 2: bad usage. */
+ * Exit status 0: nothing failed; 1: something did; 2: bad usage. --must-fail turns it around, to
+ * test the runner itself: 0 only if in each file nothing passed. */
 #include "compare.h"
 #include "load.h"
 
@@ -17,8 +18,11 @@ struct tally {
 struct runner {
     struct backend *backend;
     const char *file;
-    bool verbose;
+    bool verbose, must_fail;
+    size_t good_files; /* with must_fail: those in which nothing passed and something failed */
+    size_t files;
     struct tally file_tally, total;
+    struct load_tails tails;
     struct buf why;
 };
 
@@ -26,7 +30,7 @@ struct runner {
 struct run {
     int64_t start_ms, end_ms, step_ms;
     struct compare_opt compare;
-    bool pin;                  /* gives every selector without @ the time pin_ms */
+    bool pin; /* gives every selector without @ the time pin_ms */
     int64_t pin_ms;
     const char *name;
 };
@@ -73,7 +77,8 @@ static void pin(struct node *n, int64_t at)
     }
 }
 
-static void judge(const struct eval *e, const struct run *run, int rc, const struct query_result *r, const struct err *err, struct buf *why)
+static void judge(const struct eval *e, const struct run *run, int rc, const struct query_result *r,
+                  const struct err *err, struct buf *why)
 {
     if (rc < 0)
         compare_error(e, err_text(err), why);
@@ -90,8 +95,12 @@ static bool run_query(struct runner *rn, const struct eval *e, const struct run 
     struct promql_ast ast;
     struct arena a;
     size_t before = rn->why.n;
-    struct query_opt opt = {.start_ms = run->start_ms, .end_ms = run->end_ms, .step_ms = run->step_ms,
-                            .samples_max = SAMPLES_MAX, .delayed_name_removal = true, .arena = &a};
+    struct query_opt opt = {.start_ms = run->start_ms,
+                            .end_ms = run->end_ms,
+                            .step_ms = run->step_ms,
+                            .samples_max = SAMPLES_MAX,
+                            .delayed_name_removal = true,
+                            .arena = &a};
     int rc;
 
     arena_init(&a, QUERY_ARENA_BYTES);
@@ -108,7 +117,8 @@ static bool run_query(struct runner *rn, const struct eval *e, const struct run 
     }
     arena_fini(&a);
     if (rn->why.n != before && run->name)
-        buf_printf(&rn->why, "    (in the %s re-run at %lld ms)\n", run->name, (long long)run->start_ms);
+        buf_printf(&rn->why, "    (in the %s re-run at %lld ms)\n", run->name,
+                   (long long)run->start_ms);
     return rn->why.n == before;
 }
 
@@ -119,12 +129,14 @@ static bool mentions(struct str query, const char *word)
 
 static bool range_rerun_fits(const struct eval *e)
 {
-    return !e->expect[EXPECT_FAIL] && !e->ordered && !e->has_string && !e->has_matrix && !mentions(e->query, "start()") &&
-           !mentions(e->query, "end()") && !mentions(e->query, "range()") && !mentions(e->query, "step()");
+    return !e->expect[EXPECT_FAIL] && !e->ordered && !e->has_string && !e->has_matrix &&
+           !mentions(e->query, "start()") && !mentions(e->query, "end()") &&
+           !mentions(e->query, "range()") && !mentions(e->query, "step()");
 }
 
 /* The instant query as the middle step of a range query. */
-static bool run_as_range(struct runner *rn, const struct eval *e, int64_t at, const struct run *model)
+static bool run_as_range(struct runner *rn, const struct eval *e, int64_t at,
+                         const struct run *model)
 {
     struct run run = *model;
 
@@ -139,8 +151,10 @@ static bool run_as_range(struct runner *rn, const struct eval *e, int64_t at, co
 
 static bool depends_on_time(struct str query)
 {
-    static const char *const calls[] = {"days_in_month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute", "month", "year",
-                                        "predict_linear", "time", "timestamp", "start", "end", "range", "step"};
+    static const char *const calls[] = {
+        "days_in_month", "day_of_month", "day_of_week", "day_of_year",    "hour",
+        "minute",        "month",        "year",        "predict_linear", "time",
+        "timestamp",     "start",        "end",         "range",          "step"};
 
     for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
         char word[32];
@@ -165,7 +179,12 @@ static bool run_pinned(struct runner *rn, const struct eval *e)
         times[2] = times[3] = times[4] = 1000;
     }
     for (size_t i = 0; ok && i < ARRAY_LEN(times); i++) {
-        struct run run = {.start_ms = times[i], .end_ms = times[i], .compare = {true, INT64_MIN, false}, .pin = true, .pin_ms = at, .name = "@"};
+        struct run run = {.start_ms = times[i],
+                          .end_ms = times[i],
+                          .compare = {true, INT64_MIN, false},
+                          .pin = true,
+                          .pin_ms = at,
+                          .name = "@"};
 
         ok = run_query(rn, e, &run);
         run.name = "@ range";
@@ -194,7 +213,8 @@ static void report(struct runner *rn, const struct command *c)
     if (e->instant)
         printf("instant at %lld ms: ", (long long)e->start_ms);
     else
-        printf("range %lld..%lld step %lld ms: ", (long long)e->start_ms, (long long)e->end_ms, (long long)e->step_ms);
+        printf("range %lld..%lld step %lld ms: ", (long long)e->start_ms, (long long)e->end_ms,
+               (long long)e->step_ms);
     printf("%.*s\n%.*s", STR_FMT(e->query), STR_FMT(buf_view(&rn->why)));
 }
 
@@ -204,8 +224,10 @@ static int run_load(struct runner *rn, const struct command *c, struct arena *a,
     size_t n;
     int rc = load_expand(c, a, &series, &n, err);
 
-    if (rc == 0)
+    if (rc == 0) {
+        load_mark_stale(&rn->tails, series, n, a);
         rc = rn->backend->load(rn->backend, series, n, err);
+    }
     return rc < 0 ? err_wrap(err, rc, "line %zu: load", c->line) : 0;
 }
 
@@ -213,6 +235,7 @@ static int run_command(struct runner *rn, const struct command *c, struct arena 
 {
     switch (c->kind) {
     case COMMAND_CLEAR:
+        vec_clear(&rn->tails.v);
         return rn->backend->clear(rn->backend, err);
     case COMMAND_LOAD:
         return run_load(rn, c, a, err);
@@ -233,6 +256,7 @@ static int run_text(struct runner *rn, struct str text, struct arena *a, struct 
     struct command *list = NULL;
     int rc = script_parse(text, a, &list, err);
 
+    vec_clear(&rn->tails.v);
     if (rc == 0)
         rc = rn->backend->clear(rn->backend, err);
     for (const struct command *c = list; rc == 0 && c; c = c->next)
@@ -260,7 +284,10 @@ static void run_file(struct runner *rn, const char *path)
         rn->file_tally.failed++;
     }
     if (rn->verbose || rn->file_tally.failed || rn->file_tally.passed)
-        printf("%-28s passed %4zu failed %4zu\n", rn->file, rn->file_tally.passed, rn->file_tally.failed);
+        printf("%-28s passed %4zu failed %4zu\n", rn->file, rn->file_tally.passed,
+               rn->file_tally.failed);
+    rn->files++;
+    rn->good_files += rn->file_tally.failed > 0 && rn->file_tally.passed == 0;
     rn->total.passed += rn->file_tally.passed;
     rn->total.failed += rn->file_tally.failed;
     buf_fini(&text);
@@ -290,9 +317,25 @@ static void run_path(struct runner *rn, const char *path)
     fs_names_free(&names);
 }
 
+static const struct {
+    const char *name;
+    struct backend *(*make)(void);
+} backends[] = {
+    {"memory", backend_memory_new},
+    {"head", backend_head_new},
+};
+
+static struct backend *backend_named(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+        if (strcmp(backends[i].name, name) == 0)
+            return backends[i].make();
+    return NULL;
+}
+
 static int usage(void)
 {
-    fprintf(stderr, "usage: promqltest [--via memory] [-v] FILE|DIR...\n");
+    fprintf(stderr, "usage: promqltest [--via memory|head] [--must-fail] [-v] FILE|DIR...\n");
     return 2;
 }
 
@@ -305,19 +348,23 @@ int main(int argc, char **argv)
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "-v") == 0)
             rn.verbose = true;
+        else if (strcmp(argv[i], "--must-fail") == 0)
+            rn.must_fail = true;
         else if (strcmp(argv[i], "--via") == 0 && i + 1 < argc)
             via = argv[++i];
         else
             return usage();
     }
-    if (strcmp(via, "memory") != 0 || i == argc)
+    if (i == argc || !(rn.backend = backend_named(via)))
         return usage();
-    rn.backend = backend_memory_new();
     buf_init(&rn.why, VERDICT_BYTES_MAX);
     for (; i < argc; i++)
         run_path(&rn, argv[i]);
     printf("%zu passed, %zu failed\n", rn.total.passed, rn.total.failed);
     buf_fini(&rn.why);
+    vec_fini(&rn.tails.v);
     rn.backend->free(rn.backend);
+    if (rn.must_fail)
+        return rn.files > 0 && rn.good_files == rn.files ? 0 : 1;
     return rn.total.failed ? 1 : 0;
 }

@@ -4,7 +4,7 @@
 
 struct reader {
     struct str *lines;
-    size_t n, at;              /* line number is at + 1 */
+    size_t n, at; /* line number is at + 1 */
     struct arena *a;
     struct err *err;
 };
@@ -66,7 +66,8 @@ static struct series_line *series_add(struct reader *r, struct series_line **v, 
 }
 
 /* Appends, or replaces the one with the same labels. */
-static void series_put(struct reader *r, struct series_line **v, size_t *n, const struct series_line *line)
+static void series_put(struct reader *r, struct series_line **v, size_t *n,
+                       const struct series_line *line)
 {
     for (size_t i = 0; i < *n; i++) {
         if (labels_eq(&(*v)[i].labels, &line->labels)) {
@@ -78,7 +79,8 @@ static void series_put(struct reader *r, struct series_line **v, size_t *n, cons
 }
 
 /* --- load --- */
-static int st_apply(struct reader *r, struct series_line *line, const struct labels *ls, const struct value *st, size_t n)
+static int st_apply(struct reader *r, struct series_line *line, const struct labels *ls,
+                    const struct value *st, size_t n)
 {
     if (!labels_eq(ls, &line->labels))
         return bad_line(r, "@st line has other labels");
@@ -170,7 +172,8 @@ static int range_words(struct reader *r, struct str *s, int64_t *start, int64_t 
     return rc;
 }
 
-static void expect_add(struct reader *r, struct eval *e, enum expect_kind kind, struct expect_text text)
+static void expect_add(struct reader *r, struct eval *e, enum expect_kind kind,
+                       struct expect_text text)
 {
     struct expect_text *t = arena_dup(r->a, &text, sizeof text);
 
@@ -182,8 +185,11 @@ static void expect_add(struct reader *r, struct eval *e, enum expect_kind kind, 
 /* ordered, fail, warn, no_warn, info, no_info; the last five may have msg:TEXT or regex:RE. */
 static int expect_line(struct reader *r, struct eval *e, struct str s)
 {
-    static const char *const words[] = {[EXPECT_FAIL] = "fail", [EXPECT_WARN] = "warn", [EXPECT_INFO] = "info",
-                                        [EXPECT_NO_WARN] = "no_warn", [EXPECT_NO_INFO] = "no_info"};
+    static const char *const words[] = {[EXPECT_FAIL] = "fail",
+                                        [EXPECT_WARN] = "warn",
+                                        [EXPECT_INFO] = "info",
+                                        [EXPECT_NO_WARN] = "no_warn",
+                                        [EXPECT_NO_INFO] = "no_info"};
     struct expect_text text = {.any = s.n == 0};
     struct str w = word_take(&s);
 
@@ -203,7 +209,8 @@ static int expect_line(struct reader *r, struct eval *e, struct str s)
         if (k == EXPECT_FAIL && e->expect[k])
             return bad_line(r, "more than one expect fail");
         expect_add(r, e, (enum expect_kind)k, text);
-        if ((e->expect[EXPECT_WARN] && e->expect[EXPECT_NO_WARN]) || (e->expect[EXPECT_INFO] && e->expect[EXPECT_NO_INFO]))
+        if ((e->expect[EXPECT_WARN] && e->expect[EXPECT_NO_WARN]) ||
+            (e->expect[EXPECT_INFO] && e->expect[EXPECT_NO_INFO]))
             return bad_line(r, "expected and not expected");
         return 0;
     }
@@ -259,7 +266,8 @@ static int eval_line(struct reader *r, struct eval *e, bool old_fail, struct str
     if (old_fail && (regex || str_has_prefix(s, STR("expected_fail_message")))) {
         e->expect[EXPECT_FAIL]->any = false;
         e->expect[EXPECT_FAIL]->regex = regex;
-        e->expect[EXPECT_FAIL]->text = str_trim(str_skip(s, regex ? strlen("expected_fail_regexp") : strlen("expected_fail_message")));
+        e->expect[EXPECT_FAIL]->text = str_trim(
+            str_skip(s, regex ? strlen("expected_fail_regexp") : strlen("expected_fail_message")));
         return 1;
     }
     if (str_has_prefix(s, STR("expect range vector")))

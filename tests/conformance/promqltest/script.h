@@ -1,5 +1,6 @@
 /* script.h - a promqltest script as data: what the file says, parsed whole before anything runs.
- * Format: conformance/promqltest-format.md (sections cited as F3 = section 3). Everything lives in the arena given to script_parse(). */
+ * Format: conformance/promqltest-format.md (sections cited as F3 = section 3). Everything lives in
+ * the arena given to script_parse(). */
 #pragma once
 #include "promql/fhist.h"
 #include "common/model/labels.h"
@@ -7,7 +8,7 @@
 enum { SCRIPT_BYTES_MAX = 64 << 20, SERIES_VALUES_MAX = 10000000 };
 
 struct value {
-    bool omitted;              /* "_" */
+    bool omitted; /* "_" */
     double v;
     const struct histogram *h; /* not NULL: a histogram */
     bool hint_given;           /* counter_reset_hint stood in the text */
@@ -21,10 +22,17 @@ struct series_line {
     size_t line;
 };
 
-enum expect_kind { EXPECT_FAIL, EXPECT_WARN, EXPECT_INFO, EXPECT_NO_WARN, EXPECT_NO_INFO, EXPECT_KINDS };
+enum expect_kind {
+    EXPECT_FAIL,
+    EXPECT_WARN,
+    EXPECT_INFO,
+    EXPECT_NO_WARN,
+    EXPECT_NO_INFO,
+    EXPECT_KINDS
+};
 struct expect_text {
     struct expect_text *next;
-    bool any, regex;           /* any: no text was given */
+    bool any, regex; /* any: no text was given */
     struct str text;
 };
 
@@ -61,8 +69,10 @@ int script_parse(struct str text, struct arena *a, struct command **ret, struct 
 /* series_line.c: F4. Values on the line up to its end; for = true: an expectation (same syntax). */
 int series_line_parse(struct str line, struct arena *a, struct series_line *ret, struct err *err);
 /* The @st line (F3): offsets into v[i].st of a value list as long as the samples'. */
-int st_line_parse(struct str items, struct arena *a, struct value **ret, size_t *ret_n, struct err *err);
-int description_parse(struct str s, struct arena *a, struct labels *ret, struct str *ret_rest, struct err *err);
+int st_line_parse(struct str items, struct arena *a, struct value **ret, size_t *ret_n,
+                  struct err *err);
+int description_parse(struct str s, struct arena *a, struct labels *ret, struct str *ret_rest,
+                      struct err *err);
 /* A quoted Go string, whole. */
 int string_parse(struct str s, struct arena *a, struct str *ret, struct err *err);
 /* A number as Go's ParseFloat, hexadecimal and underscores included. */

@@ -26,7 +26,8 @@ int string_parse(struct str s, struct arena *a, struct str *ret, struct err *err
 
 static bool is_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == ':';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == ':';
 }
 
 static struct str trim_left(struct str s)
@@ -49,7 +50,8 @@ static size_t quoted_length(struct str s)
     return 0;
 }
 
-static int token_take(struct str *s, struct arena *a, struct str *ret, bool *ret_quoted, struct err *err)
+static int token_take(struct str *s, struct arena *a, struct str *ret, bool *ret_quoted,
+                      struct err *err)
 {
     size_t n = 0;
 
@@ -94,7 +96,8 @@ static int label_take(struct str *s, struct arena *a, struct label *ret, struct 
     return rc;
 }
 
-static int braces_take(struct str *s, struct arena *a, struct labels *ls, size_t cap, struct err *err)
+static int braces_take(struct str *s, struct arena *a, struct labels *ls, size_t cap,
+                       struct err *err)
 {
     *s = trim_left(str_skip(*s, 1));
     while (s->n && s->p[0] != '}') {
@@ -117,7 +120,8 @@ static int braces_take(struct str *s, struct arena *a, struct labels *ls, size_t
     return 0;
 }
 
-int description_parse(struct str s, struct arena *a, struct labels *ret, struct str *ret_rest, struct err *err)
+int description_parse(struct str s, struct arena *a, struct labels *ret, struct str *ret_rest,
+                      struct err *err)
 {
     enum { LABELS_CAP = 128 };
     struct labels ls = {arena_array(a, LABELS_CAP + 1, sizeof *ls.v), 0};
@@ -234,7 +238,8 @@ static int bad_item(struct str item, struct err *err)
     return err_set(err, RC_INVALID, "bad value: %.*s", STR_FMT(item));
 }
 
-/* Length of the number at the start of s: sign, then up to the next + or - that is not an exponent's, or x. */
+/* Length of the number at the start of s: sign, then up to the next + or - that is not an
+ * exponent's, or x. */
 static size_t number_length(struct str s)
 {
     size_t i = s.n && (s.p[0] == '+' || s.p[0] == '-');
@@ -242,7 +247,8 @@ static size_t number_length(struct str s)
     for (; i < s.n; i++) {
         if (s.p[i] == 'x')
             break;
-        if ((s.p[i] == '+' || s.p[i] == '-') && !(i > 0 && (s.p[i - 1] == 'e' || s.p[i - 1] == 'E')))
+        if ((s.p[i] == '+' || s.p[i] == '-') &&
+            !(i > 0 && (s.p[i - 1] == 'e' || s.p[i - 1] == 'E')))
             break;
     }
     return i;
@@ -293,7 +299,8 @@ static int stale_item(struct str item, struct values *vs, struct err *err)
 }
 
 /* {{...}} at the start of s. */
-static int histogram_take(struct str *s, struct arena *a, struct histogram **ret, bool *ret_hint, struct err *err)
+static int histogram_take(struct str *s, struct arena *a, struct histogram **ret, bool *ret_hint,
+                          struct err *err)
 {
     struct str body;
     size_t i = 2;
@@ -315,7 +322,8 @@ static uint8_t hint_combine(uint8_t x, uint8_t y)
     return x == HIST_HINT_GAUGE || y == HIST_HINT_GAUGE ? HIST_HINT_GAUGE : HIST_HINT_UNKNOWN;
 }
 
-static int histogram_step(struct arena *a, struct histogram **h, const struct histogram *by, bool add, struct err *err)
+static int histogram_step(struct arena *a, struct histogram **h, const struct histogram *by,
+                          bool add, struct err *err)
 {
     struct histogram *next;
     int rc = add ? fhist_add(a, *h, by, &next, NULL) : fhist_sub(a, *h, by, &next, NULL);
@@ -343,7 +351,9 @@ static int histogram_item(struct str *s, struct values *vs, struct err *err)
         if (rc == 0 && (s->n == 0 || s->p[0] != 'x'))
             return bad_item(*s, err);
         if (rc == 0 && by->schema < h->schema)
-            return err_set(err, RC_INVALID, "error in combining histograms: cannot merge from schema %d to %d", by->schema, h->schema);
+            return err_set(err, RC_INVALID,
+                           "error in combining histograms: cannot merge from schema %d to %d",
+                           by->schema, h->schema);
     }
     if (rc < 0)
         return rc;
@@ -444,7 +454,8 @@ static int st_item(struct str item, struct values *vs, struct err *err)
     return 0;
 }
 
-int st_line_parse(struct str items, struct arena *a, struct value **ret, size_t *ret_n, struct err *err)
+int st_line_parse(struct str items, struct arena *a, struct value **ret, size_t *ret_n,
+                  struct err *err)
 {
     struct values vs = {.a = a};
     int rc = 0;

@@ -17,13 +17,18 @@ struct cfg {
 
 static const struct option table[] = {
     {"target", OPT_STRING, offsetof(struct cfg, target), .def = "all", .doc = "What to run."},
-    {"server.http-port", OPT_INT, offsetof(struct cfg, port), .def = "9009", .min = "0", .max = "65535", .doc = "Port."},
+    {"server.http-port", OPT_INT, offsetof(struct cfg, port), .def = "9009", .min = "0",
+     .max = "65535", .doc = "Port."},
     {"server.on", OPT_BOOL, offsetof(struct cfg, on), .doc = "On."},
-    {"wal.sync", OPT_ENUM, offsetof(struct cfg, sync), .values = syncs, .def = "interval", .doc = "Sync."},
+    {"wal.sync", OPT_ENUM, offsetof(struct cfg, sync), .values = syncs, .def = "interval",
+     .doc = "Sync."},
     {"wal.dir", OPT_STRING, offsetof(struct cfg, dir), .def = "./data", .doc = "Dir."},
-    {"wal.segment.bytes", OPT_BYTES, offsetof(struct cfg, bytes), .def = "64MiB", .min = "1KiB", .doc = "Bytes."},
-    {"head.max-age", OPT_DURATION, offsetof(struct cfg, age_ms), .def = "2h", .min = "1m", .max = "24h", .doc = "Age."},
-    {"head.ratio", OPT_FLOAT, offsetof(struct cfg, ratio), .def = "0.5", .min = "0", .max = "1", .doc = "Ratio."},
+    {"wal.segment.bytes", OPT_BYTES, offsetof(struct cfg, bytes), .def = "64MiB", .min = "1KiB",
+     .doc = "Bytes."},
+    {"head.max-age", OPT_DURATION, offsetof(struct cfg, age_ms), .def = "2h", .min = "1m",
+     .max = "24h", .doc = "Age."},
+    {"head.ratio", OPT_FLOAT, offsetof(struct cfg, ratio), .def = "0.5", .min = "0", .max = "1",
+     .doc = "Ratio."},
     {"s3.secret-key", OPT_STRING, offsetof(struct cfg, secret), .secret = true, .doc = "Key."},
     {"ring.zones", OPT_LIST, offsetof(struct cfg, zones), .def = "a,b", .doc = "Zones."},
     {0},
@@ -65,8 +70,11 @@ TEST(a_file_sets_every_type)
     struct config *c = fresh();
     struct err err = {0};
 
-    if (load(c, "target: querier\nserver:\n  http_port: 1\n  \"on\": true\nwal: {sync: always, dir: \"a b\", segment: {bytes: 2KB}}\n"
-                "head:\n  max-age: 1h30m\n  ratio: 1e-1\nring:\n  zones: [x, 'y z', \"\"]\ns3:\n", &err) < 0)
+    if (load(c,
+             "target: querier\nserver:\n  http_port: 1\n  \"on\": true\nwal: {sync: always, dir: "
+             "\"a b\", segment: {bytes: 2KB}}\n"
+             "head:\n  max-age: 1h30m\n  ratio: 1e-1\nring:\n  zones: [x, 'y z', \"\"]\ns3:\n",
+             &err) < 0)
         fail_msg("%s", err_text(&err));
     CHECK_INT(cfg.port, 1);
     CHECK(cfg.on);
@@ -84,10 +92,12 @@ TEST(a_file_sets_every_type)
 static const struct {
     const char *text, *want;
 } bad[] = {
-    {"\nserver:\n  http-prot: 1\n", "t.yaml:3: unknown option \"server.http-prot\", did you mean \"server.http-port\"?"},
+    {"\nserver:\n  http-prot: 1\n",
+     "t.yaml:3: unknown option \"server.http-prot\", did you mean \"server.http-port\"?"},
     {"sevrer:\n  http-port: 1\n", "t.yaml:1: unknown option \"sevrer\", did you mean \"server\"?"},
     {"quite_something_else: 1\n", "t.yaml:1: unknown option \"quite_something_else\""},
-    {"server:\n  http-port: 1\n  http-port: 2\n", "t.yaml:3: \"http-port\" is already given in line 2"},
+    {"server:\n  http-port: 1\n  http-port: 2\n",
+     "t.yaml:3: \"http-port\" is already given in line 2"},
     {"server:\n  http-port: 1\n  http_port: 2\n", "t.yaml:3: \"server.http-port\" is given twice"},
     {"server:\n  http-port: x\n", "t.yaml:2: server.http-port: \"x\" is not a whole number"},
     {"server:\n  http-port: 65536\n", "t.yaml:2: server.http-port: above the maximum 65535"},
@@ -115,7 +125,8 @@ TEST(wrong_files_are_refused_with_line_and_reason)
         struct config *c = fresh();
         struct err err = {0};
 
-        if (load(c, bad[i].text, &err) != (strstr(bad[i].want, "deeper") ? RC_LIMIT : RC_INVALID) || !strstr(err_text(&err), bad[i].want))
+        if (load(c, bad[i].text, &err) != (strstr(bad[i].want, "deeper") ? RC_LIMIT : RC_INVALID) ||
+            !strstr(err_text(&err), bad[i].want))
             fail_msg("case %zu: got \"%s\", want \"%s\"", i, err_text(&err), bad[i].want);
         config_free(c);
     }
@@ -132,7 +143,10 @@ TEST(a_refused_value_leaves_the_old_one)
 
 TEST(flags_take_both_dashes_and_both_forms)
 {
-    char *argv[] = {"-server.http-port", "5", "--server.on", "--wal.dir=x=y", "-head.max-age=3h", "--ring.zones=p, q", "--server.http_port=6"};
+    char *argv[] = {"-server.http-port",   "5",
+                    "--server.on",         "--wal.dir=x=y",
+                    "-head.max-age=3h",    "--ring.zones=p, q",
+                    "--server.http_port=6"};
     struct config *c = fresh();
     struct err err = {0};
 
@@ -155,7 +169,8 @@ static const struct {
     char *flag;
     const char *want;
 } bad_flags[] = {
-    {"--server.http-pert=1", "unknown option \"server.http-pert\", did you mean \"server.http-port\"?"},
+    {"--server.http-pert=1",
+     "unknown option \"server.http-pert\", did you mean \"server.http-port\"?"},
     {"--server.http-port", "--server.http-port needs a value"},
     {"--server.http-port=abc", "--server.http-port: \"abc\" is not a whole number"},
     {"word", "\"word\" is neither a flag nor a command"},
@@ -184,7 +199,10 @@ TEST(the_environment_expands_in_files_and_sets_options)
     setenv("T_DIR", "/data", 1);
     unsetenv("T_NONE");
     buf_init(&out, 1000);
-    CHECK(config_expand("f", STR("a: ${T_DIR}/x ${T_NONE:d:e}${T_NONE:}\n # ${T_NONE}\nb: $${T_DIR} ${1} ${ $T_DIR ${T_DIR"), &out, &err) == 0);
+    CHECK(config_expand("f",
+                        STR("a: ${T_DIR}/x ${T_NONE:d:e}${T_NONE:}\n # ${T_NONE}\nb: $${T_DIR} "
+                            "${1} ${ $T_DIR ${T_DIR"),
+                        &out, &err) == 0);
     buf_char(&out, '\0');
     CHECK_STR(out.p, "a: /data/x d:e\n # ${T_NONE}\nb: ${T_DIR} ${1} ${ $T_DIR ${T_DIR");
     buf_clear(&out);
@@ -204,7 +222,8 @@ TEST(the_environment_expands_in_files_and_sets_options)
     config_free(c);
 }
 
-static char *printed(struct config *c, void (*print)(const struct config *c, bool diff, struct buf *out), bool diff)
+static char *printed(struct config *c,
+                     void (*print)(const struct config *c, bool diff, struct buf *out), bool diff)
 {
     struct buf out;
     size_t n;
@@ -221,9 +240,13 @@ TEST(the_effective_config_masks_secrets_and_reads_back)
     struct err err = {0};
     char *text, *second;
 
-    CHECK(load(c, "wal: {dir: \"a: \\\"b\\\"\", segment: {bytes: 1MiB}}\nhead: {max-age: 90m}\ns3: {secret-key: hunter2}\nring: {zones: []}\n", &err) == 0);
+    CHECK(load(c,
+               "wal: {dir: \"a: \\\"b\\\"\", segment: {bytes: 1MiB}}\nhead: {max-age: 90m}\ns3: "
+               "{secret-key: hunter2}\nring: {zones: []}\n",
+               &err) == 0);
     text = printed(c, config_print_yaml, true);
-    CHECK_STR(text, "head:\n  max-age: 1h30m\nring:\n  zones: []\ns3:\n  secret-key: \"********\"\nwal:\n  dir: \"a: \\\"b\\\"\"\n  segment:\n    bytes: 1MiB\n");
+    CHECK_STR(text, "head:\n  max-age: 1h30m\nring:\n  zones: []\ns3:\n  secret-key: "
+                    "\"********\"\nwal:\n  dir: \"a: \\\"b\\\"\"\n  segment:\n    bytes: 1MiB\n");
     free(text);
     text = printed(c, config_print_yaml, false);
     CHECK(strstr(text, "target: all\nhead:\n  max-age: 1h30m\n  ratio: 0.5\n"));
@@ -237,7 +260,8 @@ TEST(the_effective_config_masks_secrets_and_reads_back)
     free(text);
     free(second);
     text = printed(again, config_print_json, true);
-    CHECK_STR(text, "{\"head.max-age\":\"1h30m\",\"ring.zones\":[],\"s3.secret-key\":\"********\",\"wal.dir\":\"a: \\\"b\\\"\",\"wal.segment.bytes\":\"1MiB\"}\n");
+    CHECK_STR(text, "{\"head.max-age\":\"1h30m\",\"ring.zones\":[],\"s3.secret-key\":\"********\","
+                    "\"wal.dir\":\"a: \\\"b\\\"\",\"wal.segment.bytes\":\"1MiB\"}\n");
     free(text);
     config_free(again);
 }
@@ -263,7 +287,9 @@ TEST(help_docs_and_schema_name_every_option)
     CHECK(strstr(docs.p, "| `head.max-age` | duration | `2h` | 1m to 24h | no | Age. |\n"));
     root = json_loadb(schema.p, schema.n, 0, NULL);
     CHECK(root != NULL);
-    at = json_object_get(json_object_get(json_object_get(json_object_get(root, "properties"), "wal"), "properties"), "segment");
+    at = json_object_get(
+        json_object_get(json_object_get(json_object_get(root, "properties"), "wal"), "properties"),
+        "segment");
     CHECK(json_object_get(json_object_get(at, "properties"), "bytes") != NULL);
     json_decref(root);
     buf_fini(&help);

@@ -42,13 +42,18 @@ TEST(defaults_are_the_documented_quotas)
     CHECK(defaults.max_label_names_per_series == 150 && defaults.max_label_size_bytes == 7168);
     CHECK(defaults.max_sample_age_ms == 3600000 && defaults.creation_grace_period_ms == 600000);
     CHECK(defaults.out_of_order_window_ms == 600000 && defaults.out_of_order_rate == 83333);
-    CHECK(defaults.request_rate == 3000 && defaults.query_request_rate == 300 && defaults.label_request_rate == 10);
-    CHECK(defaults.max_request_body_size == 1000000 && defaults.max_request_inflated_size == 8000000);
+    CHECK(defaults.request_rate == 3000 && defaults.query_request_rate == 300 &&
+          defaults.label_request_rate == 10);
+    CHECK(defaults.max_request_body_size == 1000000 &&
+          defaults.max_request_inflated_size == 8000000);
     CHECK(defaults.max_metadata_length == 1024 && defaults.max_metadata_per_metric == 10);
-    CHECK(defaults.max_metrics_with_metadata == 20000 && defaults.name_validation == NAME_VALIDATION_UTF8);
-    CHECK(defaults.retention_period_ms == 150LL * 86400000 && defaults.max_query_range_ms == 95LL * 86400000);
+    CHECK(defaults.max_metrics_with_metadata == 20000 &&
+          defaults.name_validation == NAME_VALIDATION_UTF8);
+    CHECK(defaults.retention_period_ms == 150LL * 86400000 &&
+          defaults.max_query_range_ms == 95LL * 86400000);
     CHECK(defaults.max_query_samples == 50000000 && defaults.max_query_series == 12000000);
-    CHECK(defaults.max_query_bytes == 5000000000 && defaults.max_query_text == 65536 && defaults.max_points == 11000);
+    CHECK(defaults.max_query_bytes == 5000000000 && defaults.max_query_text == 65536 &&
+          defaults.max_points == 11000);
     CHECK(defaults.ha_max_clusters == 500 && defaults.ha_failover_timeout_ms == 30000);
     CHECK_STR(defaults.ha_cluster_label, "cluster");
     CHECK_STR(defaults.ha_replica_label, "__replica__");
@@ -59,14 +64,16 @@ TEST(tenants_get_their_overrides_and_others_the_defaults)
 {
     struct overrides *o;
 
-    start("overrides:\n  acme: {ingestion_rate: 5, ha_cluster_label: pair}\n  free:\n  other: {ingestion-rate: 5, ha_cluster_label: pair}\n");
+    start("overrides:\n  acme: {ingestion_rate: 5, ha_cluster_label: pair}\n  free:\n  other: "
+          "{ingestion-rate: 5, ha_cluster_label: pair}\n");
     o = open_overrides(NULL, 0);
     CHECK(limits_of(o, STR("acme"))->ingestion_rate == 5);
     CHECK_STR(limits_of(o, STR("acme"))->ha_cluster_label, "pair");
     CHECK(limits_of(o, STR("acme"))->max_points == 11000);
     CHECK(limits_of(o, STR("nobody")) == limits_default(o));
     CHECK(limits_of(o, STR("free")) == limits_default(o));
-    CHECK(limits_of(o, STR("acme")) == limits_of(o, STR("other"))); /* equal limits are one object */
+    CHECK(limits_of(o, STR("acme")) ==
+          limits_of(o, STR("other"))); /* equal limits are one object */
     CHECK(limits_of(o, STR("acme"))->generation != limits_default(o)->generation);
     finish(o);
 }
@@ -80,7 +87,9 @@ TEST(a_reload_changes_generations_only_where_limits_changed)
     o = open_overrides(NULL, 0);
     acme = limits_of(o, STR("acme"));
     other = limits_of(o, STR("other"));
-    CHECK(fs_write_atomic(path, STR("overrides:\n  acme: {ingestion_rate: 6}\n  other: {max_points: 1}\n"), NULL) == 0);
+    CHECK(fs_write_atomic(
+              path, STR("overrides:\n  acme: {ingestion_rate: 6}\n  other: {max_points: 1}\n"),
+              NULL) == 0);
     CHECK(overrides_reload(o, NULL) == 0);
     CHECK(acme->ingestion_rate == 5); /* held pointers stay valid and fixed */
     CHECK(limits_of(o, STR("acme"))->ingestion_rate == 6);
@@ -92,7 +101,8 @@ TEST(a_reload_changes_generations_only_where_limits_changed)
 static const struct {
     const char *text, *want;
 } bad[] = {
-    {"overrides:\n  a:\n    ingestion_rat: 5\n", ":3: unknown limit \"ingestion_rat\", did you mean \"ingestion_rate\"?"},
+    {"overrides:\n  a:\n    ingestion_rat: 5\n",
+     ":3: unknown limit \"ingestion_rat\", did you mean \"ingestion_rate\"?"},
     {"overrides:\n  a/b: {}\n", ":2: tenant id contains unsupported character"},
     {"overrides:\n  a: {ingestion_rate: -1}\n", ":2: ingestion_rate: below the minimum 0"},
     {"overrides:\n  a: {}\n  a: {}\n", ":3: \"a\" is already given in line 2"},
@@ -173,9 +183,11 @@ TEST(the_thread_picks_changes_up_while_others_read)
     for (int i = 0; i < 20; i++) {
         int rate = 5 + i % 2;
 
-        snprintf(text, sizeof text, "overrides:\n  acme: {ingestion_rate: %d, max_points: %d}\n", rate, rate * 10);
+        snprintf(text, sizeof text, "overrides:\n  acme: {ingestion_rate: %d, max_points: %d}\n",
+                 rate, rate * 10);
         CHECK(fs_write_atomic(path, str_of(text), NULL) == 0);
-        for (int tries = 0; tries < 5000 && limits_of(o, STR("acme"))->ingestion_rate != rate; tries++)
+        for (int tries = 0; tries < 5000 && limits_of(o, STR("acme"))->ingestion_rate != rate;
+             tries++)
             usleep(1000);
         CHECK(limits_of(o, STR("acme"))->ingestion_rate == rate);
     }
@@ -191,11 +203,14 @@ TEST(overrides_print_and_read_back)
     struct buf out;
     json_t *root;
 
-    start("overrides:\n  b: {out_of_order_window: 2h}\n  a: {max_request_body_size: 2MB, ha_replica_label: \"x: y\"}\n");
+    start("overrides:\n  b: {out_of_order_window: 2h}\n  a: {max_request_body_size: 2MB, "
+          "ha_replica_label: \"x: y\"}\n");
     o = open_overrides(NULL, 0);
     buf_init(&out, 1 << 20);
     overrides_print_yaml(o, true, &out);
-    CHECK(str_eqz(buf_view(&out), "overrides:\n  \"a\":\n    max_request_body_size: 2MB\n    ha_replica_label: \"x: y\"\n  \"b\":\n    out_of_order_window: 2h\n"));
+    CHECK(str_eqz(buf_view(&out),
+                  "overrides:\n  \"a\":\n    max_request_body_size: 2MB\n    ha_replica_label: "
+                  "\"x: y\"\n  \"b\":\n    out_of_order_window: 2h\n"));
     buf_clear(&out);
     overrides_print_yaml(o, false, &out);
     CHECK(fs_write_atomic(path, buf_view(&out), NULL) == 0);

@@ -43,7 +43,8 @@ TEST(parameters_keep_their_order_and_the_first_value_wins)
     CHECK(url_params_parse(&a, STR("match[]=a%26b&&query=&x&match%5B%5D=c=d"), &p, NULL) == 0);
     CHECK(url_params_parse(&a, STR("query=late"), &p, NULL) == 0);
     CHECK(p.n == 5);
-    CHECK(str_eqz(p.v[0].value, "a&b") && str_eqz(p.v[3].name, "match[]") && str_eqz(p.v[3].value, "c=d"));
+    CHECK(str_eqz(p.v[0].value, "a&b") && str_eqz(p.v[3].name, "match[]") &&
+          str_eqz(p.v[3].value, "c=d"));
     CHECK(url_params_get(&p, STR("query")).p != NULL && url_params_get(&p, STR("query")).n == 0);
     CHECK(url_params_get(&p, STR("x")).p != NULL);
     CHECK(url_params_get(&p, STR("y")).p == NULL);

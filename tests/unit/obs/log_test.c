@@ -35,12 +35,13 @@ TEST(logfmt_quotes_only_what_needs_it)
     struct log *l = open_log(LOG_INFO, LOG_LOGFMT);
     char *text;
 
-    log_info(l, "block shipped", "tenant", "acme", "n", log_i64(-3), "f", log_f64(0.25), "e", "", "q", "a\"b=\n", "z",
-             (char *)NULL);
+    log_info(l, "block shipped", "tenant", "acme", "n", log_i64(-3), "f", log_f64(0.25), "e", "",
+             "q", "a\"b=\n", "z", (char *)NULL);
     text = close_log(l);
     CHECK(strncmp(text, "ts=20", 5) == 0);
     CHECK(strstr(text, "Z level=info caller=log_test.c:"));
-    CHECK(strstr(text, " msg=\"block shipped\" tenant=acme n=-3 f=0.25 e=\"\" q=\"a\\\"b=\\n\" z=null\n"));
+    CHECK(strstr(
+        text, " msg=\"block shipped\" tenant=acme n=-3 f=0.25 e=\"\" q=\"a\\\"b=\\n\" z=null\n"));
 }
 
 TEST(json_lines_parse_and_carry_the_same_keys)

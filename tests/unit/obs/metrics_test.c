@@ -28,12 +28,14 @@ TEST(counters_and_gauges_are_written_with_help_and_type)
     metric_add_f64(c, 0.5);
     metric_set(g, -INFINITY);
     text = exposed(m, false);
-    CHECK_STR(text, "# HELP torc_a_total Things \\\\ done\\nsince start.\n# TYPE torc_a_total counter\n"
-                    "torc_a_total 3.5\n# HELP torc_b A \"level\".\n# TYPE torc_b gauge\ntorc_b -Inf\n");
+    CHECK_STR(text,
+              "# HELP torc_a_total Things \\\\ done\\nsince start.\n# TYPE torc_a_total counter\n"
+              "torc_a_total 3.5\n# HELP torc_b A \"level\".\n# TYPE torc_b gauge\ntorc_b -Inf\n");
     free(text);
     text = exposed(m, true);
     CHECK_STR(text, "# HELP torc_a Things \\\\ done\\nsince start.\n# TYPE torc_a counter\n"
-                    "torc_a_total 3.5\n# HELP torc_b A \\\"level\\\".\n# TYPE torc_b gauge\ntorc_b -Inf\n# EOF\n");
+                    "torc_a_total 3.5\n# HELP torc_b A \\\"level\\\".\n# TYPE torc_b gauge\ntorc_b "
+                    "-Inf\n# EOF\n");
     free(text);
     metrics_free(m);
 }
@@ -64,8 +66,8 @@ TEST(label_values_are_escaped_and_the_same_values_are_the_same_child)
 TEST(histogram_buckets_are_cumulative_and_closed_above)
 {
     struct metrics *m = metrics_new();
-    struct metric_family *f =
-        metrics_family(m, METRIC_HISTOGRAM, "torc_h_seconds", "H.", (const char *const[]){"route", NULL});
+    struct metric_family *f = metrics_family(m, METRIC_HISTOGRAM, "torc_h_seconds", "H.",
+                                             (const char *const[]){"route", NULL});
     struct metric *h = metric_with(f, "/x", NULL);
     char *text;
 
@@ -79,7 +81,8 @@ TEST(histogram_buckets_are_cumulative_and_closed_above)
     CHECK(strstr(text, "torc_h_seconds_bucket{route=\"/x\",le=\"1\"} 2\n"));
     CHECK(strstr(text, "torc_h_seconds_bucket{route=\"/x\",le=\"60\"} 2\n"));
     CHECK(strstr(text, "torc_h_seconds_bucket{route=\"/x\",le=\"+Inf\"} 3\n"));
-    CHECK(strstr(text, "torc_h_seconds_sum{route=\"/x\"} 62.0005\ntorc_h_seconds_count{route=\"/x\"} 3\n"));
+    CHECK(strstr(
+        text, "torc_h_seconds_sum{route=\"/x\"} 62.0005\ntorc_h_seconds_count{route=\"/x\"} 3\n"));
     free(text);
     text = exposed(m, true);
     CHECK(strstr(text, "le=\"1.0\"} 2\n"));

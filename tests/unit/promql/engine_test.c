@@ -1,4 +1,5 @@
-/* Limits, cancellation, statistics and switches of the engine. What queries mean is pinned by the promqltest scripts. */
+/* Limits, cancellation, statistics and switches of the engine. What queries mean is pinned by the
+ * promqltest scripts. */
 #include "tests/test.h"
 
 #include "common/sys/clock.h"
@@ -17,10 +18,13 @@ struct run {
     int rc;
 };
 
-static const struct query_opt instant_60s = {.start_ms = 60000, .end_ms = 60000, .delayed_name_removal = true};
-static const struct query_opt range_0_60s = {.end_ms = 60000, .step_ms = 10000, .delayed_name_removal = true};
+static const struct query_opt instant_60s = {
+    .start_ms = 60000, .end_ms = 60000, .delayed_name_removal = true};
+static const struct query_opt range_0_60s = {
+    .end_ms = 60000, .step_ms = 10000, .delayed_name_removal = true};
 
-static void run_open(struct run *r, struct series_source *src, const char *text, struct query_opt opt, size_t budget)
+static void run_open(struct run *r, struct series_source *src, const char *text,
+                     struct query_opt opt, size_t budget)
 {
     *r = (struct run){0};
     arena_init(&r->arena, budget);
@@ -58,8 +62,12 @@ static struct memsource *filled(void)
 
 TEST(too_many_samples_is_an_execution_error)
 {
-    static const char *const queries[] = {"up_total", "rate(up_total[1m])", "sum(up_total) + sum(up_total)", "sum_over_time(up_total[50s:1s])",
-                                          "topk(3, up_total)", "sum by (x) (up_total)"};
+    static const char *const queries[] = {"up_total",
+                                          "rate(up_total[1m])",
+                                          "sum(up_total) + sum(up_total)",
+                                          "sum_over_time(up_total[50s:1s])",
+                                          "topk(3, up_total)",
+                                          "sum by (x) (up_total)"};
     struct memsource *m = filled();
 
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
@@ -69,7 +77,8 @@ TEST(too_many_samples_is_an_execution_error)
         opt.samples_max = 3;
         run_open(&r, memsource_source(m), queries[i], opt, ARENA_BYTES);
         CHECK_INT(r.rc, RC_EXECUTION);
-        CHECK_STR(err_text(&r.err), "query processing would load too many samples into memory in query execution");
+        CHECK_STR(err_text(&r.err),
+                  "query processing would load too many samples into memory in query execution");
         run_close(&r);
     }
     memsource_free(m);
@@ -93,9 +102,14 @@ TEST(an_aggregation_holds_its_groups_not_its_series)
 /* Every budget up to the one that is enough: an error, never a crash, and the result untouched. */
 TEST(any_arena_budget_is_survived)
 {
-    static const char *const queries[] = {"sum by (x) (rate(up_total[1m]))", "up_total * on (x) group_left up_total", "topk(2, up_total)",
-                                          "label_replace(up_total, \"y\", \"$1\", \"x\", \"(.*)\")", "histogram_quantile(0.5, up_total)",
-                                          "info(up_total)", "count_values(\"v\", up_total)", "quantile_over_time(0.5, up_total[1m])"};
+    static const char *const queries[] = {"sum by (x) (rate(up_total[1m]))",
+                                          "up_total * on (x) group_left up_total",
+                                          "topk(2, up_total)",
+                                          "label_replace(up_total, \"y\", \"$1\", \"x\", \"(.*)\")",
+                                          "histogram_quantile(0.5, up_total)",
+                                          "info(up_total)",
+                                          "count_values(\"v\", up_total)",
+                                          "quantile_over_time(0.5, up_total[1m])"};
     struct memsource *m = filled();
 
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
@@ -214,8 +228,10 @@ TEST(only_scalars_and_vectors_make_range_queries)
     static const struct {
         const char *query, *text;
     } cases[] = {
-        {"up_total[1m]", "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"},
-        {"\"x\"", "invalid expression type \"string\" for range query, must be Scalar or instant Vector"},
+        {"up_total[1m]", "invalid expression type \"range vector\" for range query, must be Scalar "
+                         "or instant Vector"},
+        {"\"x\"",
+         "invalid expression type \"string\" for range query, must be Scalar or instant Vector"},
     };
     struct memsource *m = filled();
 
@@ -256,8 +272,12 @@ TEST(order_is_reported_where_it_means_something)
         const char *query;
         bool ordered;
     } cases[] = {
-        {"sort(up_total)", true}, {"(sort_desc(up_total))", true},       {"topk(2, up_total)", true},
-        {"up_total", false},      {"sort(up_total) + up_total", false}, {"sort_by_label(up_total, \"x\")", true},
+        {"sort(up_total)", true},
+        {"(sort_desc(up_total))", true},
+        {"topk(2, up_total)", true},
+        {"up_total", false},
+        {"sort(up_total) + up_total", false},
+        {"sort_by_label(up_total, \"x\")", true},
     };
     struct memsource *m = filled();
 
@@ -272,7 +292,8 @@ TEST(order_is_reported_where_it_means_something)
     memsource_free(m);
 }
 
-/* Two metrics that differ in name alone. With the switch off the name goes at once, so equal sets clash where they arise. */
+/* Two metrics that differ in name alone. With the switch off the name goes at once, so equal sets
+ * clash where they arise. */
 TEST(names_go_at_once_when_removal_is_not_delayed)
 {
     struct memsource *m = memsource_new();
@@ -311,7 +332,8 @@ TEST(type_labels_decide_what_is_a_counter_when_switched_on)
     run_open(&r, memsource_source(m), "rate(requests[1m])", opt, ARENA_BYTES);
     CHECK_INT(r.rc, 0);
     CHECK_INT(r.res.info_count, 1);
-    CHECK_STR(r.res.infos[0], "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got "
+    CHECK_STR(r.res.infos[0], "PromQL info: metric might not be a counter, __type__ label is not "
+                              "set to \"counter\" or \"histogram\", got "
                               "\"gauge\": \"requests\" (1:6)");
     run_close(&r);
     memsource_free(m);
@@ -329,13 +351,17 @@ TEST(annotations_are_said_once_and_counted_past_ten)
         for (int64_t t = 0; t <= 60000; t += 10000)
             add(m, name, "a", t, 1);
     }
-    run_open(&r, memsource_source(m), "rate({x=\"a\", __name__=~\"gauge.*\"}[1m]) or\n rate(gauge_1[1m])", range_0_60s, ARENA_BYTES);
+    run_open(&r, memsource_source(m),
+             "rate({x=\"a\", __name__=~\"gauge.*\"}[1m]) or\n rate(gauge_1[1m])", range_0_60s,
+             ARENA_BYTES);
     CHECK_INT(r.rc, RC_EXECUTION); /* 13 names gone, one label set left */
     run_close(&r);
-    run_open(&r, memsource_source(m), "count(rate({x=\"a\"}[1m])) +\n count(rate(gauge_1[1m]))", range_0_60s, ARENA_BYTES);
+    run_open(&r, memsource_source(m), "count(rate({x=\"a\"}[1m])) +\n count(rate(gauge_1[1m]))",
+             range_0_60s, ARENA_BYTES);
     CHECK_INT(r.rc, 0);
     CHECK_INT(r.res.info_count, ANNOTATIONS_MAX + 1);
-    CHECK_STR(r.res.infos[1], "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"gauge_1\" (2:13)");
+    CHECK_STR(r.res.infos[1], "PromQL info: metric might not be a counter, name does not end in "
+                              "_total/_sum/_count/_bucket: \"gauge_1\" (2:13)");
     CHECK_STR(r.res.infos[ANNOTATIONS_MAX], "3 more info annotations omitted");
     run_close(&r);
     memsource_free(m);
@@ -347,6 +373,7 @@ struct failing {
     struct series_cursor cursor;
     struct labels labels;
     int select_rc, samples_rc, opened;
+    struct select_hints hints; /* of the last select */
 };
 
 static size_t failing_count(const struct series_cursor *c)
@@ -373,13 +400,16 @@ static void failing_free(struct series_cursor *c)
     CONTAINER_OF(c, struct failing, cursor)->opened--;
 }
 
-static int failing_select(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints,
-                          struct arena *arena, struct series_cursor **ret, struct err *err)
+static int failing_select(struct series_source *src, const struct matcher *m, size_t n,
+                          const struct select_hints *hints, struct arena *arena,
+                          struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {failing_count, failing_labels, failing_samples, failing_free};
+    static const struct series_cursor_ops ops = {failing_count, failing_labels, failing_samples,
+                                                 failing_free};
     struct failing *f = CONTAINER_OF(src, struct failing, base);
 
-    (void)m, (void)n, (void)hints, (void)arena;
+    (void)m, (void)n, (void)arena;
+    f->hints = *hints;
     if (f->select_rc)
         return err_set(err, f->select_rc, "no quorum");
     f->opened++;
@@ -390,7 +420,8 @@ static int failing_select(struct series_source *src, const struct matcher *m, si
 
 TEST(errors_of_the_source_come_through_and_cursors_are_closed)
 {
-    static const char *const queries[] = {"up", "rate(up[1m])", "sum(up) + sum(up)", "max_over_time(rate(up[1m])[5m:1m])", "up[1m]"};
+    static const char *const queries[] = {"up", "rate(up[1m])", "sum(up) + sum(up)",
+                                          "max_over_time(rate(up[1m])[5m:1m])", "up[1m]"};
 
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
         struct failing f = {.base = {failing_select}, .select_rc = RC_UNAVAILABLE};
@@ -404,6 +435,43 @@ TEST(errors_of_the_source_come_through_and_cursors_are_closed)
         run_open(&r, &f.base, queries[i], instant_60s, ARENA_BYTES);
         CHECK_INT(r.rc, RC_IO);
         CHECK_INT(f.opened, 0);
+        run_close(&r);
+    }
+}
+
+TEST(the_source_is_told_what_is_needed)
+{
+    static const struct {
+        const char *query, *func;
+        int64_t mint, maxt;
+        size_t grouping;
+        bool by;
+    } cases[] = {
+        {"up", "", -239999, 60000, 0, false},
+        {"up offset 1m", "", -299999, 0, 0, false},
+        {"up @ 30", "", -269999, 30000, 0, false},
+        {"up smoothed", "", -239999, 360000, 0, false},
+        {"rate(up[1m])", "rate", 1, 60000, 0, false},
+        {"sum by (x, y) (rate(up[1m]))", "rate", 1, 60000, 0, false},
+        {"sum by (x, y) (up)", "sum", -239999, 60000, 2, true},
+        {"max without (x) (up)", "max", -239999, 60000, 1, false},
+        {"sum(up + 1)", "", -239999, 60000, 0, false},
+        {"rate(up[1m] anchored)", "rate", -299999, 60000, 0, false},
+        {"rate(up[1m] smoothed)", "rate", -299999, 360000, 0, false},
+        {"max_over_time(up[1m:7s])", "max_over_time", -292999, 56000, 0, false},
+        {"max_over_time(up[1m:7s] @ 10 offset 2s)", "max_over_time", -348999, 7000, 0, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct failing f = {.base = {failing_select}, .samples_rc = RC_IO};
+        struct run r;
+
+        run_open(&r, &f.base, cases[i].query, instant_60s, ARENA_BYTES);
+        CHECK_INT(f.hints.mint_ms, cases[i].mint);
+        CHECK_INT(f.hints.maxt_ms, cases[i].maxt);
+        CHECK(str_eqz(f.hints.func, cases[i].func));
+        CHECK_INT(f.hints.grouping_count, cases[i].grouping);
+        CHECK(f.hints.by == cases[i].by);
         run_close(&r);
     }
 }

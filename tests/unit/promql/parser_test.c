@@ -132,6 +132,10 @@ static const struct {
     {"info(foo, {a=\"b\"})", NULL},
     {"info(foo, {__name__=~\".+_info\"})", NULL},
     {"info(foo, {})", NULL}, /* there: info(foo, ), which does not parse */
+    {"foo offset +(1m + 2m)", "foo offset (1m + 2m)"},
+    {"-foo offset +(1m + 2m) * 2", NULL}, /* there without the plus: read as offset ((1m + 2m) * 2) */
+    {"foo offset +(1m + 2m) == 2", "foo offset (1m + 2m) == 2"},
+    {"Inf ^ -Inf", NULL}, /* there: +Inf ^ -Inf, which is read as +(Inf ^ -Inf) */
     {"max_of(1, 2)", NULL},
     {"start() + end() + step() + range()", NULL},
     {"start_timestamp(foo)", NULL},

@@ -49,7 +49,7 @@ static double spread(size_t instances, size_t each)
 static void fill(size_t each)
 {
     for (unsigned i = 0; i < INSTANCES; i++)
-        tokens_of_ordinal(1, i, each, tokens[i]);
+        tokens_of_ordinal(i, each, tokens[i]);
 }
 
 TEST(ownership_is_even_at_every_size_up_to_sixty)
@@ -93,21 +93,11 @@ TEST(a_new_instance_takes_its_share_and_nothing_else_moves)
     }
 }
 
-TEST(zones_mirror_each_other_without_sharing_a_token)
-{
-    uint32_t a[RING_TOKENS], c[RING_TOKENS];
-
-    tokens_of_ordinal(0, 17, RING_TOKENS, a);
-    tokens_of_ordinal(2, 17, RING_TOKENS, c);
-    for (size_t i = 0; i < RING_TOKENS; i++)
-        CHECK(c[i] == a[i] + 2);
-}
-
 TEST(the_greatest_ordinal_still_gets_distinct_tokens)
 {
     uint32_t t[RING_TOKENS];
 
-    tokens_of_ordinal(RING_ZONES_MAX - 1, RING_ORDINAL_MAX, RING_TOKENS, t);
+    tokens_of_ordinal(RING_ORDINAL_MAX, RING_TOKENS, t);
     for (size_t i = 1; i < RING_TOKENS; i++)
         CHECK(t[i - 1] < t[i]);
 }
@@ -134,9 +124,4 @@ TEST(ordinals_are_read_from_names)
     CHECK_INT(tokens_ordinal_of_name(STR("")), -1);
     CHECK_INT(tokens_ordinal_of_name(STR("i-512")), -1);
     CHECK_INT(tokens_ordinal_of_name(STR("i-99999999999999999999")), -1);
-    CHECK_INT(tokens_zone_ordinal(STR("eu-west-1a")), 0);
-    CHECK_INT(tokens_zone_ordinal(STR("zone-c")), 2);
-    CHECK_INT(tokens_zone_ordinal(STR("B")), 1);
-    CHECK_INT(tokens_zone_ordinal(STR("")), 0);
-    CHECK(tokens_zone_ordinal(STR("rack-12")) < RING_ZONES_MAX);
 }

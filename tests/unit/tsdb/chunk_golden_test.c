@@ -1,5 +1,7 @@
-/* Chunks written by earlier versions of this program must be readable for ever: tests/data/chunk/<name>.chunk and their digests in
- * tests/data/chunk/digests ("name count hi lo"). TORC_WRITE_GOLDEN=1 adds files for new names; existing ones are never written again. */
+/* Chunks written by earlier versions of this program must be readable for ever:
+ * tests/data/chunk/<name>.chunk and their digests in
+ * tests/data/chunk/digests ("name count hi lo"). TORC_WRITE_GOLDEN=1 adds files for new names;
+ * existing ones are never written again. */
 #include "common/base/rng.h"
 #include "common/sys/fs.h"
 #include "tests/test.h"
@@ -17,12 +19,25 @@ static const struct golden {
     int values, times, starts;
     size_t n;
 } goldens[] = {
-    {"v1-constant", SEALED, 0, 0, 0, 120},     {"v1-counter", SEALED, 1, 0, 0, 120},   {"v1-decimal", SEALED, 2, 1, 0, 120},
-    {"v1-doubles", SEALED, 3, 2, 0, 60},       {"v1-odd-bits", SEALED, 4, 1, 0, 40},   {"v1-pages", SEALED, 5, 0, 1, 120},
-    {"v1-few-changes", SEALED, 6, 0, 0, 120},  {"v1-delta-starts", SEALED, 1, 1, 2, 60}, {"v1-ints-starts", SEALED, 1, 0, 3, 30},
-    {"v1-one", SEALED, 1, 0, 0, 1},            {"v1-many", SEALED, 1, 1, 0, 600},      {"v1-special", SEALED, 7, 0, 0, 120},
-    {"v1-open", OPEN, 2, 1, 0, 50},            {"v1-open-xor", OPEN, 3, 0, 0, 30},     {"v1-open-odd-bits", OPEN, 4, 2, 0, 40},
-    {"v1-open-starts", OPEN, 1, 1, 2, 30},     {"v1-histograms", HISTOGRAMS, 0, 1, 1, 40},
+    {"v1-constant", SEALED, 0, 0, 0, 120},
+    {"v1-counter", SEALED, 1, 0, 0, 120},
+    {"v1-decimal", SEALED, 2, 1, 0, 120},
+    {"v1-doubles", SEALED, 3, 2, 0, 60},
+    {"v1-odd-bits", SEALED, 4, 1, 0, 40},
+    {"v1-pages", SEALED, 5, 0, 1, 120},
+    {"v1-few-changes", SEALED, 6, 0, 0, 120},
+    {"v1-delta-starts", SEALED, 1, 1, 2, 60},
+    {"v1-ints-starts", SEALED, 1, 0, 3, 30},
+    {"v1-times", SEALED, 8, 0, 0, 60},
+    {"v1-open-times", OPEN, 8, 0, 0, 40},
+    {"v1-one", SEALED, 1, 0, 0, 1},
+    {"v1-many", SEALED, 1, 1, 0, 600},
+    {"v1-special", SEALED, 7, 0, 0, 120},
+    {"v1-open", OPEN, 2, 1, 0, 50},
+    {"v1-open-xor", OPEN, 3, 0, 0, 30},
+    {"v1-open-odd-bits", OPEN, 4, 2, 0, 40},
+    {"v1-open-starts", OPEN, 1, 1, 2, 30},
+    {"v1-histograms", HISTOGRAMS, 0, 1, 1, 40},
     {"v1-float-histograms", HISTOGRAMS, 1, 0, 0, 20},
 };
 
@@ -36,13 +51,17 @@ static double golden_value(struct rng *r, int kind, double before)
     case 3:
         return rng_double(r);
     case 4:
-        return bits_double(rng_chance(r, 0.3) ? STALE_NAN_BITS : rng_chance(r, 0.3) ? 1ULL << 63 : rng_u64(r));
+        return bits_double(rng_chance(r, 0.3)   ? STALE_NAN_BITS
+                           : rng_chance(r, 0.3) ? 1ULL << 63
+                                                : rng_u64(r));
     case 5:
         return (double)(4096 * (1000 + rng_below(r, 200)));
     case 6:
         return rng_chance(r, 0.1) ? before + 0.25 : before;
     case 7:
         return rng_chance(r, 0.05) ? bits_double(STALE_NAN_BITS) : (double)rng_below(r, 50);
+    case 8:
+        return (double)(200000 + rng_below(r, 9000)) * 0.001;
     default:
         return before;
     }
@@ -57,7 +76,8 @@ static void golden_histogram(struct histogram *h, size_t i, bool is_float, struc
     spans[1] = (struct hist_span){i < 20 ? 1 : 3, 4}; /* the layout changes once */
     for (size_t k = 0; k < 6; k++)
         counts[k] = is_float ? double_bits((double)(i * k) + 0.5) : i * k + 3;
-    *h = (struct histogram){.is_float = is_float, .schema = 2, .zero_threshold = 0x1p-128, .sum = (double)i * 1.5};
+    *h = (struct histogram){
+        .is_float = is_float, .schema = 2, .zero_threshold = 0x1p-128, .sum = (double)i * 1.5};
     h->count.i = is_float ? double_bits((double)i + 20) : i * 15 + 18;
     h->pos = (struct hist_side){.spans = spans, .span_count = 2, .bucket_count = 6, .i = counts};
 }
@@ -77,9 +97,14 @@ static struct buf golden_make(const struct golden *g, uint64_t seed)
     arena_init(&a, 1 << 20);
     buf_init(&b, CHUNK_BYTES_MAX);
     for (size_t i = 0; i < g->n; i++) {
-        t[i] = i ? t[i - 1] + (g->times == 0 ? 15000 : g->times == 1 ? 14998 + (int64_t)rng_below(&r, 5) : 1 + (int64_t)rng_below(&r, 1 << 20))
+        t[i] = i ? t[i - 1] + (g->times == 0   ? 15000
+                               : g->times == 1 ? 14998 + (int64_t)rng_below(&r, 5)
+                                               : 1 + (int64_t)rng_below(&r, 1 << 20))
                  : 1700000000123;
-        st[i] = g->starts == 0 ? 0 : g->starts == 1 ? 1690000000000 : g->starts == 2 ? (i ? t[i - 1] : t[0] - 1) : (int64_t)rng_below(&r, 1 << 30);
+        st[i] = g->starts == 0   ? 0
+                : g->starts == 1 ? 1690000000000
+                : g->starts == 2 ? (i ? t[i - 1] : t[0] - 1)
+                                 : (int64_t)rng_below(&r, 1 << 30);
         v[i] = golden_value(&r, g->values, i ? v[i - 1] : 1234);
         if (g->form == OPEN)
             CHECK(chunk_open_append(open, t[i], double_bits(v[i]), st[i]));
@@ -117,7 +142,10 @@ static void golden_write(const struct golden *g, uint64_t seed)
     CHECK(chunk_decode(buf_view(&b), &a, &c, NULL) == 0);
     digest = chunk_digest(&c);
     f = fopen(GOLDEN "/digests", "a");
-    CHECK(f && fprintf(f, "%s %zu %016" PRIx64 " %016" PRIx64 "\n", g->name, c.n, digest.hi, digest.lo) > 0 && fclose(f) == 0);
+    CHECK(f &&
+          fprintf(f, "%s %zu %016" PRIx64 " %016" PRIx64 "\n", g->name, c.n, digest.hi, digest.lo) >
+              0 &&
+          fclose(f) == 0);
     arena_fini(&a);
     buf_fini(&b);
 }
@@ -143,7 +171,8 @@ TEST(chunks_of_earlier_versions_decode_to_the_samples_they_were_made_of)
         buf_init(&b, CHUNK_BYTES_MAX);
         arena_init(&a, 1 << 24);
         CHECK(fs_read(path, &b, NULL) == 0);
-        if (chunk_decode(buf_view(&b), &a, &c, NULL) < 0 || c.n != count || !u128_eq(chunk_digest(&c), want))
+        if (chunk_decode(buf_view(&b), &a, &c, NULL) < 0 || c.n != count ||
+            !u128_eq(chunk_digest(&c), want))
             fail_msg("%s reads differently", name);
         arena_fini(&a);
         buf_fini(&b);

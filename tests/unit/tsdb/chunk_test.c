@@ -16,21 +16,46 @@ struct series {
 static double odd_value(struct rng *r)
 {
     static const uint64_t odd[] = {
-        STALE_NAN_BITS,       NORMAL_NAN_BITS,       0xfff8000000000001ULL, 0x7ff0000000000000ULL,
-        0xfff0000000000000ULL, 0x8000000000000000ULL, 0,                    1,
-        0x800fffffffffffffULL, 0x0010000000000000ULL, 0x7fefffffffffffffULL, 0x4340000000000000ULL,
-        0x4320000000000000ULL, 0x4320000000000001ULL, 0xc320000000000000ULL, 0x3ff0000000000001ULL,
-        0x7ff4deadbeef0001ULL, 0x3fb999999999999aULL, 0x3fb999999999999bULL,
+        STALE_NAN_BITS,
+        NORMAL_NAN_BITS,
+        0xfff8000000000001ULL,
+        0x7ff0000000000000ULL,
+        0xfff0000000000000ULL,
+        0x8000000000000000ULL,
+        0,
+        1,
+        0x800fffffffffffffULL,
+        0x0010000000000000ULL,
+        0x7fefffffffffffffULL,
+        0x4340000000000000ULL,
+        0x4320000000000000ULL,
+        0x4320000000000001ULL,
+        0xc320000000000000ULL,
+        0x3ff0000000000001ULL,
+        0x7ff4deadbeef0001ULL,
+        0x3fb999999999999aULL,
+        0x3fb999999999999bULL,
     };
     return bits_double(rng_chance(r, 0.2) ? rng_u64(r) : odd[rng_below(r, ARRAY_LEN(odd))]);
 }
 
 enum shape {
-    SHAPE_CONSTANT, SHAPE_COUNTER, SHAPE_STEADY, SHAPE_DECIMAL, SHAPE_DOUBLE, SHAPE_ODD, SHAPE_MIXED, SHAPE_GAUGE, SHAPE_MIXED_SCALES,
+    SHAPE_CONSTANT,
+    SHAPE_COUNTER,
+    SHAPE_STEADY,
+    SHAPE_DECIMAL,
+    SHAPE_DOUBLE,
+    SHAPE_ODD,
+    SHAPE_MIXED,
+    SHAPE_GAUGE,
+    SHAPE_MIXED_SCALES,
+    SHAPE_MILLISECONDS,
+    SHAPE_PAGES,
     SHAPES
 };
 
-static void series_fill(struct series *s, struct rng *r, enum shape shape, size_t n, int times, int starts)
+static void series_fill(struct series *s, struct rng *r, enum shape shape, size_t n, int times,
+                        int starts)
 {
     int64_t t = 1700000000000 + (int64_t)rng_below(r, 1000000);
     double v = (double)rng_below(r, 1000000);
@@ -38,19 +63,47 @@ static void series_fill(struct series *s, struct rng *r, enum shape shape, size_
     s->n = n;
     s->has_st = starts != 0;
     for (size_t i = 0; i < n; i++) {
-        s->st[i] = starts == 0 ? 0 : starts == 1 ? 1699999999000 : starts == 2 ? (i ? s->t[i - 1] : t - 15000) : (int64_t)rng_u64(r);
+        s->st[i] = starts == 0   ? 0
+                   : starts == 1 ? 1699999999000
+                   : starts == 2 ? (i ? s->t[i - 1] : t - 15000)
+                                 : (int64_t)rng_u64(r);
         s->t[i] = t;
-        t += times == 0 ? 15000 : times == 1 ? 15000 + (int64_t)rng_below(r, 7) - 3 : 1 + (int64_t)rng_below(r, 100000);
+        t += times == 0   ? 15000
+             : times == 1 ? 15000 + (int64_t)rng_below(r, 7) - 3
+                          : 1 + (int64_t)rng_below(r, 100000);
         switch (shape) {
-        case SHAPE_CONSTANT: break;
-        case SHAPE_COUNTER: v += (double)rng_below(r, 3000); break;
-        case SHAPE_STEADY: v += 15; break;
-        case SHAPE_DECIMAL: v = round((v + rng_double(r) * 15) * 100) / 100; break;
-        case SHAPE_DOUBLE: v = rng_double(r) * 1000; break;
-        case SHAPE_ODD: v = odd_value(r); break;
-        case SHAPE_MIXED: v = rng_chance(r, 0.1) ? odd_value(r) : (double)(int64_t)rng_below(r, 1 << 20); break;
-        case SHAPE_GAUGE: v = (double)rng_below(r, 100); break;
-        default: v = (double)(int64_t)rng_below(r, 1 << 20) / pow(10, (double)rng_below(r, 12)); break;
+        case SHAPE_CONSTANT:
+            break;
+        case SHAPE_COUNTER:
+            v += (double)rng_below(r, 3000);
+            break;
+        case SHAPE_STEADY:
+            v += 15;
+            break;
+        case SHAPE_DECIMAL:
+            v = round((v + rng_double(r) * 15) * 100) / 100;
+            break;
+        case SHAPE_DOUBLE:
+            v = rng_double(r) * 1000;
+            break;
+        case SHAPE_ODD:
+            v = odd_value(r);
+            break;
+        case SHAPE_MIXED:
+            v = rng_chance(r, 0.1) ? odd_value(r) : (double)(int64_t)rng_below(r, 1 << 20);
+            break;
+        case SHAPE_MILLISECONDS:
+            v = (double)(int64_t)(rng_below(r, 1 << 24)) * (rng_chance(r, 0.02) ? 1 : 0.001);
+            break;
+        case SHAPE_PAGES:
+            v = rng_chance(r, 0.01) ? odd_value(r) : (double)(4096 * rng_below(r, 1 << 20));
+            break;
+        case SHAPE_GAUGE:
+            v = (double)rng_below(r, 100);
+            break;
+        default:
+            v = (double)(int64_t)rng_below(r, 1 << 20) / pow(10, (double)rng_below(r, 12));
+            break;
         }
         s->v[i] = v;
     }
@@ -61,7 +114,8 @@ static bool columns_are(const struct chunk_columns *c, const struct series *s)
     if (c->n != s->n || c->hist)
         return false;
     for (size_t i = 0; i < s->n; i++)
-        if (c->t[i] != s->t[i] || double_bits(c->v[i]) != double_bits(s->v[i]) || (c->st ? c->st[i] : 0) != (s->has_st ? s->st[i] : 0))
+        if (c->t[i] != s->t[i] || double_bits(c->v[i]) != double_bits(s->v[i]) ||
+            (c->st ? c->st[i] : 0) != (s->has_st ? s->st[i] : 0))
             return false;
     return true;
 }
@@ -77,9 +131,9 @@ static bool decodes_to(struct str bytes, const struct series *s)
 
     memcpy(copy, bytes.p, bytes.n);
     arena_init(&a, 1 << 20);
-    ok = chunk_info(str_n(copy, bytes.n), &info, &err) == 0 && info.kind == CHUNK_FLOATS && info.count == s->n &&
-         info.mint_ms == s->t[0] && info.maxt_ms == s->t[s->n - 1] && chunk_decode(str_n(copy, bytes.n), &a, &c, &err) == 0 &&
-         columns_are(&c, s);
+    ok = chunk_info(str_n(copy, bytes.n), &info, &err) == 0 && info.kind == CHUNK_FLOATS &&
+         info.count == s->n && info.mint_ms == s->t[0] && info.maxt_ms == s->t[s->n - 1] &&
+         chunk_decode(str_n(copy, bytes.n), &a, &c, &err) == 0 && columns_are(&c, s);
     arena_fini(&a);
     free(copy);
     return ok;
@@ -104,10 +158,12 @@ TEST(open_chunk_gives_back_every_shape_bit_for_bit)
         for (int shape = 0; shape < SHAPES; shape++) {
             struct chunk_open *c;
 
-            series_fill(s, &r, shape, 1 + rng_below(&r, round ? 200 : SERIES_MAX), (int)rng_below(&r, 3), (int)rng_below(&r, 4));
+            series_fill(s, &r, shape, 1 + rng_below(&r, round ? 200 : SERIES_MAX),
+                        (int)rng_below(&r, 3), (int)rng_below(&r, 4));
             c = open_of(s);
             CHECK(decodes_to(chunk_open_view(c), s));
-            CHECK(chunk_open_count(c) == s->n && chunk_open_first_ms(c) == s->t[0] && chunk_open_last_ms(c) == s->t[s->n - 1]);
+            CHECK(chunk_open_count(c) == s->n && chunk_open_first_ms(c) == s->t[0] &&
+                  chunk_open_last_ms(c) == s->t[s->n - 1]);
             CHECK(chunk_open_last_bits(c) == double_bits(s->v[s->n - 1]));
             chunk_open_free(c);
         }
@@ -160,8 +216,8 @@ TEST(open_chunk_of_20_common_samples_is_small)
         int times;
         size_t bytes;
     } cases[] = {
-        {SHAPE_CONSTANT, 0, 32}, {SHAPE_STEADY, 0, 40}, {SHAPE_COUNTER, 0, 72}, {SHAPE_COUNTER, 1, 92},
-        {SHAPE_DECIMAL, 0, 72},  {SHAPE_GAUGE, 0, 56},
+        {SHAPE_CONSTANT, 0, 32}, {SHAPE_STEADY, 0, 40},  {SHAPE_COUNTER, 0, 72},
+        {SHAPE_COUNTER, 1, 92},  {SHAPE_DECIMAL, 0, 72}, {SHAPE_GAUGE, 0, 56},
     };
     struct series *s = calloc(1, sizeof *s);
     struct rng r;
@@ -200,7 +256,8 @@ TEST(sealed_chunk_gives_back_every_shape_bit_for_bit)
     rng_init(&r, test_seed());
     for (int round = 0; round < 40; round++)
         for (int shape = 0; shape < SHAPES; shape++) {
-            series_fill(s, &r, shape, 1 + rng_below(&r, round ? 300 : SERIES_MAX), (int)rng_below(&r, 3), (int)rng_below(&r, 4));
+            series_fill(s, &r, shape, 1 + rng_below(&r, round ? 300 : SERIES_MAX),
+                        (int)rng_below(&r, 3), (int)rng_below(&r, 4));
             CHECK(sealed_gives_back(s));
         }
     free(s);
@@ -227,7 +284,8 @@ TEST(chunks_hold_the_extreme_timestamps_and_values)
 }
 
 /* --- histograms --- */
-static const struct histogram *random_histogram(struct rng *r, struct arena *a, const struct histogram *before)
+static const struct histogram *random_histogram(struct rng *r, struct arena *a,
+                                                const struct histogram *before)
 {
     struct histogram *h = arena_zalloc(a, sizeof *h);
 
@@ -238,7 +296,8 @@ static const struct histogram *random_histogram(struct rng *r, struct arena *a, 
         i = arena_dup(a, h->pos.i, h->pos.bucket_count * 8);
         for (uint32_t k = 0; k < h->pos.bucket_count; k++) {
             if (h->is_float)
-                i[k] = rng_chance(r, 0.1) ? double_bits(odd_value(r)) : double_bits((double)rng_below(r, 100));
+                i[k] = rng_chance(r, 0.1) ? double_bits(odd_value(r))
+                                          : double_bits((double)rng_below(r, 100));
             else
                 i[k] += rng_chance(r, 0.3) ? rng_below(r, 100) : 0;
         }
@@ -280,7 +339,10 @@ static const struct histogram *random_histogram(struct rng *r, struct arena *a, 
 
 static void histograms_fill(struct chunk_columns *c, struct rng *r, struct arena *a, size_t n)
 {
-    *c = (struct chunk_columns){.n = n, .t = arena_array(a, n, 8), .v = arena_zalloc(a, n * 8), .hist = arena_array(a, n, sizeof *c->hist)};
+    *c = (struct chunk_columns){.n = n,
+                                .t = arena_array(a, n, 8),
+                                .v = arena_zalloc(a, n * 8),
+                                .hist = arena_array(a, n, sizeof *c->hist)};
     for (size_t i = 0; i < n; i++) {
         c->t[i] = 1000 + (int64_t)i * 15000;
         c->hist[i] = random_histogram(r, a, i ? c->hist[i - 1] : NULL);
@@ -303,7 +365,8 @@ TEST(histogram_chunk_gives_back_equal_histograms)
         histograms_fill(&in, &r, &a, 1 + rng_below(&r, 60));
         chunk_encode_histograms(&b, in.n, in.t, in.hist, NULL);
         CHECK(chunk_info(buf_view(&b), &info, NULL) == 0);
-        CHECK(info.kind == CHUNK_HISTOGRAMS && info.count == in.n && info.maxt_ms == in.t[in.n - 1]);
+        CHECK(info.kind == CHUNK_HISTOGRAMS && info.count == in.n &&
+              info.maxt_ms == in.t[in.n - 1]);
         CHECK(chunk_decode(buf_view(&b), &a, &out, NULL) == 0);
         CHECK(out.n == in.n && out.hist && !out.st);
         for (size_t i = 0; i < in.n; i++) {
@@ -339,9 +402,11 @@ TEST(histogram_chunk_spends_little_on_what_does_not_change)
 }
 
 /* --- merging --- */
-static struct chunk_columns columns_of(struct arena *a, const struct series *s, size_t from, size_t every)
+static struct chunk_columns columns_of(struct arena *a, const struct series *s, size_t from,
+                                       size_t every)
 {
-    struct chunk_columns c = {.t = arena_array(a, s->n, 8), .v = arena_array(a, s->n, 8), .st = arena_array(a, s->n, 8)};
+    struct chunk_columns c = {
+        .t = arena_array(a, s->n, 8), .v = arena_array(a, s->n, 8), .st = arena_array(a, s->n, 8)};
 
     for (size_t i = from; i < s->n; i += every) {
         c.t[c.n] = s->t[i];
@@ -446,7 +511,8 @@ TEST(merge_lets_votes_decide_and_else_the_smaller_bits)
 
         arena_init(&a, 1 << 20);
         for (int k = 0; k < 3; k++)
-            in[k] = (struct chunk_columns){1, &t, (double *)&cases[i].v[k], (int64_t *)&cases[i].st[k], NULL};
+            in[k] = (struct chunk_columns){1, &t, (double *)&cases[i].v[k],
+                                           (int64_t *)&cases[i].st[k], NULL};
         CHECK(chunk_merge_votes(in, cases[i].votes, 3, &a, &out, NULL) == 0);
         if (out.n != 1 || out.v[0] != cases[i].want || (out.st ? out.st[0] : 0) != cases[i].want_st)
             fail_msg("%s: %zu samples, %g", cases[i].name, out.n, out.v[0]);

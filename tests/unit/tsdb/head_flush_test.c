@@ -45,7 +45,9 @@ TEST(a_set_has_every_window_below_in_order_of_tenant_and_labels)
     put_ooo(h, "b", "a=2", T0, 7, 9 * HOUR);
     put(h, "b", "later=1", T0 + 2 * HOUR, 8);
     CHECK_INT(seal(h, T0 + 2 * HOUR, 5), 5);
-    check_flush(h, 5, "b x{a=\"2\"} 0:5\nb {a=\"10\"} 0:3\nb {a=\"2\"} 0:7 1:4\nb {a=\"2\", b=\"1\"} 0:2\nz {a=\"1\"} 0:1\n");
+    check_flush(h, 5,
+                "b x{a=\"2\"} 0:5\nb {a=\"10\"} 0:3\nb {a=\"2\"} 0:7 1:4\nb {a=\"2\", b=\"1\"} "
+                "0:2\nz {a=\"1\"} 0:1\n");
     CHECK_INT(seal(h, T0 + 2 * HOUR, 6), 0);
     check_flush(h, 6, "");
     CHECK_INT(head_flush_each(h, 99, flush_text, &f, NULL), RC_NOT_FOUND);
@@ -74,7 +76,8 @@ TEST(published_windows_are_left_out_for_readers_of_their_generation)
     CHECK_ALL(h, "t", 10, "{a=\"1\"} 7200000:2");
     CHECK_ALL(h, "t", 11, "{a=\"1\"} 7200000:2");
     CHECK(head_fetch(h, STR("t"), &fp, &start, 1, 10, dump_series, &d, NULL) == 0 && d.n == 0);
-    /* Late samples for the published window are in another instance, whose digest is theirs alone. */
+    /* Late samples for the published window are in another instance, whose digest is theirs alone.
+     */
     CHECK(put_ooo(h, "t", "a=1", T0 + 5, 3, 9 * HOUR) == APPEND_ACCEPTED);
     CHECK(put_ooo(h, "t", "a=1", T0, 1, 9 * HOUR) == APPEND_DUPLICATE);
     CHECK(put_ooo(h, "t", "a=1", T0, 4, 9 * HOUR) == APPEND_NEW_VALUE);
@@ -150,15 +153,20 @@ TEST(idle_series_go_with_their_labels_and_others_are_still_found)
     head_published(h, 1, 1);
     head_drop(h, 1, T0 + 3 * HOUR);
     head_memory(h, &after);
-    CHECK(after.symbols < before.symbols && after.postings < before.postings && after.series < before.series);
+    CHECK(after.symbols < before.symbols && after.postings < before.postings &&
+          after.series < before.series);
     CHECK(after.labels < before.labels / 10);
-    check_series(h, "t{job=\"x\", unique=\"value-1\"} t{job=\"x\", unique=\"value-1001\"} t{job=\"x\", unique=\"value-2001\"} ");
+    check_series(h, "t{job=\"x\", unique=\"value-1\"} t{job=\"x\", unique=\"value-1001\"} "
+                    "t{job=\"x\", unique=\"value-2001\"} ");
     CHECK(!head_tenant_stats(h, STR("gone"), T0, &st));
     matchers_of(&m, (const char *const[]){"job", "=", "x", "unique", "!=", "value-1", NULL});
     q = query_of("t", &m, INT64_MIN, INT64_MAX, STORE_LABELS);
-    CHECK_SELECT(h, &q, 1, "{job=\"x\", unique=\"value-1001\"}\n{job=\"x\", unique=\"value-2001\"}");
+    CHECK_SELECT(h, &q, 1,
+                 "{job=\"x\", unique=\"value-1001\"}\n{job=\"x\", unique=\"value-2001\"}");
     put(h, "t", "job=x,unique=value-7", T0 + 9 * HOUR, 1);
-    CHECK_SELECT(h, &q, 1, "{job=\"x\", unique=\"value-1001\"}\n{job=\"x\", unique=\"value-2001\"}\n{job=\"x\", unique=\"value-7\"}");
+    CHECK_SELECT(h, &q, 1,
+                 "{job=\"x\", unique=\"value-1001\"}\n{job=\"x\", "
+                 "unique=\"value-2001\"}\n{job=\"x\", unique=\"value-7\"}");
     matchers_fini(&m);
     head_free(h);
 }
@@ -186,7 +194,8 @@ TEST(a_page_goes_on_after_series_were_removed)
     CHECK(head_select(h, &q, 1, SIZE_MAX, &cursor, dump_series, d, NULL) == 0);
     CHECK(cursor == 0);
     got = dump_take(d);
-    CHECK_STR(got, "{i=\"0\"}\n{i=\"1\"}\n{i=\"2\"}\n{i=\"3\"}\n{i=\"4\"}\n{i=\"5\"}\n{i=\"6\"}\n{i=\"7\"}\n{i=\"8\"}\n{i=\"9\"}");
+    CHECK_STR(got, "{i=\"0\"}\n{i=\"1\"}\n{i=\"2\"}\n{i=\"3\"}\n{i=\"4\"}\n{i=\"5\"}\n{i=\"6\"}\n{"
+                   "i=\"7\"}\n{i=\"8\"}\n{i=\"9\"}");
     free(got);
     free(d);
     head_free(h);

@@ -3,7 +3,8 @@
 /* Four series of one metric and one of another; b is missing in two of them. */
 static struct head *sample_head(void)
 {
-    static const char *const series[] = {"__name__=m,a=1,b=x", "__name__=m,a=2,b=xy", "__name__=m,a=3", "__name__=m,a=44,b=z", "__name__=n,c=1"};
+    static const char *const series[] = {"__name__=m,a=1,b=x", "__name__=m,a=2,b=xy",
+                                         "__name__=m,a=3", "__name__=m,a=44,b=z", "__name__=n,c=1"};
     struct head *h = head_new();
 
     for (size_t i = 0; i < ARRAY_LEN(series); i++)
@@ -71,6 +72,45 @@ TEST(matchers_choose_series)
     head_free(h);
 }
 
+/* Few candidates and long lists: the lists are not read then. */
+TEST(matchers_agree_when_one_list_is_long_and_the_other_short)
+{
+    static const struct {
+        const char *matchers[16], *want;
+    } cases[] = {
+        {{"id", "=", "7", "job", "=", "b", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=", "7", "job", "=", "a", NULL}, ""},
+        {{"id", "=", "7", "job", "!=", "a", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=", "7", "job", "!=", "b", NULL}, ""},
+        {{"id", "=", "7", "rare", "=", "", NULL}, "{id=\"7\", job=\"b\"}"},
+        {{"id", "=~", "7|8|9", "job", "=~", "b|c", NULL},
+         "{id=\"7\", job=\"b\"}\n{id=\"9\", job=\"b\"}"},
+        {{"id", "=~", "1999|8", "job", "!~", "b.*", NULL}, "{id=\"8\", job=\"a\"}"},
+        {{"rare", "=", "1", "id", "!~", "1.*", NULL}, "{id=\"500\", job=\"a\", rare=\"1\"}"},
+    };
+    struct head *h = head_new();
+
+    for (int i = 0; i < 2000; i++) {
+        char text[64];
+
+        snprintf(text, sizeof text, "id=%d,job=%s%s", i, i % 2 ? "b" : "a",
+                 i % 500    ? ""
+                 : i == 500 ? ",rare=1"
+                            : ",rare=2");
+        put(h, "t", text, T0, i);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct matchers m;
+        struct store_select q;
+
+        matchers_of(&m, cases[i].matchers);
+        q = query_of("t", &m, T0, T0, STORE_LABELS);
+        CHECK_SELECT(h, &q, 0, cases[i].want);
+        matchers_fini(&m);
+    }
+    head_free(h);
+}
+
 TEST(only_series_with_samples_in_the_range_are_given)
 {
     struct head *h = head_new();
@@ -110,7 +150,8 @@ TEST(pages_by_bytes_and_by_choice_give_everything_once)
         d->samples = true;
         d->stop_after = stop ? 7 : 0;
         do {
-            CHECK(head_select(h, &q, 0, stop ? SIZE_MAX : 1000, &cursor, dump_series, d, NULL) == 0);
+            CHECK(head_select(h, &q, 0, stop ? SIZE_MAX : 1000, &cursor, dump_series, d, NULL) ==
+                  0);
             pages++;
         } while (cursor);
         CHECK(pages > 20);
@@ -233,7 +274,8 @@ static int add_value(void *arg, struct str value)
     return 0;
 }
 
-static void check_values(struct head *h, const char *const *matchers, const char *name, int64_t mint, int64_t maxt, const char *want)
+static void check_values(struct head *h, const char *const *matchers, const char *name,
+                         int64_t mint, int64_t maxt, const char *want)
 {
     struct matchers m;
     struct store_select q;
@@ -251,7 +293,8 @@ static void check_values(struct head *h, const char *const *matchers, const char
 
 TEST(label_names_and_values_are_sorted_and_follow_matchers_and_range)
 {
-    static const char *const none[] = {NULL}, *const b_set[] = {"b", "!=", "", NULL}, *const odd[] = {"a", "=~", "[13]", NULL};
+    static const char *const none[] = {NULL}, *const b_set[] = {"b", "!=", "", NULL},
+                             *const odd[] = {"a", "=~", "[13]", NULL};
     struct head *h = sample_head();
 
     put(h, "t", "__name__=late,d=1", T0 + 50 * HOUR, 1);

@@ -44,7 +44,8 @@ TEST(judging_names_the_verdict)
     struct head *h = head_new();
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        enum append_verdict got = put_ooo(h, "t", SERIES, T0 + cases[i].t, cases[i].v, cases[i].ooo_ms);
+        enum append_verdict got =
+            put_ooo(h, "t", SERIES, T0 + cases[i].t, cases[i].v, cases[i].ooo_ms);
 
         if (got != cases[i].want)
             fail_msg("%s: verdict %d, want %d", cases[i].name, got, cases[i].want);
@@ -178,7 +179,8 @@ TEST(find_many_agrees_with_find)
         snprintf(text, sizeof text, "a=%d", i);
         fps[i] = fp_of("t", text);
         if (i % 3)
-            series_of(h, rng_below(&rng, 8) ? "t" : "u", text); /* of u: under its own fingerprint */
+            series_of(h, rng_below(&rng, 8) ? "t" : "u",
+                      text); /* of u: under its own fingerprint */
     }
     head_find_many(h, STR("t"), fps, N, many);
     for (int i = 0; i < N; i++)
@@ -260,6 +262,26 @@ TEST(out_of_order_samples_are_folded_and_found)
     sprintf(at, " %lld:-1", N * 1000LL);
     CHECK_ALL(h, "t", 0, want);
     free(want);
+    head_free(h);
+}
+
+/* A late sample opens a window after a seal; then the series goes on in that window. */
+TEST(a_window_opened_by_a_late_sample_becomes_the_current_one)
+{
+    struct head *h = head_new();
+    fingerprint fp = fp_of("t", SERIES);
+    int64_t start = window_start(fp, T0 + 30 * MINUTE, NULL);
+
+    CHECK(put(h, "t", SERIES, start + 100, 1) == APPEND_ACCEPTED);
+    CHECK_INT(seal(h, INT64_MAX, 1), 1);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_ACCEPTED);
+    CHECK(put(h, "t", SERIES, start + 200, 3) == APPEND_ACCEPTED);
+    for (int i = 0; i < 40; i++)
+        CHECK(put_ooo(h, "t", SERIES, start + 110 + i, 4, HOUR) == APPEND_ACCEPTED);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_DUPLICATE);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 5, HOUR) == APPEND_NEW_VALUE);
+    CHECK_INT(seal(h, INT64_MAX, 2), 1);
+    CHECK(put_ooo(h, "t", SERIES, start + 50, 2, HOUR) == APPEND_DUPLICATE);
     head_free(h);
 }
 
@@ -359,7 +381,8 @@ static int exemplar_text(void *arg, const struct head_exemplar *e)
     return 0;
 }
 
-static void check_exemplars(struct head *h, const char *const *matchers, int64_t mint, int64_t maxt, const char *want)
+static void check_exemplars(struct head *h, const char *const *matchers, int64_t mint, int64_t maxt,
+                            const char *want)
 {
     struct matchers m;
     struct store_select q;
@@ -388,10 +411,12 @@ TEST(exemplars_are_a_ring_without_repeats)
     head_lock(h);
     for (int i = 0; i < 5; i++)
         for (int again = 0; again < 2; again++)
-            head_exemplar_add(h, STR("t"), fp_of("t", i % 2 ? "job=b" : "job=a"), T0 + i, i, &trace.ls, 3);
+            head_exemplar_add(h, STR("t"), fp_of("t", i % 2 ? "job=b" : "job=a"), T0 + i, i,
+                              &trace.ls, 3);
     head_exemplar_add(h, STR("u"), fp_of("u", "job=a"), T0, 1, &trace.ls, 3);
     head_unlock(h);
-    check_exemplars(h, all, T0, T0 + 9, "{job=\"a\"}{id=\"x\"}2:2 {job=\"b\"}{id=\"x\"}3:3 {job=\"a\"}{id=\"x\"}4:4 ");
+    check_exemplars(h, all, T0, T0 + 9,
+                    "{job=\"a\"}{id=\"x\"}2:2 {job=\"b\"}{id=\"x\"}3:3 {job=\"a\"}{id=\"x\"}4:4 ");
     check_exemplars(h, just_b, T0, T0 + 9, "{job=\"b\"}{id=\"x\"}3:3 ");
     check_exemplars(h, all, T0 + 4, T0 + 9, "{job=\"a\"}{id=\"x\"}4:4 ");
     head_memory(h, &m);
@@ -402,7 +427,8 @@ TEST(exemplars_are_a_ring_without_repeats)
         head_exemplar_add(h, STR("t"), fp_of("t", "job=a"), T0 + i, i, &trace.ls, 4);
     head_unlock(h);
     check_exemplars(h, all, T0, T0 + 9,
-                    "{job=\"a\"}{id=\"x\"}5:5 {job=\"a\"}{id=\"x\"}6:6 {job=\"a\"}{id=\"x\"}7:7 {job=\"a\"}{id=\"x\"}8:8 ");
+                    "{job=\"a\"}{id=\"x\"}5:5 {job=\"a\"}{id=\"x\"}6:6 {job=\"a\"}{id=\"x\"}7:7 "
+                    "{job=\"a\"}{id=\"x\"}8:8 ");
     head_lock(h); /* off */
     head_exemplar_add(h, STR("t"), fp_of("t", "job=a"), T0 + 5, 5, &trace.ls, 0);
     head_unlock(h);

@@ -40,11 +40,13 @@ static inline struct head_series *series_of(struct head *h, const char *tenant, 
     struct head_series *s = NULL;
 
     labels_of(&lt, labels);
-    CHECK(head_create(h, str_of(tenant), labels_fingerprint(str_of(tenant), &lt.ls), &lt.ls, &s, NULL) == 0);
+    CHECK(head_create(h, str_of(tenant), labels_fingerprint(str_of(tenant), &lt.ls), &lt.ls, &s,
+                      NULL) == 0);
     return s;
 }
 
-static inline enum append_verdict put_ooo(struct head *h, const char *tenant, const char *labels, int64_t t, double v, int64_t ooo_ms)
+static inline enum append_verdict put_ooo(struct head *h, const char *tenant, const char *labels,
+                                          int64_t t, double v, int64_t ooo_ms)
 {
     struct append_rules rules = {ooo_ms};
     enum append_verdict verdict;
@@ -54,7 +56,8 @@ static inline enum append_verdict put_ooo(struct head *h, const char *tenant, co
     head_unlock(h);
     return verdict;
 }
-static inline enum append_verdict put(struct head *h, const char *tenant, const char *labels, int64_t t, double v)
+static inline enum append_verdict put(struct head *h, const char *tenant, const char *labels,
+                                      int64_t t, double v)
 {
     return put_ooo(h, tenant, labels, t, v, 0);
 }
@@ -91,7 +94,8 @@ static inline void matchers_fini(struct matchers *m)
     for (size_t i = 0; i < m->n; i++)
         matcher_fini(&m->v[i]);
 }
-static inline struct store_select query_of(const char *tenant, const struct matchers *m, int64_t mint, int64_t maxt, enum store_mode mode)
+static inline struct store_select query_of(const char *tenant, const struct matchers *m,
+                                           int64_t mint, int64_t maxt, enum store_mode mode)
 {
     return (struct store_select){.tenant = str_of(tenant),
                                  .matchers = m ? m->v : NULL,
@@ -101,8 +105,8 @@ static inline struct store_select query_of(const char *tenant, const struct matc
                                  .mode = mode};
 }
 
-/* All that a select gives, as text: per series "{labels}" and, with data, " t:v" for each sample; one line each, in order of labels.
- * Checks what must hold of every stored series on the way. */
+/* All that a select gives, as text: per series "{labels}" and, with data, " t:v" for each sample;
+ * one line each, in order of labels. Checks what must hold of every stored series on the way. */
 struct dump {
     char *lines[4096];
     size_t n;
@@ -121,7 +125,8 @@ static inline void stored_check(const struct stored_series *s)
 
         CHECK(i == 0 || s->windows[i - 1].start_ms < w->start_ms);
         CHECK(w->count > 0 && w->mint_ms <= w->maxt_ms);
-        CHECK(window_start(s->fp, w->mint_ms, NULL) == w->start_ms && window_start(s->fp, w->maxt_ms, NULL) == w->start_ms);
+        CHECK(window_start(s->fp, w->mint_ms, NULL) == w->start_ms &&
+              window_start(s->fp, w->maxt_ms, NULL) == w->start_ms);
         if (w->chunk_count == 0)
             continue;
         one.windows = w;
@@ -207,7 +212,8 @@ static inline char *select_text(struct head *h, const struct store_select *q, ui
     } while (0)
 
 /* A small valid integer histogram whose sum tells it apart. */
-static inline struct histogram hist_of(double sum, const struct hist_span *span, const uint64_t *counts)
+static inline struct histogram hist_of(double sum, const struct hist_span *span,
+                                       const uint64_t *counts)
 {
     return (struct histogram){
         .schema = 2,

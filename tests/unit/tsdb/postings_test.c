@@ -56,7 +56,8 @@ TEST(the_largest_ordinals_fit)
 TEST(remap_drops_and_renumbers)
 {
     static const double keep[] = {0, 0.01, 0.5, 0.99, 1};
-    uint32_t *map = malloc(LIST_MAX * 4 * sizeof *map), *want = malloc((LIST_MAX * 4 + 1) * sizeof *want);
+    uint32_t *map = malloc(LIST_MAX * 4 * sizeof *map),
+             *want = malloc((LIST_MAX * 4 + 1) * sizeof *want);
     struct rng rng;
 
     rng_init(&rng, test_seed());
@@ -93,7 +94,8 @@ TEST(pairs_are_per_tenant)
 {
     struct symbols *syms = symbols_new();
     struct postings *p = postings_new(syms);
-    uint32_t a = postings_pair_make(p, 0, STR("job"), STR("x")), b = postings_pair_make(p, 1, STR("job"), STR("x"));
+    uint32_t a = postings_pair_make(p, 0, STR("job"), STR("x")),
+             b = postings_pair_make(p, 1, STR("job"), STR("x"));
 
     CHECK(a != b && postings_pair_make(p, 0, STR("job"), STR("x")) == a);
     CHECK(postings_pair_find(p, 1, STR("job"), STR("x")) == b);
@@ -102,7 +104,8 @@ TEST(pairs_are_per_tenant)
     CHECK(postings_pair_find(p, 0, STR("x"), STR("job")) == ID_NONE);
     CHECK(str_eqz(postings_pair_name(p, b), "job") && str_eqz(postings_pair_value(p, b), "x"));
     CHECK_INT(symbols_count(syms), 2);
-    CHECK(postings_name_find(p, 0, STR("job"))->n == 1 && postings_name_find(p, 2, STR("job")) == NULL);
+    CHECK(postings_name_find(p, 0, STR("job"))->n == 1 &&
+          postings_name_find(p, 2, STR("job")) == NULL);
     postings_free(p);
     symbols_free(syms);
 }

@@ -6,10 +6,12 @@
 TEST(equal_texts_share_an_id_until_all_references_are_gone)
 {
     struct symbols *s = symbols_new();
-    uint32_t a = symbols_take(s, STR("job")), b = symbols_take(s, STR("instance")), e = symbols_take(s, STR(""));
+    uint32_t a = symbols_take(s, STR("job")), b = symbols_take(s, STR("instance")),
+             e = symbols_take(s, STR(""));
 
     CHECK(symbols_take(s, STR("job")) == a && a != b && b != e);
-    CHECK(symbols_find(s, STR("job")) == a && symbols_find(s, STR("")) == e && symbols_find(s, STR("jo")) == ID_NONE);
+    CHECK(symbols_find(s, STR("job")) == a && symbols_find(s, STR("")) == e &&
+          symbols_find(s, STR("jo")) == ID_NONE);
     CHECK(symbols_count(s) == 3);
     symbols_drop(s, a);
     CHECK(str_eqz(symbols_text(s, a), "job"));
@@ -86,7 +88,8 @@ TEST(idtab_holds_equal_tags_and_removes_without_holes)
         there[id] = !there[id];
         id = (uint32_t)rng_below(&rng, IDS);
         tag = id % 37 * 0x01000193;
-        for (got = idtab_first(&t, tag, &pos); got != ID_NONE && got != id; got = idtab_next(&t, tag, &pos))
+        for (got = idtab_first(&t, tag, &pos); got != ID_NONE && got != id;
+             got = idtab_next(&t, tag, &pos))
             CHECK(there[got] && got % 37 == id % 37);
         CHECK((got == id) == there[id]);
         CHECK_INT(t.n, n);

@@ -1,16 +1,19 @@
 #include "common/base/fault.h"
 #include "common/base/rng.h"
 #include "common/sys/fs.h"
+#include "common/sys/thread.h"
 #include "tests/test.h"
 #include "tsdb/wal_format.h"
 #include "tsdb/wal_payload.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- a log whose records say what they are: u8 1, u64 number, then bytes that follow from the number --- */
+/* --- a log whose records say what they are: u8 1, u64 number, then bytes that follow from the
+ * number --- */
 enum { SHARD = 3, HEAD = 0x1234 };
 
 static char dir[256];
@@ -36,6 +39,27 @@ static void record_fill(uint64_t number, size_t n, char *out)
         out[i] = (char)(pattern >> i % 57);
 }
 
+/* What record number must be; remembered, because the tests below ask a million times. */
+static struct str record_want(uint64_t number, uint64_t max)
+{
+    enum { CACHED = 4096 };
+    static struct {
+        uint64_t max;
+        char *p;
+    } cache[CACHED];
+    size_t n = record_bytes(number, max);
+
+    if (number >= CACHED)
+        return (struct str){0};
+    if (cache[number].max != max) {
+        free(cache[number].p);
+        cache[number].p = malloc(n);
+        cache[number].max = max;
+        record_fill(number, n, cache[number].p);
+    }
+    return str_n(cache[number].p, n);
+}
+
 static int record_append(struct wal *w, uint64_t number, uint64_t max, struct err *err)
 {
     size_t n = record_bytes(number, max), half = n / 2;
@@ -58,10 +82,10 @@ struct seen {
     bool wrong;
     uint64_t series; /* records of a checkpoint */
 };
-static int see(void *arg, enum wal_type type, struct str payload, int64_t *ret_t_max_ms, UNUSED struct err *err)
+static int see(void *arg, enum wal_type type, struct str payload, int64_t *ret_t_max_ms,
+               UNUSED struct err *err)
 {
     struct seen *s = arg;
-    char *want;
     uint64_t number;
 
     if (type == WAL_SERIES) {
@@ -73,12 +97,9 @@ static int see(void *arg, enum wal_type type, struct str payload, int64_t *ret_t
         return 0;
     }
     number = le_get64(payload.p + 1);
-    want = malloc(payload.n);
-    record_fill(number, payload.n, want);
-    s->wrong |= number != s->next || payload.n != record_bytes(number, s->max) || memcmp(want, payload.p, payload.n) != 0;
+    s->wrong |= number != s->next || !str_eq(payload, record_want(number, s->max));
     s->next = number + 1;
     *ret_t_max_ms = (int64_t)number;
-    free(want);
     return 0;
 }
 
@@ -210,7 +231,8 @@ TEST(log_rotates_when_a_segment_is_full_and_refuses_too_large_a_record)
 
 /* One segment of records, with the offset behind each; synced: SYNCED records all along. */
 enum { PIECES = 400 };
-static struct buf one_segment(uint64_t max, size_t bytes, bool synced, uint64_t ends[PIECES], uint64_t *ret_count)
+static struct buf one_segment(uint64_t max, size_t bytes, bool synced, uint64_t ends[PIECES],
+                              uint64_t *ret_count)
 {
     struct wal *w = open_new();
     struct buf b;
@@ -254,7 +276,10 @@ TEST(log_cut_at_any_byte_gives_exactly_the_longest_valid_prefix)
     rng_init(&r, test_seed());
     CHECK(count > 200 && ends[count - 1] == b.n);
     for (size_t n = 0; n <= b.n; n++) {
-        uint64_t want = records_within(ends, count, n), cut = want ? ends[want - 1] : n >= WAL_HEADER_BYTES ? WAL_HEADER_BYTES : 0;
+        uint64_t want = records_within(ends, count, n), cut = want ? ends[want - 1]
+                                                              : n >= WAL_HEADER_BYTES
+                                                                  ? WAL_HEADER_BYTES
+                                                                  : 0;
 
         for (int pad = 0; pad < 3; pad++) {
             size_t padded = n + (pad ? 1 + rng_below(&r, sizeof junk) : 0);
@@ -271,8 +296,8 @@ TEST(log_cut_at_any_byte_gives_exactly_the_longest_valid_prefix)
                 continue; /* by chance the byte that was cut: another n covers it */
             rc = wal_segment_scan(str_n(copy, padded), &first, true, see, &s, &valid, &err);
             if (rc < 0 || s.wrong || s.next != want || valid != cut)
-                fail_msg("cut at %zu, padded to %zu: %d %s, %llu records, %llu valid", n, padded, rc, err_text(&err),
-                         (unsigned long long)s.next, (unsigned long long)valid);
+                fail_msg("cut at %zu, padded to %zu: %d %s, %llu records, %llu valid", n, padded,
+                         rc, err_text(&err), (unsigned long long)s.next, (unsigned long long)valid);
         }
     }
     free(copy);
@@ -292,7 +317,10 @@ TEST(torn_files_are_cut_on_disk_and_the_log_goes_on_behind)
 
         spill("00000001.wal", b.p, n);
         CHECK(replay(&s, &stats, NULL) == 0);
-        CHECK(!s.wrong && s.next == want && stats.torn_bytes == n - (want ? ends[want - 1] : n >= WAL_HEADER_BYTES ? WAL_HEADER_BYTES : 0));
+        CHECK(!s.wrong && s.next == want &&
+              stats.torn_bytes == n - (want                    ? ends[want - 1]
+                                       : n >= WAL_HEADER_BYTES ? WAL_HEADER_BYTES
+                                                               : 0));
         w = open_after(&stats);
         wal_replay_stats_fini(&stats);
         CHECK(record_append(w, want, 300, NULL) == 0);
@@ -457,16 +485,20 @@ TEST(checkpoint_replaces_the_segments_that_are_old_enough)
         if (i % 10 == 9)
             CHECK(wal_rotate(w, NULL) == 0);
     }
-    CHECK(wal_checkpoint(w, 100, 9, fill_series, NULL, &err) == 0); /* the first has 9: nothing is older */
+    CHECK(wal_checkpoint(w, 100, 9, fill_series, NULL, &err) ==
+          0); /* the first has 9: nothing is older */
     CHECK(!fs_exists(file("00000001.checkpoint")));
     CHECK(wal_checkpoint(w, 100, 15, fill_series, &series, &err) == 0);
-    CHECK(fs_exists(file("00000002.checkpoint")) && !fs_exists(file("00000001.wal")) && fs_exists(file("00000002.wal")));
+    CHECK(fs_exists(file("00000002.checkpoint")) && !fs_exists(file("00000001.wal")) &&
+          fs_exists(file("00000002.wal")));
     CHECK(wal_checkpoint(w, 4, 1000, fill_series, &series, &err) == 0);
-    CHECK(fs_exists(file("00000004.checkpoint")) && !fs_exists(file("00000003.wal")) && fs_exists(file("00000004.wal")));
+    CHECK(fs_exists(file("00000004.checkpoint")) && !fs_exists(file("00000003.wal")) &&
+          fs_exists(file("00000004.wal")));
     CHECK(!fs_exists(file("00000002.checkpoint")));
     wal_close(w);
     CHECK(replay(&s, &stats, &err) == 0);
-    CHECK(!s.wrong && s.next == 60 && s.series == 40000 && stats.checkpoint == 4 && stats.segments.n == 4);
+    CHECK(!s.wrong && s.next == 60 && s.series == 40000 && stats.checkpoint == 4 &&
+          stats.segments.n == 4);
     w = open_after(&stats);
     CHECK(wal_bytes(w) == stats.bytes);
     wal_replay_stats_fini(&stats);
@@ -505,7 +537,9 @@ TEST(damaged_checkpoint_is_refused_at_every_byte)
     buf_fini(&b);
 }
 
-/* --- failures. The steps: append, sync, rotate, checkpoint; acked counts what was answered with success. --- */
+/* --- failures. The steps: append, sync, rotate, checkpoint; acked counts what was answered with
+ * success. --- */
+#ifdef TORC_DEBUG /* fault points are empty in release */
 static uint64_t steps(struct wal *w, uint64_t from, uint64_t n, bool *ret_failed)
 {
     uint64_t acked = from;
@@ -538,7 +572,7 @@ static void check_after_failure(uint64_t acked, uint64_t attempted)
         fail_msg("acked %llu: %s", (unsigned long long)acked, err_text(&err));
     samples = stats.records - s.series;
     if (samples == 0)
-        s.next = acked; /* a checkpoint has taken them all */
+        s.next = acked;       /* a checkpoint has taken them all */
     begin = s.next - samples; /* or the first ones */
     CHECK(s.next >= acked && s.next <= attempted);
     CHECK(begin == 0 || s.series > 0);
@@ -555,7 +589,6 @@ static void check_after_failure(uint64_t acked, uint64_t attempted)
     wal_replay_stats_fini(&stats);
 }
 
-#ifdef TORC_DEBUG
 TEST(nth_failing_write_or_sync_loses_nothing_acknowledged_and_kills_the_log)
 {
     for (int n = 1;; n++) {
@@ -649,7 +682,8 @@ TEST(crash_at_any_point_loses_nothing_acknowledged)
         CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
         crashed = WEXITSTATUS(status) == 99;
         CHECK(crashed || (WEXITSTATUS(status) == 0 && acked == 25 && n > 30));
-        /* The parent's handle on the same file is only let go: a note of its own would be a second writer. */
+        /* The parent's handle on the same file is only let go: a note of its own would be a second
+         * writer. */
         check_after_failure(acked, 25);
         wal_close(w);
         CHECK(fs_remove_tree(dir, NULL) == 0);
@@ -657,12 +691,77 @@ TEST(crash_at_any_point_loses_nothing_acknowledged)
 }
 #endif
 
+/* --- threads: one appends and rotates, others sync and checkpoint --- */
+struct threads {
+    struct wal *w;
+    atomic_bool stop;
+    atomic_int failed;
+};
+
+static void *sync_often(void *arg)
+{
+    struct threads *t = arg;
+
+    while (!atomic_load(&t->stop))
+        if (wal_sync(t->w, NULL) < 0)
+            atomic_fetch_add(&t->failed, 1);
+    return NULL;
+}
+
+static void *checkpoint_often(void *arg)
+{
+    struct threads *t = arg;
+    int series = 1;
+
+    while (!atomic_load(&t->stop))
+        if (wal_checkpoint(t->w, wal_segment(t->w), INT64_MAX, fill_series, &series, NULL) < 0 ||
+            wal_bytes(t->w) == 0)
+            atomic_fetch_add(&t->failed, 1);
+    return NULL;
+}
+
+TEST(syncs_and_checkpoints_run_beside_the_appender)
+{
+    struct threads t = {.w = open_new()};
+    pthread_t thread[3];
+    struct wal_replay_stats stats;
+    struct seen s = {.max = 300};
+    uint64_t n = 3000, samples;
+
+    thread[0] = thread_start("sync-1", sync_often, &t);
+    thread[1] = thread_start("sync-2", sync_often, &t);
+    thread[2] = thread_start("checkpoint", checkpoint_often, &t);
+    for (uint64_t i = 0; i < n; i++) {
+        CHECK(record_append(t.w, i, 300, NULL) == 0);
+        if (i % 100 == 99)
+            CHECK(wal_rotate(t.w, NULL) == 0);
+        if (i % 50 == 25)
+            CHECK(wal_sync(t.w, NULL) == 0);
+    }
+    CHECK(record_append(t.w, n, 300, NULL) == 0);
+    atomic_store(&t.stop, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    wal_close(t.w);
+    CHECK_INT(atomic_load(&t.failed), 0);
+    CHECK(replay(&s, &stats, NULL) == 0);
+    samples = stats.records - s.series;
+    CHECK(s.next == n + 1 && samples >= 1);
+    wal_replay_stats_fini(&stats);
+    s = (struct seen){.next = n + 1 - samples, .max = 300};
+    CHECK(replay(&s, &stats, NULL) == 0);
+    CHECK(!s.wrong);
+    wal_replay_stats_fini(&stats);
+}
+
 /* --- payloads --- */
 TEST(payloads_read_back_and_short_ones_are_refused)
 {
     enum { N = 11 };
-    uint8_t columns[16 * N + 4 * N + 8 * N + 8 * N], accepted[2] = {0x55, 0x05}, head[WAL_SAMPLES_HEAD];
-    struct wal_samples s = {.tenant = STR("acme"), .n = N, .base_ms = 1000, .accepted = accepted}, got;
+    uint8_t columns[16 * N + 4 * N + 8 * N + 8 * N], accepted[2] = {0x55, 0x05},
+                                                     head[WAL_SAMPLES_HEAD];
+    struct wal_samples s = {.tenant = STR("acme"), .n = N, .base_ms = 1000, .accepted = accepted},
+                       got;
     struct str parts[WAL_SAMPLES_PARTS];
     struct rng r;
 
@@ -680,8 +779,10 @@ TEST(payloads_read_back_and_short_ones_are_refused)
         for (size_t i = 0; i < n; i++)
             buf_str(&b, parts[i]);
         CHECK(wal_samples_decode(buf_view(&b), &got, NULL) == 0);
-        CHECK(str_eq(got.tenant, s.tenant) && got.n == N && got.base_ms == 1000 && !got.starts == !starts);
-        CHECK(memcmp(got.fps, s.fps, 16 * N) == 0 && memcmp(got.values, s.values, 8 * N) == 0 && memcmp(got.offsets, s.offsets, 4 * N) == 0);
+        CHECK(str_eq(got.tenant, s.tenant) && got.n == N && got.base_ms == 1000 &&
+              !got.starts == !starts);
+        CHECK(memcmp(got.fps, s.fps, 16 * N) == 0 && memcmp(got.values, s.values, 8 * N) == 0 &&
+              memcmp(got.offsets, s.offsets, 4 * N) == 0);
         for (uint32_t i = 0; i < N; i++)
             CHECK(wal_samples_accepted(&got, i) == (i % 2 == 0));
         for (size_t cut = 0; cut < b.n; cut++)
@@ -712,7 +813,8 @@ TEST(lists_and_marks_read_back)
     wal_list_begin(&b, STR("t"), 2);
     wal_series_add(&b, fp, &ls);
     wal_series_add(&b, fp, &ls);
-    CHECK(wal_list_open(buf_view(&b), &list, NULL) == 0 && list.left == 2 && str_eqz(list.tenant, "t"));
+    CHECK(wal_list_open(buf_view(&b), &list, NULL) == 0 && list.left == 2 &&
+          str_eqz(list.tenant, "t"));
     for (int i = 0; i < 2; i++) {
         CHECK(wal_series_next(&list, &a, &fp_got, &ls_got, NULL) == 1);
         CHECK(u128_eq(fp, fp_got) && labels_eq(&ls, &ls_got));
@@ -729,21 +831,25 @@ TEST(lists_and_marks_read_back)
     wal_list_begin(&b, STR("t"), 1);
     wal_histogram_add(&b, fp, 5, 6, &h);
     CHECK(wal_list_open(buf_view(&b), &list, NULL) == 0);
-    CHECK(wal_histogram_next(&list, &a, &hist_got, NULL) == 1 && hist_got.t == 5 && hist_got.st == 6 && histogram_eq(&h, &hist_got.h));
+    CHECK(wal_histogram_next(&list, &a, &hist_got, NULL) == 1 && hist_got.t == 5 &&
+          hist_got.st == 6 && histogram_eq(&h, &hist_got.h));
     CHECK(wal_histogram_next(&list, &a, &hist_got, NULL) == 0);
     buf_clear(&b);
     wal_list_begin(&b, STR("t"), 1);
     wal_exemplar_add(&b, fp, 5, -0.0, &ls);
     CHECK(wal_list_open(buf_view(&b), &list, NULL) == 0);
-    CHECK(wal_exemplar_next(&list, &a, &ex, NULL) == 1 && ex.t == 5 && double_bits(ex.v) == 1ULL << 63 && labels_eq(&ex.labels, &ls));
+    CHECK(wal_exemplar_next(&list, &a, &ex, NULL) == 1 && ex.t == 5 &&
+          double_bits(ex.v) == 1ULL << 63 && labels_eq(&ex.labels, &ls));
     CHECK(wal_exemplar_next(&list, &a, &ex, NULL) == 0);
     buf_clear(&b);
     wal_list_begin(&b, STR("t"), 1);
     wal_metadata_add(&b, STR("up"), 2, STR("is it up"), STR(""));
     CHECK(wal_list_open(buf_view(&b), &list, NULL) == 0);
-    CHECK(wal_metadata_next(&list, &meta, NULL) == 1 && str_eqz(meta.metric, "up") && meta.type == 2 && str_eqz(meta.help, "is it up"));
+    CHECK(wal_metadata_next(&list, &meta, NULL) == 1 && str_eqz(meta.metric, "up") &&
+          meta.type == 2 && str_eqz(meta.help, "is it up"));
     CHECK(wal_metadata_next(&list, &meta, NULL) == 0);
-    CHECK(wal_mark_decode(wal_mark_encode(&mark, mark_bytes), &mark_got, NULL) == 0 && mark_got.set_id == 12 && mark_got.value == 34);
+    CHECK(wal_mark_decode(wal_mark_encode(&mark, mark_bytes), &mark_got, NULL) == 0 &&
+          mark_got.set_id == 12 && mark_got.value == 34);
     CHECK(wal_mark_decode(str_n(mark_bytes, 16), &mark_got, NULL) == RC_CORRUPT);
     mark_bytes[0] = 9;
     CHECK(wal_mark_decode(str_n(mark_bytes, sizeof mark_bytes), &mark_got, NULL) == RC_VERSION);

@@ -1,0 +1,70 @@
+/* ring_node.h - this process's membership: runs ring_core over common/rpc with a thread and a real clock, writes its identity down,
+ * and publishes snapshots (ring.h).
+ * Order: ring_node_new (registers RPC_GOSSIP) before rpc_server_start, ring_node_start after it. The node has its own rpc client, so
+ * that gossip never waits behind large messages.
+ * Identity: DATA_DIR/ring.state holds id, zone, tokens, state and counters; a restarted process continues as the same member, with the
+ * same state, without a change of ownership. Without the file (a new disk) an ingester that the others still know as an owner comes back
+ * as that owner with RING_REBUILDING set.
+ * First state: of ingesters RING_PENDING, the role moves it on with ring_node_set_state; of others RING_ACTIVE.
+ * Threads: all functions from any thread, except new, start and free. Change callbacks run on whichever thread publishes, one at a
+ * time; they may take snapshots but must not call set_state, set_flags, leave or forget. */
+#pragma once
+#include "common/base/buf.h"
+#include "ring/ring.h"
+#include "ring/ring_core.h"
+
+struct clock;
+struct log;
+struct metrics;
+struct rpc_server;
+struct ring_node;
+
+struct ring_node_cfg {
+    const char *id;   /* unique in the cluster; a number at its end is the ordinal that decides the tokens */
+    const char *zone; /* "" : all in one */
+    const char *addr; /* "host:port" others reach the rpc server at; NULL: given to ring_node_start */
+    const char *http_addr; /* for pages; may be NULL */
+    struct str cluster;
+    uint32_t roles;
+    const char *const *seeds;
+    size_t seeds_n;
+    int rf;
+    int64_t period_ms;    /* 0: RING_PERIOD_MS */
+    const char *data_dir; /* NULL: identity is not kept */
+};
+struct ring_node_deps {
+    struct rpc_server *server;
+    const struct clock *clock; /* NULL: clock_system() */
+    struct metrics *metrics;   /* NULL: none */
+    struct log *log;           /* NULL: none */
+};
+typedef void ring_change_fn(void *arg, struct ring *ring); /* borrowed during the call */
+
+enum { RING_WATCHERS_MAX = 16, RING_PAGE_BYTES_MAX = 8 << 20 };
+
+int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct ring_node **ret, struct err *err);
+/* Before start. */
+void ring_node_on_change(struct ring_node *n, ring_change_fn *fn, void *arg);
+/* addr: as in cfg, needed here when it was not there (a port that the system chose). */
+int ring_node_start(struct ring_node *n, const char *addr, struct err *err);
+/* Stops without a word to others: a restart. Leave first to go for good. The rpc server must have been freed before, it calls the node.
+ * NULL is fine. */
+void ring_node_free(struct ring_node *n);
+
+/* The latest snapshot, with a reference. Never NULL after start. */
+struct ring *ring_node_ring(struct ring_node *n);
+/* The own snapshot shows it when these return; the others hear within a second. */
+void ring_node_set_state(struct ring_node *n, enum ring_state state);
+void ring_node_set_flags(struct ring_node *n, uint32_t flags);
+enum ring_state ring_node_state(struct ring_node *n);
+uint32_t ring_node_flags(struct ring_node *n);
+/* LEFT: tells others and waits (half a second at most) until the message is out. */
+void ring_node_leave(struct ring_node *n);
+/* Declares a dead member LEFT, by hand of an operator. RC_NOT_FOUND, RC_INVALID (alive). */
+int ring_node_forget(struct ring_node *n, const char *id, struct err *err);
+/* Waits until at least count healthy members (this one included) have any of these roles. */
+bool ring_node_wait(struct ring_node *n, uint32_t roles, size_t count, int64_t timeout_ms);
+
+/* All members with state, zone, age of the last message, tokens, share of ownership: JSON object, or an HTML table without frame. */
+void ring_node_write_json(struct ring_node *n, struct buf *out);
+void ring_node_write_html(struct ring_node *n, struct buf *out);
