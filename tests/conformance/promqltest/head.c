@@ -220,8 +220,8 @@ static int source_select(struct series_source *src, const struct matcher *m, siz
     return rc;
 }
 
-static int head_query(struct backend *base, struct promql_ast *ast, const struct query_opt *opt,
-                      struct query_result *ret, struct err *err)
+static int head_query(struct backend *base, struct promql_ast *ast, struct str text UNUSED,
+                      const struct query_opt *opt, struct query_result *ret, struct err *err)
 {
     return query_run(ast, &CONTAINER_OF(base, struct head_backend, base)->source, opt, ret, err);
 }
@@ -234,11 +234,15 @@ static void head_backend_free(struct backend *base)
     free(b);
 }
 
-struct backend *backend_head_new(void)
+struct backend *backend_head_new(const struct backend_opt *opt UNUSED)
 {
     struct head_backend *b = xcalloc(1, sizeof *b);
 
-    b->base = (struct backend){"head", head_clear, head_load, head_query, head_backend_free};
+    b->base = (struct backend){.name = "head",
+                               .clear = head_clear,
+                               .load = head_load,
+                               .query = head_query,
+                               .free = head_backend_free};
     b->source.select = source_select;
     heads_new(b);
     return &b->base;

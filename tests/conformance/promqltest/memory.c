@@ -34,8 +34,8 @@ static int memory_load(struct backend *b, const struct load_series *series, size
     return rc;
 }
 
-static int memory_query(struct backend *b, struct promql_ast *ast, const struct query_opt *opt,
-                        struct query_result *ret, struct err *err)
+static int memory_query(struct backend *b, struct promql_ast *ast, struct str text UNUSED,
+                        const struct query_opt *opt, struct query_result *ret, struct err *err)
 {
     return query_run(ast, memsource_source(CONTAINER_OF(b, struct memory_backend, base)->source),
                      opt, ret, err);
@@ -49,11 +49,15 @@ static void memory_free(struct backend *b)
     free(mb);
 }
 
-struct backend *backend_memory_new(void)
+struct backend *backend_memory_new(const struct backend_opt *opt UNUSED)
 {
     struct memory_backend *mb = xcalloc(1, sizeof *mb);
 
-    mb->base = (struct backend){"memory", memory_clear, memory_load, memory_query, memory_free};
+    mb->base = (struct backend){.name = "memory",
+                               .clear = memory_clear,
+                               .load = memory_load,
+                               .query = memory_query,
+                               .free = memory_free};
     mb->source = memsource_new();
     return &mb->base;
 }
