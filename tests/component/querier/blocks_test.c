@@ -77,7 +77,7 @@ TEST(answers_stay_the_same_while_samples_move_to_blocks)
     fill();
     for (size_t q = 0; q < ARRAY_LEN(questions); q++) {
         want[q] = body_of(questions[q][0], questions[q][1]);
-        CHECK(strlen(want[q]) > 60);
+        CHECK(!strstr(want[q], "[]"));
     }
     for (size_t flushed = 0; flushed <= 3; flushed++) {
         for (size_t q = 0; q < ARRAY_LEN(questions); q++) {
@@ -109,19 +109,18 @@ TEST(a_stale_index_is_refused_and_read_again)
     cluster_up(&(struct cluster_opt){.blocks = true, .ingester = &cfg});
     fill();
     for (int round = 0; round < 3; round++) {
-        struct ingester_stats st;
-
         push_series_to("anonymous", "__name__=m,i=0", T0 + 3600000 + round * 600000, 15000, 30, 1, 1, ALL);
         before = body_of("/api/v1/query", "query=sum(count_over_time(m[3h]))&time=1600006400");
         for (size_t i = 0; i < 3; i++)
             flush(i);
-        ingester_stats(cl.nodes[0].in, &st);
         usleep(50000); /* the heads drop what was published */
         after = body_of("/api/v1/query", "query=sum(count_over_time(m[3h]))&time=1600006400");
         CHECK_STR(after, before);
         free(before);
         free(after);
     }
+    CHECK(metric_value(metric_with(metrics_family(cl.metrics[INGESTERS_MAX], METRIC_COUNTER, "torc_querier_retries_total", "",
+                                                  (const char *const[]){"reason", NULL}), rc_name(RC_STALE), NULL)) >= 1);
     cluster_down();
 }
 
@@ -136,12 +135,12 @@ TEST(blocks_outlive_their_ingester)
     for (size_t i = 0; i < 3; i++)
         flush(i);
     node_down(&cl, 2);
+    got = body_of("/querier/blocks", ""); /* and queries go by this index from now on */
+    CHECK(strstr(got, "\"indexGeneration\":3") && strstr(got, "\"level\":0"));
+    free(got);
     got = body_of("/api/v1/query", "query=m[2h]&time=1600002000");
     CHECK_STR(got, want);
     free(want);
-    free(got);
-    got = body_of("/querier/blocks", "");
-    CHECK(strstr(got, "\"indexGeneration\":3") && strstr(got, "\"level\":0"));
     free(got);
     cluster_down();
 }

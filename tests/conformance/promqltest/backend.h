@@ -1,13 +1,12 @@
 /* backend.h - a store with an engine over it, as the runner sees it: series go in, query results
- * come out. memory.c is the engine over plain memory; others (a head, a cluster over HTTP)
- * implement the same table. */
+ * come out. */
 #pragma once
 #include "promql/engine.h"
 
 struct load_sample {
     int64_t t, st;
     double v;
-    const struct histogram *h; /* not NULL: a histogram */
+    const struct histogram *h; /* not NULL: a histogram (a stale one as the storage wants it) */
 };
 struct load_series {
     struct labels labels;
@@ -27,4 +26,5 @@ struct backend {
     void (*free)(struct backend *b);
 };
 
-struct backend *backend_memory_new(void);
+struct backend *backend_memory_new(void); /* the engine over plain memory */
+struct backend *backend_head_new(void);   /* the engine over heads */

@@ -22,6 +22,7 @@ struct runner {
     size_t good_files; /* with must_fail: those in which nothing passed and something failed */
     size_t files;
     struct tally file_tally, total;
+    struct load_tails tails;
     struct buf why;
 };
 
@@ -223,8 +224,10 @@ static int run_load(struct runner *rn, const struct command *c, struct arena *a,
     size_t n;
     int rc = load_expand(c, a, &series, &n, err);
 
-    if (rc == 0)
+    if (rc == 0) {
+        load_mark_stale(&rn->tails, series, n, a);
         rc = rn->backend->load(rn->backend, series, n, err);
+    }
     return rc < 0 ? err_wrap(err, rc, "line %zu: load", c->line) : 0;
 }
 
@@ -232,6 +235,7 @@ static int run_command(struct runner *rn, const struct command *c, struct arena 
 {
     switch (c->kind) {
     case COMMAND_CLEAR:
+        vec_clear(&rn->tails.v);
         return rn->backend->clear(rn->backend, err);
     case COMMAND_LOAD:
         return run_load(rn, c, a, err);
@@ -252,6 +256,7 @@ static int run_text(struct runner *rn, struct str text, struct arena *a, struct 
     struct command *list = NULL;
     int rc = script_parse(text, a, &list, err);
 
+    vec_clear(&rn->tails.v);
     if (rc == 0)
         rc = rn->backend->clear(rn->backend, err);
     for (const struct command *c = list; rc == 0 && c; c = c->next)
@@ -317,6 +322,7 @@ static const struct {
     struct backend *(*make)(void);
 } backends[] = {
     {"memory", backend_memory_new},
+    {"head", backend_head_new},
 };
 
 static struct backend *backend_named(const char *name)
@@ -329,7 +335,7 @@ static struct backend *backend_named(const char *name)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: promqltest [--via memory] [--must-fail] [-v] FILE|DIR...\n");
+    fprintf(stderr, "usage: promqltest [--via memory|head] [--must-fail] [-v] FILE|DIR...\n");
     return 2;
 }
 
@@ -356,6 +362,7 @@ int main(int argc, char **argv)
         run_path(&rn, argv[i]);
     printf("%zu passed, %zu failed\n", rn.total.passed, rn.total.failed);
     buf_fini(&rn.why);
+    vec_fini(&rn.tails.v);
     rn.backend->free(rn.backend);
     if (rn.must_fail)
         return rn.files > 0 && rn.good_files == rn.files ? 0 : 1;

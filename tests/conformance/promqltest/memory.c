@@ -27,14 +27,8 @@ static int memory_load(struct backend *b, const struct load_series *series, size
     for (size_t i = 0; rc == 0 && i < n; i++) {
         for (size_t k = 0; rc == 0 && k < series[i].n; k++) {
             const struct load_sample *s = &series[i].s[k];
-            struct histogram stale = {.is_float = true, .sum = bits_double(STALE_NAN_BITS)};
-            const struct histogram *h = s->h;
 
-            /* A series of histograms ends with a stale histogram. */
-            if (!h && is_stale_nan(s->v) &&
-                memsource_last_is_histogram(mb->source, &series[i].labels))
-                h = &stale;
-            rc = memsource_append(mb->source, &series[i].labels, s->t, s->v, h, s->st, err);
+            rc = memsource_append(mb->source, &series[i].labels, s->t, s->v, s->h, s->st, err);
         }
     }
     return rc;
