@@ -168,9 +168,9 @@ def difference(theirs, ours, query):
     return None
 
 
-def compare(cases, sides, name, path, query, **params):
+def compare(cases, sides, name, path, how, **params):
     theirs, ours = (api.get(path, **params) for api in sides)
-    why = difference(theirs, ours, query)
+    why = difference(theirs, ours, how)
     cases.check(f"{name} {params['query']}", why is None, why, f"Prometheus: {theirs}", f"torc:       {ours}")
     return theirs
 
