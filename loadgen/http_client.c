@@ -41,7 +41,7 @@ static int split(struct str url, struct str *ret_host, char port[static 16], str
 int http_peer_of(const char *url, struct http_peer *ret, struct err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
-    struct str host, path;
+    struct str host = {0}, path = {0};
     char name[256], port[16];
     int rc = split(str_of(url), &host, port, &path, err), code;
 

@@ -2,6 +2,7 @@
  * Through JSON every NaN looks alike, and range selectors leave staleness markers out; so any NaN answers for a NaN, and where a marker was
  * written nothing may come back. */
 #pragma once
+#include "common/base/buf.h"
 #include "loadgen/history.h"
 
 struct verdict {

@@ -291,6 +291,16 @@ static void tick(struct sender *s, int64_t now)
         s->cfg->tick(s->cfg->tick_arg, st);
 }
 
+/* The last batch is due a little before the end of the last interval: the run has its planned length all the same. */
+static int64_t plan_end(const struct sender *s, int64_t now)
+{
+    const struct send_cfg *c = s->cfg;
+
+    if (c->max || s->stopping)
+        return now;
+    return MAX(now, MIN(s->end_ns, c->rounds ? s->start_ns + (int64_t)c->rounds * c->interval_ns : INT64_MAX));
+}
+
 static int loop(struct sender *s, struct err *err)
 {
     int64_t next_tick = s->start_ns + 1000 * NS_PER_MS, now;
@@ -317,7 +327,7 @@ static int loop(struct sender *s, struct err *err)
             next_tick += 1000 * NS_PER_MS;
         }
     }
-    tick(s, clock_mono_ns(s->clock));
+    tick(s, plan_end(s, clock_mono_ns(s->clock)));
     return rc;
 }
 
