@@ -88,6 +88,16 @@ static struct stored_window *windows_of(struct wire_window *w, size_t n)
     return out;
 }
 
+/* Order and bounds, which merging relies on. */
+static int windows_check(const struct stored_window *w, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        CORRUPT_UNLESS(w[i].count > 0 && w[i].start_ms <= w[i].mint_ms && w[i].mint_ms <= w[i].maxt_ms &&
+                           (i == 0 || w[i - 1].start_ms < w[i].start_ms),
+                       err);
+    return 0;
+}
+
 int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
 {
     struct page_series *ps;
@@ -107,8 +117,10 @@ int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, str
         .labels = ws.labels,
         .input = {.windows = windows_of(ws.windows, ws.window_count), .window_count = ws.window_count, .votes = 1, .from = p->instance},
     };
+    rc = windows_check(ps->input.windows, ps->input.window_count, err);
+    if (rc == 0)
+        rc = fetch_count(sel->s->used, sel->s->limits, chunks, 0, err);
     *ret = ps;
-    rc = fetch_count(sel->s->used, sel->s->limits, chunks, 0, err);
     return rc < 0 ? rc : 1;
 }
 

@@ -257,7 +257,7 @@ TEST(a_query_stays_within_its_memory)
     cluster_down();
 }
 
-/* Larger than one piece of a stream, and than one page of a select. */
+/* Larger than several pieces of a stream. */
 TEST(large_results_are_streamed_whole)
 {
     struct raw_reply r;
@@ -265,16 +265,16 @@ TEST(large_results_are_streamed_whole)
     size_t n = 0;
 
     cluster_up(&(struct cluster_opt){0});
-    for (int s = 0; s < 100; s++) {
+    for (int s = 0; s < 20; s++) {
         snprintf(name, sizeof name, "__name__=big,i=%03d", s);
         push_series_to("anonymous", name, T0, 15000, 1000, s * 0.37, 0.911, s % 2 ? ALL : 3);
     }
     r = ask("/api/v1/query_range", "query=big&start=1600000000&end=1600014985&step=15");
     CHECK_INT(r.status, 200);
-    CHECK(r.body_n > 2000000);
+    CHECK(r.body_n > 6 * HTTP_PULL_BYTES);
     for (const char *p = r.body; (p = strstr(p, "[16000")) != NULL; p++)
         n++;
-    CHECK_INT(n, 100 * 1000);
+    CHECK_INT(n, 20 * 1000);
     CHECK(strncmp(r.body, "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"big\",\"i\":\"000\"},\"values\":[[1600000000,\"0\"],", 60) == 0);
     CHECK_STR(r.body + r.body_n - strlen("\"]]}]}}"), "\"]]}]}}");
     raw_free(&r);

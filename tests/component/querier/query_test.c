@@ -122,3 +122,32 @@ TEST(ranges_with_different_owners_are_all_covered)
         CHECK(ask_is("/api/v1/query", "query=sum(m)&time=1600000045", 200, want));
     cluster_down();
 }
+
+/* More than SELECT_PAGE_BYTES of labels: several pages from each ingester. */
+TEST(selects_longer_than_a_page_are_whole)
+{
+    enum { SERIES = 12000, BATCH = 4000 };
+    static char pad[501];
+    struct push_batch b;
+
+    cluster_up(&(struct cluster_opt){0});
+    memset(pad, 'x', sizeof pad - 1);
+    push_batch_init(&b, 16 << 20);
+    for (int s = 0; s < SERIES; s++) {
+        char i[16];
+        struct label v[3] = {{STR("__name__"), STR("big")}, {STR("i"), {i, (size_t)snprintf(i, sizeof i, "%d", s)}}, {STR("pad"), str_n(pad, sizeof pad - 1)}};
+        struct labels ls = {v, 3};
+        fingerprint fp = labels_fingerprint(STR("anonymous"), &ls);
+
+        push_batch_series(&b, fp, &ls);
+        push_batch_float(&b, fp, T0, double_bits(s), 0);
+        if ((s + 1) % BATCH == 0) {
+            push_batch_to("anonymous", &b, (s / BATCH) % 2 ? 6 : 3);
+            push_batch_clear(&b);
+        }
+    }
+    push_batch_fini(&b);
+    CHECK(ask_is("/api/v1/query", "query=count(big)&time=1600000000", 200, VECTOR("{\"metric\":{},\"value\":[1600000000,\"12000\"]}")));
+    CHECK(ask_is("/api/v1/query", "query=sum(big)&time=1600000000", 200, VECTOR("{\"metric\":{},\"value\":[1600000000,\"71994000\"]}")));
+    cluster_down();
+}
