@@ -37,3 +37,5 @@ crash() { for n in "$@"; do kill -9 "$(pid "$n")"; done; }
 again() { for n in "$@"; do "$root/deploy/local/restart" --dir "$cluster" "$n"; done; }
 # The value of an instant query with one result; empty when there is none.
 value() { curl -s -G "$(url)/prometheus/api/v1/query" --data-urlencode "query=$1" | sed -nE 's/.*"value":\[[0-9.]+,"([^"]*)"\].*/\1/p'; }
+# Ends a process in order and waits for it.
+stop_one() { kill "$(pid "$1")"; while grep -qs '^State:.[^ZX]' "/proc/$(pid "$1")/status"; do sleep 0.05; done; }
