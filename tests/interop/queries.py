@@ -1,5 +1,8 @@
 """The queries that run.py asks both sides. A string is asked as an instant query; R(...) also as a range query; NEAR(...) may differ by 1e-12 of the value, because
-Prometheus 2.42 and 3 add up in another order or with another compensation; ORDERED(...) also has its order compared.
+Prometheus 2.42 and 3 add up in another order or with another compensation; ORDERED(...) also has its order compared. The same goes for functions that C and Go
+compute by other means (exp, logarithms, trigonometry).
+Not asked, because 3 answers something else than 2.42 by design: rates of several metrics below an aggregation (names go at the end now, so that they
+do not collide), the name after atan2 (it goes now).
 
 $t is a time 20 s before the end; $off an offset of some ms that keeps the inner evaluation times of a subquery, which are whole seconds, off
 every scrape: windows are closed at their left end in 2.42 and open in 3, so no sample may lie exactly there."""
@@ -84,7 +87,7 @@ OVER_TIME = [
 SUBQUERIES = [
     R("max_over_time(rate(node_cpu_seconds_total[10s] $off)[20s:5s])"),
     "node_load1[20s:4s]",
-    "sum(rate(node_cpu_seconds_total[10s] $off))[20s:5s] @ $t",
+    NEAR("sum(rate(node_cpu_seconds_total[10s] $off))[20s:5s] @ $t"),
     R("min_over_time(node_memory_MemFree_bytes[20s:3s] offset 4s)"),
     R("quantile_over_time(0.5, irate(node_context_switches_total[10s] $off)[20s:2s])"),
     NEAR("avg_over_time((node_memory_MemFree_bytes / node_memory_MemTotal_bytes)[20s:2s])"),
@@ -128,7 +131,7 @@ MATCHING = [
 HISTOGRAMS = [
     R("histogram_quantile(0.9, prometheus_http_request_duration_seconds_bucket)"),
     R("histogram_quantile(0.5, rate(prometheus_http_request_duration_seconds_bucket[30s]))"),
-    "histogram_quantile(0.99, sum by (le, job) (rate({__name__=~\".+_seconds_bucket\"}[30s])))",
+    NEAR("histogram_quantile(0.99, sum by (le, job) (rate(prometheus_http_request_duration_seconds_bucket[30s])))"),
     "histogram_quantile(-1, prometheus_tsdb_compaction_chunk_size_bytes_bucket)",
     "histogram_quantile(2, prometheus_tsdb_compaction_chunk_size_bytes_bucket)",
     R("demo_latency_seconds"),
@@ -168,12 +171,12 @@ FUNCTIONS = [
     R("abs(delta(node_memory_MemFree_bytes[20s]))"),
     R("ceil(node_load1) + floor(node_load5) + round(node_load15, 0.05)"),
     R("clamp(node_load1, 0.5, 2) + clamp_min(node_load5, 1) + clamp_max(node_load15, 1)"),
-    R("exp(node_load1)"),
-    R("ln(node_memory_MemFree_bytes)"),
-    R("log2(node_memory_MemFree_bytes) + log10(node_memory_MemFree_bytes)"),
+    NEAR("exp(node_load1)"),
+    NEAR("ln(node_memory_MemFree_bytes)"),
+    NEAR("log2(node_memory_MemFree_bytes) + log10(node_memory_MemFree_bytes)"),
     R("sqrt(node_memory_MemFree_bytes)"),
     R("sgn(deriv(node_memory_MemFree_bytes[20s]))"),
-    "sin(node_load1) + cos(node_load1) + tan(node_load1) + atan(node_load1) + sinh(node_load1)",
+    NEAR("sin(node_load1) + cos(node_load1) + tan(node_load1) + atan(node_load1) + sinh(node_load1)"),
     "deg(node_load1) + rad(node_load1) + pi()",
     "ln(-node_load1)",
     "1 / (up - up)",
@@ -191,7 +194,7 @@ OPERATORS = [
     "2 ^ 3 ^ 2",
     R("node_memory_MemFree_bytes % 1000"),
     R("node_memory_MemTotal_bytes - node_memory_MemFree_bytes"),
-    "node_load1 atan2 node_load5",
+    NEAR("(node_load1 atan2 node_load5) + 0"),
     "1e3 + 0x1F",
     '"text"',
     "Inf - Inf",
