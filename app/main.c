@@ -1,12 +1,8 @@
 /* torc: commands, or - without one - a process that runs the targets. */
 #include "app/app.h"
+#include "loadgen/loadgen.h"
 
 #include <stdio.h>
-
-#if __has_include("loadgen/loadgen.h")
-#include "loadgen/loadgen.h"
-#define HAVE_LOADGEN 1
-#endif
 
 static int command_version(UNUSED int argc, UNUSED char **argv)
 {
@@ -20,9 +16,7 @@ static const struct {
 } commands[] = {
     {"version", "print version and revision", command_version},
     {"config", "check, print or document the configuration", app_command_config},
-#ifdef HAVE_LOADGEN
     {"loadgen", "write generated series to a remote-write endpoint and report", loadgen_main},
-#endif
 };
 
 static int help(struct app *app)

@@ -18,8 +18,8 @@ static const struct option options[] = {
     {"ring.seeds", OPT_LIST, AT(seeds), .doc = "host:port of other processes to join through; this process may be among them."},
     {"ring.advertise-address", OPT_STRING, AT(advertise), .doc = "host:port that others dial; empty: server.rpc-listen-address."},
     {"ring.advertise-http-address", OPT_STRING, AT(advertise_http), .doc = "host:port of this process's pages, for links."},
-    {"ring.replication-factor", OPT_INT, AT(rf), .def = "3", .min = "1", .max = "5",
-     .doc = "Copies of each series; the same in every process. A quorum is more than half."},
+    {"ring.replication-factor", OPT_INT, AT(rf), .def = "0", .min = "0", .max = "5",
+     .doc = "Copies of each series; the same in every process. A quorum is more than half. 0: 3, or 1 for a process alone (target all, no seeds)."},
     {"ring.period", OPT_DURATION, AT(period_ms), .def = "1s", .min = "50ms", .max = "1m", .doc = "Time between probes of other members."},
     {0},
 };
@@ -45,6 +45,13 @@ static uint32_t roles_of(struct app *app)
     return mine;
 }
 
+enum { RF_DEFAULT = 3 };
+
+static bool alone(const struct app *app, const struct ring_cfg *c)
+{
+    return c->seeds.n == 0 && app->cfg.target.n == 1 && strcmp(app->cfg.target.v[0], "all") == 0;
+}
+
 static int init(struct app *app, const void *cfg, void **ret_self, struct err *err)
 {
     const struct ring_cfg *c = cfg;
@@ -59,7 +66,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .seeds = (const char *const *)c->seeds.v,
         .seeds_n = c->seeds.n,
         .cluster = str_of(app_cluster_name(app)),
-        .rf = (int)c->rf,
+        .rf = c->rf ? (int)c->rf : alone(app, c) ? 1 : RF_DEFAULT,
         .period_ms = c->period_ms,
         .data_dir = dir,
     };

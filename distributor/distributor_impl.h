@@ -99,6 +99,7 @@ struct push {
     struct wr_metadata *metadata;
     uint32_t series_count, row_count, hist_count, exemplar_count, metadata_count;
     uint32_t series_cap, row_cap, hist_cap, exemplar_cap, metadata_cap;
+    int64_t oldest_ms;           /* of the rows */
     size_t charged;              /* bytes counted in d->in_flight_bytes */
     uint32_t ack_epoch;
     struct ring *ring;

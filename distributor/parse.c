@@ -42,7 +42,7 @@ void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, cons
     }
 }
 
-/* Labels of a series, unsorted, as sent. */
+/* The first count labels of a series, unsorted, as sent. */
 static int labels_take(struct str message, struct arena *a, uint32_t count, struct labels *ret, struct err *err)
 {
     struct rd r = rd_of(message);
@@ -50,7 +50,7 @@ static int labels_take(struct str message, struct arena *a, uint32_t count, stru
     int rc = 0;
 
     if (!ls.v)
-        return err_set(err, RC_NOMEM, "labels: the request's memory budget is spent");
+        return err_set(err, RC_LIMIT, "labels: the request's memory budget is spent");
     while (ls.n < count && (rc = wr_label_next(&r, &ls.v[ls.n], err)) > 0)
         ls.n++;
     if (rc < 0)
@@ -105,11 +105,11 @@ static int series_new(struct push *p, const struct wr_series *ws, struct push_se
     enum discard_reason why;
     struct labels ls;
     struct err text;
-    int rc = labels_take(ws->message, &p->arena, ws->label_count, &ls, err);
+    int rc = labels_take(ws->message, &p->arena, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
 
     if (rc < 0)
         return rc;
-    why = labels_judge(&ls, &rules, &text);
+    why = ws->label_count > LABELS_MAX ? labels_too_many(&ls, ws->label_count, &rules, &text) : labels_judge(&ls, &rules, &text);
     if (why) {
         push_refuse(p, why, ws->sample_count + ws->histogram_count, text.text);
         return 0;
@@ -156,11 +156,12 @@ static int series_identify(struct push *p, const struct wr_series *ws, struct pu
     return series_new(p, ws, s, err);
 }
 
-static void sample_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules)
+/* One sample or histogram of the series being read: a time refused by rules (text NULL), or text. */
+static void row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text)
 {
-    struct arena a;
     struct labels ls = {0};
-    struct err text;
+    struct arena a;
+    struct err line;
 
     if (p->error_lines >= PUSH_ERROR_LINES_MAX) {
         push_refuse(p, why, 1, "");
@@ -169,8 +170,11 @@ static void sample_refuse(struct push *p, enum discard_reason why, int64_t t, co
     arena_init(&a, 1 << 20);
     if (push_series_labels(p, &p->series[p->series_count], &a, &ls, NULL) < 0)
         ls = (struct labels){0};
-    sample_explain(why, t, rules, &ls, &text);
-    push_refuse(p, why, 1, text.text);
+    if (text)
+        series_explain(why, text, &ls, &line);
+    else
+        sample_explain(why, t, rules, &ls, &line);
+    push_refuse(p, why, 1, line.text);
     arena_fini(&a);
 }
 
@@ -185,7 +189,7 @@ static int samples_take(struct push *p, const struct wr_series *ws, const struct
         enum discard_reason why = sample_judge(t, rules);
 
         if (UNLIKELY(why)) {
-            sample_refuse(p, why, t, rules);
+            row_refuse(p, why, t, rules, NULL);
             continue;
         }
         rc = LIST_ADD(p, rows, row_count, row_cap, err);
@@ -194,6 +198,16 @@ static int samples_take(struct push *p, const struct wr_series *ws, const struct
         p->rows[p->row_count++] = (struct push_row){t, vbits, p->series_count};
     }
     return rc;
+}
+
+static int histogram_judge(const struct limits *l, const struct histogram *h, struct err *err)
+{
+    uint64_t buckets = (uint64_t)h->pos.bucket_count + h->neg.bucket_count;
+
+    if (l->max_native_histogram_buckets && buckets > (uint64_t)l->max_native_histogram_buckets)
+        return err_set(err, RC_INVALID, "histogram has too many buckets (%llu, limit %lld, max_native_histogram_buckets)",
+                       (unsigned long long)buckets, (long long)l->max_native_histogram_buckets);
+    return histogram_validate(h, err);
 }
 
 static int histograms_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
@@ -209,7 +223,7 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
 
         rc = wr_histogram_next(&r, &p->arena, &t, &h, &text);
         if (rc == RC_UNSUPPORTED) {
-            push_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 1, text.text);
+            row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 0, rules, text.text);
             continue;
         }
         if (rc <= 0) {
@@ -219,11 +233,11 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
         }
         why = sample_judge(t, rules);
         if (why) {
-            sample_refuse(p, why, t, rules);
+            row_refuse(p, why, t, rules, NULL);
             continue;
         }
-        if (histogram_validate(&h, &text) < 0) {
-            push_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 1, text.text);
+        if (histogram_judge(p->limits, &h, &text) < 0) {
+            row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, t, rules, text.text);
             continue;
         }
         rc = LIST_ADD(p, hists, hist_count, hist_cap, err);
@@ -264,11 +278,13 @@ static int exemplars_take(struct push *p, const struct wr_series *ws, struct err
 {
     struct rd r = rd_of(ws->message);
     struct push_exemplar e = {.series = p->series_count};
+    int64_t max = p->limits->max_exemplars_per_series_per_request, kept = 0;
     int rc;
 
     while ((rc = wr_exemplar_next(&r, &p->arena, &e.t, &e.v, &e.labels, err)) > 0) {
-        if (!exemplar_ok(&e.labels))
+        if (!exemplar_ok(&e.labels) || (max && kept == max))
             continue;
+        kept++;
         rc = LIST_ADD(p, exemplars, exemplar_count, exemplar_cap, err);
         if (rc < 0)
             return rc;

@@ -62,7 +62,7 @@ static void add_row(struct push *p, struct push_batch *b, uint32_t row)
 }
 
 /* Times further apart than a batch can hold: answered as the client's error, with the way out. */
-static int spread_check(const struct push *p, struct err *err)
+static int spread_check(struct push *p, struct err *err)
 {
     int64_t lo = INT64_MAX, hi = INT64_MIN;
 
@@ -72,6 +72,26 @@ static int spread_check(const struct push *p, struct err *err)
     }
     if (p->row_count && hi - lo > (int64_t)UINT32_MAX)
         return err_set(err, RC_INVALID, "samples of one request are more than 49 days apart: send them in separate requests");
+    p->oldest_ms = p->row_count ? lo : 0;
+    return 0;
+}
+
+static void batch_begin(const struct push *p, struct push_batch *b)
+{
+    push_batch_init(b, BATCH_BYTES_MAX);
+    push_batch_oldest(b, p->oldest_ms);
+}
+
+/* What no message can carry would fail each time it is sent again. */
+static int sizes_check(const struct push *p, struct err *err)
+{
+    for (uint32_t i = 0; i < p->target_count; i++) {
+        const struct push_batch *b = p->targets[i].batch;
+
+        if (b && push_batch_bytes(b) > BATCH_BYTES_MAX)
+            return err_set(err, RC_LIMIT, "a request of %u samples is larger than %d bytes on its way to the ingesters: send smaller requests",
+                           p->row_count + p->hist_count, BATCH_BYTES_MAX);
+    }
     return 0;
 }
 
@@ -167,7 +187,7 @@ static struct push_target *routed_target(struct push *p, uint16_t instance)
 
     if (!t->batch) {
         t->batch = xmalloc(sizeof *t->batch);
-        push_batch_init(t->batch, BATCH_BYTES_MAX);
+        batch_begin(p, t->batch);
         t->row_map = xmalloc((size_t)rows_all(p) * sizeof *t->row_map);
         t->series_sent = xcalloc((size_t)p->series_count / 8 + 1, 1);
     }
@@ -441,7 +461,7 @@ static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verd
     t->has_resent = true;
     s->t = t;
     s->row_map = xmalloc(verdict_count * sizeof *s->row_map);
-    push_batch_init(&s->batch, BATCH_BYTES_MAX);
+    batch_begin(p, &s->batch);
     for (uint32_t i = 0; i < t->rows; i++) {
         uint32_t row = t->row_map ? t->row_map[i] : i, series;
         uint8_t v = i < verdict_count ? verdicts[i] : PUSH_ACCEPTED;
@@ -508,7 +528,7 @@ int push_replicate(struct push *p, struct err *err)
         rc = quorum_make(p, err);
     if (rc < 0)
         return rc;
-    push_batch_init(&p->shared, BATCH_BYTES_MAX);
+    batch_begin(p, &p->shared);
     if (all_own_all(p)) {
         rc = build_shared(p, err);
     } else {
@@ -516,6 +536,8 @@ int push_replicate(struct push *p, struct err *err)
         if (rc == 0)
             route_exemplars(p);
     }
+    if (rc == 0)
+        rc = sizes_check(p, err);
     if (rc < 0)
         return rc;
     mutex_lock(&p->lock);

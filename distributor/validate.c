@@ -46,33 +46,56 @@ static enum discard_reason refuse(enum discard_reason why, const struct labels *
     return why;
 }
 
-enum { NAME_TEXT_MAX = 100 };
+void series_explain(enum discard_reason why, const char *text, const struct labels *ls, struct err *err)
+{
+    refuse(why, ls, err, "%s", text);
+}
+
+enum { NAME_TEXT_MAX = 100, NAME_ESCAPED_MAX = NAME_TEXT_MAX * 4 };
+
+/* A name for a text: cut and escaped. */
+static const char *name_text(struct str name, char out[NAME_ESCAPED_MAX + 1])
+{
+    struct buf b;
+
+    buf_init(&b, NAME_ESCAPED_MAX);
+    labels_escape(&b, str_n(name.p, MIN(name.n, (size_t)NAME_TEXT_MAX)));
+    if (b.n)
+        memcpy(out, b.p, b.n);
+    out[b.n] = '\0';
+    buf_fini(&b);
+    return out;
+}
+
+enum discard_reason labels_too_many(const struct labels *ls, size_t count, const struct label_rules *rules, struct err *err)
+{
+    size_t limit = rules->names_max ? MIN(rules->names_max, (size_t)LABELS_MAX) : LABELS_MAX;
+
+    return refuse(DISCARD_MAX_LABEL_NAMES_PER_SERIES, ls, err, "series has too many labels (%zu, limit %zu, max_label_names_per_series)", count, limit);
+}
 
 static enum discard_reason name_judge(const struct labels *ls, struct str name, const struct label_rules *r, struct err *err)
 {
     bool valid = r->legacy_names ? label_name_legacy_valid(name) : name.n > 0 && utf8_valid(name);
-    struct buf quoted;
+    char text[NAME_ESCAPED_MAX + 1];
 
-    if (!valid) {
-        buf_init(&quoted, 4096);
-        labels_quote(&quoted, str_n(name.p, MIN(name.n, (size_t)NAME_TEXT_MAX)));
-        refuse(DISCARD_LABEL_INVALID, ls, err, "invalid label name: %.*s", STR_FMT(quoted));
-        buf_fini(&quoted);
-        return DISCARD_LABEL_INVALID;
-    }
+    if (!valid)
+        return refuse(DISCARD_LABEL_INVALID, ls, err, "invalid label name: \"%s\"", name_text(name, text));
     if (r->name_bytes_max && name.n > r->name_bytes_max)
-        return refuse(DISCARD_LABEL_INVALID, ls, err, "label name too long: %zu bytes, limit %zu (max_label_name_length): '%.*s...'",
-                      name.n, r->name_bytes_max, NAME_TEXT_MAX, name.p);
+        return refuse(DISCARD_LABEL_INVALID, ls, err, "label name too long: %zu bytes, limit %zu (max_label_name_length): '%s...'",
+                      name.n, r->name_bytes_max, name_text(name, text));
     return DISCARD_NONE;
 }
 
 static enum discard_reason value_judge(const struct labels *ls, const struct label *l, const struct label_rules *r, struct err *err)
 {
+    char text[NAME_ESCAPED_MAX + 1];
+
     if (!utf8_valid(l->value))
-        return refuse(DISCARD_LABEL_INVALID, ls, err, "invalid UTF-8 in the value of label '%.*s'", (int)MIN(l->name.n, (size_t)NAME_TEXT_MAX), l->name.p);
+        return refuse(DISCARD_LABEL_INVALID, ls, err, "invalid UTF-8 in the value of label '%s'", name_text(l->name, text));
     if (r->value_bytes_max && l->value.n > r->value_bytes_max)
-        return refuse(DISCARD_LABEL_VALUE_TOO_LONG, ls, err, "value of label '%.*s' too long: %zu bytes, limit %zu (max_label_value_length)",
-                      (int)MIN(l->name.n, (size_t)NAME_TEXT_MAX), l->name.p, l->value.n, r->value_bytes_max);
+        return refuse(DISCARD_LABEL_VALUE_TOO_LONG, ls, err, "value of label '%s' too long: %zu bytes, limit %zu (max_label_value_length)",
+                      name_text(l->name, text), l->value.n, r->value_bytes_max);
     return DISCARD_NONE;
 }
 
@@ -80,38 +103,37 @@ static enum discard_reason metric_judge(const struct labels *ls, const struct la
 {
     struct str name = labels_get(ls, STR(LABEL_METRIC_NAME));
     bool valid = r->legacy_names ? metric_name_legacy_valid(name) : utf8_valid(name);
-    struct buf quoted;
+    char text[NAME_ESCAPED_MAX + 1];
 
     if (!name.p)
         return refuse(DISCARD_MISSING_METRIC_NAME, ls, err, "series has no metric name");
     if (valid)
         return DISCARD_NONE;
-    buf_init(&quoted, 4096);
-    labels_quote(&quoted, str_n(name.p, MIN(name.n, (size_t)NAME_TEXT_MAX)));
-    refuse(DISCARD_METRIC_NAME_INVALID, ls, err, "invalid metric name: %.*s", STR_FMT(quoted));
-    buf_fini(&quoted);
-    return DISCARD_METRIC_NAME_INVALID;
+    return refuse(DISCARD_METRIC_NAME_INVALID, ls, err, "invalid metric name: \"%s\"", name_text(name, text));
 }
 
 enum discard_reason labels_judge(struct labels *ls, const struct label_rules *rules, struct err *err)
 {
     enum discard_reason why;
+    char text[NAME_ESCAPED_MAX + 1];
     struct str dup;
     size_t total = 0;
 
+    if (ls->n > LABELS_MAX)
+        return labels_too_many(ls, ls->n, rules, err);
     for (size_t i = 0; i < ls->n; i++) {
         why = name_judge(ls, ls->v[i].name, rules, err);
         if (why)
             return why;
     }
     if (!labels_sort(ls, &dup))
-        return refuse(DISCARD_DUPLICATE_LABEL_NAMES, ls, err, "duplicate label name '%.*s'", (int)MIN(dup.n, (size_t)NAME_TEXT_MAX), dup.p);
+        return refuse(DISCARD_DUPLICATE_LABEL_NAMES, ls, err, "duplicate label name '%s'", name_text(dup, text));
     drop_empty(ls);
     why = metric_judge(ls, rules, err);
     if (why)
         return why;
     if (rules->names_max && ls->n > rules->names_max)
-        return refuse(DISCARD_MAX_LABEL_NAMES_PER_SERIES, ls, err, "series has too many labels (%zu, limit %zu, max_label_names_per_series)", ls->n, rules->names_max);
+        return labels_too_many(ls, ls->n, rules, err);
     for (size_t i = 0; i < ls->n; i++) {
         why = value_judge(ls, &ls->v[i], rules, err);
         if (why)

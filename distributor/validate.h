@@ -18,6 +18,10 @@ enum { SERIES_TEXT_MAX = 256 };
 /* {…} of the series, cut to SERIES_TEXT_MAX bytes, escaped. */
 void series_text(const struct labels *ls, char out[SERIES_TEXT_MAX + 4]);
 
+/* A refusal for count labels where rules or LABELS_MAX allow fewer; ls may hold only the first of them. */
+enum discard_reason labels_too_many(const struct labels *ls, size_t count, const struct label_rules *rules, struct err *err);
+/* Any refusal that is not of a label or a time: "text (reason) series: '{…}'". */
+void series_explain(enum discard_reason why, const char *text, const struct labels *ls, struct err *err);
 /* Sorts ls in place and drops labels with an empty value; then judges. DISCARD_NONE when fine, else err explains. */
 enum discard_reason labels_judge(struct labels *ls, const struct label_rules *rules, struct err *err);
 /* Cheap test for the hot path; sample_explain makes the text. */

@@ -24,11 +24,11 @@ static int grow(struct arena *a, void **list, size_t n, size_t *cap, size_t size
 
     if (n < *cap)
         return 0;
-    if (want > HIST_BUCKETS_MAX * 2)
+    if (n >= HIST_BUCKETS_MAX)
         return err_set(err, RC_UNSUPPORTED, "native histogram with more than %d buckets", HIST_BUCKETS_MAX);
     more = arena_array(a, want, size);
     if (!more)
-        return err_set(err, RC_NOMEM, "native histogram: memory budget is spent");
+        return err_set(err, RC_LIMIT, "native histograms: the request's memory budget is spent");
     if (n)
         memcpy(more, *list, n * size);
     *list = more;
@@ -204,6 +204,12 @@ static int histogram_take(struct str message, struct arena *a, int64_t *ret_t, s
     /* "No reset" is not trusted from outside, it is derived after merging (design section 6). */
     if (h.hint == HIST_HINT_NOT_RESET)
         h.hint = HIST_HINT_UNKNOWN;
+    if (h.schema > HIST_SCHEMA_MAX && h.schema <= HIST_SCHEMA_WIRE_MAX) {
+        rc = histogram_reduce(a, &h, HIST_SCHEMA_MAX, &h, err);
+        if (rc < 0)
+            return rc == RC_NOMEM ? err_set(err, RC_LIMIT, "native histograms: the request's memory budget is spent")
+                                  : err_wrap(err, RC_UNSUPPORTED, "schema %d", (int)h.schema);
+    }
     *ret_t = t;
     *ret = h;
     return 1;

@@ -132,6 +132,23 @@ int wr_label_next(struct rd *r, struct label *ret, struct err *err)
     return rc < 0 ? rc : 1;
 }
 
+static int label_push(struct arena *a, struct label **list, size_t *n, size_t *cap, const struct label *l, struct err *err)
+{
+    if (*n == *cap) {
+        size_t want = *cap ? *cap * 2 : 4;
+        struct label *more = arena_array(a, want, sizeof *more);
+
+        if (!more)
+            return err_set(err, RC_LIMIT, "exemplars: the request's memory budget is spent");
+        if (*n)
+            memcpy(more, *list, *n * sizeof *more);
+        *list = more;
+        *cap = want;
+    }
+    (*list)[(*n)++] = *l;
+    return 0;
+}
+
 int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err)
 {
     struct label *list = NULL;
@@ -152,17 +169,11 @@ int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_
         else if (pb_is(&f, 3, PB_VARINT))
             *ret_t = (int64_t)f.value;
         else if (pb_is(&f, 1, PB_BYTES)) {
-            if (n == cap) {
-                struct label *more = arena_array(a, cap ? cap * 2 : 4, sizeof *more);
+            struct label l;
 
-                if (!more)
-                    return err_set(err, RC_NOMEM, "exemplar labels: memory budget is spent");
-                if (n)
-                    memcpy(more, list, n * sizeof *more);
-                cap = cap ? cap * 2 : 4;
-                list = more;
-            }
-            rc = label_decode(f.bytes, &list[n++], err);
+            rc = label_decode(f.bytes, &l, err);
+            if (rc == 0 && n < EXEMPLAR_LABELS_MAX)
+                rc = label_push(a, &list, &n, &cap, &l, err);
             if (rc < 0)
                 return rc;
         }

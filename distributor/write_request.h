@@ -10,7 +10,7 @@
 #include "common/model/histogram.h"
 #include "common/model/labels.h"
 
-enum { WRITE_SPANS_MAX = 65536 };
+enum { EXEMPLAR_LABELS_MAX = 129 };
 
 struct wr_series {
     struct str message;   /* the TimeSeries message */
@@ -24,8 +24,10 @@ int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata
 /* Cursors inside a series; each: 1 with a value, 0 at the end, negative on malformed bytes. Start with rd_of(series->message). */
 int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err);
 int wr_label_next(struct rd *r, struct label *ret, struct err *err);
-/* RC_UNSUPPORTED: well-formed bytes, but no histogram (negative count, mixed flavours): r stands behind it, go on. */
+/* Schemas 9 to 52 come reduced to 8. RC_UNSUPPORTED: well-formed bytes, but no histogram (negative count, mixed flavours, spans that do not fit): r stands
+ * behind it, go on. RC_LIMIT: the arena's budget is spent. */
 int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err);
+/* An exemplar may have 128 characters: of more than EXEMPLAR_LABELS_MAX labels only that many are returned. */
 int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err);
 
 struct wr_metadata {

@@ -213,38 +213,67 @@ struct judged {
     uint32_t accepted;
 };
 
-static void judge_floats(struct push_part *p, struct head *h, struct judged *j)
+/* Rows in a group are looked up together, which hides the cache misses (head_find_many). Samples of one series stand together: one look-up for the run. */
+struct lookup {
+    fingerprint fps[HEAD_FIND_GROUP];
+    struct head_series *series[HEAD_FIND_GROUP];
+    uint32_t first[HEAD_FIND_GROUP + 1]; /* run k is rows [first[k], first[k + 1]) of the part */
+    uint32_t runs;
+};
+
+static uint32_t lookup_fill(struct push_part *p, struct head *h, uint32_t from, struct lookup *l)
 {
     struct push_call *c = p->call;
+    uint32_t i = from;
+
+    l->runs = 0;
+    while (i < p->row_count && l->runs < HEAD_FIND_GROUP) {
+        fingerprint fp = row_fp(c, p->rows[i]);
+
+        l->fps[l->runs] = fp;
+        l->first[l->runs++] = i;
+        while (i < p->row_count && u128_eq(row_fp(c, p->rows[i]), fp))
+            i++;
+    }
+    l->first[l->runs] = i;
+    head_find_many(h, c->view.header.tenant, l->fps, l->runs, l->series);
+    return i;
+}
+
+static void judge_row(struct push_call *c, struct head *h, struct head_series *hs, fingerprint fp, uint32_t row, struct judged *j)
+{
     struct append_rules rules = {.ooo_window_ms = c->limits.ooo_window_ms};
-    struct head_series *hs = NULL;
-    fingerprint last = {0, 0};
+    int64_t t = row_t(c, row);
+    uint64_t vbits = le_get64(c->view.values + (size_t)row * 8);
+    int64_t st = c->view.starts ? (int64_t)le_get64(c->view.starts + (size_t)row * 8) : 0;
+    enum append_verdict v;
 
-    for (uint32_t i = 0; i < p->row_count; i++) {
-        uint32_t row = p->rows[i];
-        fingerprint fp = row_fp(c, row);
-        int64_t t = row_t(c, row);
-        uint64_t vbits = le_get64(c->view.values + (size_t)row * 8);
-        int64_t st = c->view.starts ? (int64_t)le_get64(c->view.starts + (size_t)row * 8) : 0;
-        enum append_verdict v;
+    if (UNLIKELY(c->verdicts[row] == PUSH_MOVED))
+        return;
+    if (UNLIKELY(!hs)) {
+        c->verdicts[row] = unknown_verdict(c, fp, row);
+        return;
+    }
+    v = head_append(h, hs, t, vbits, st, &rules);
+    c->verdicts[row] = verdict_of(v);
+    if (LIKELY(v == APPEND_ACCEPTED)) {
+        j->accepted++;
+        j->t_max = MAX(j->t_max, t);
+    } else if (v != APPEND_DUPLICATE) {
+        explain(c, h, hs, row, t, vbits, v);
+    }
+}
 
-        if (c->verdicts[row] == PUSH_MOVED)
-            continue;
-        if (i == 0 || !u128_eq(fp, last))
-            hs = head_find(h, c->view.header.tenant, fp);
-        last = fp;
-        if (UNLIKELY(!hs)) {
-            c->verdicts[row] = unknown_verdict(c, fp, row);
-            continue;
-        }
-        v = head_append(h, hs, t, vbits, st, &rules);
-        c->verdicts[row] = verdict_of(v);
-        if (LIKELY(v == APPEND_ACCEPTED)) {
-            j->accepted++;
-            j->t_max = MAX(j->t_max, t);
-        } else if (v != APPEND_DUPLICATE) {
-            explain(c, h, hs, row, t, vbits, v);
-        }
+static void judge_floats(struct push_part *p, struct head *h, struct judged *j)
+{
+    struct lookup l;
+    uint32_t at = 0;
+
+    while (at < p->row_count) {
+        at = lookup_fill(p, h, at, &l);
+        for (uint32_t k = 0; k < l.runs; k++)
+            for (uint32_t i = l.first[k]; i < l.first[k + 1]; i++)
+                judge_row(p->call, h, l.series[k], l.fps[k], p->rows[i], j);
     }
 }
 

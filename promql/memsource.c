@@ -115,17 +115,6 @@ int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, do
     return 0;
 }
 
-bool memsource_last_is_histogram(const struct memsource *m, const struct labels *ls)
-{
-    const struct mem_series *s;
-    size_t slot = m->slot_cap ? *slot_of(m, ls) : 0;
-
-    if (!slot)
-        return false;
-    s = &m->series[slot - 1];
-    return s->n > 0 && s->hist[s->n - 1];
-}
-
 /* --- reading --- */
 struct mem_cursor {
     struct series_cursor base;

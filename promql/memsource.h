@@ -15,5 +15,3 @@ struct series_source *memsource_source(struct memsource *m); /* lives as long as
  * ignored. h becomes a float histogram. st: start timestamp, 0 unknown. */
 int memsource_append(struct memsource *m, const struct labels *ls, int64_t t, double v,
                      const struct histogram *h, int64_t st, struct err *err);
-/* The newest sample of the series; false when there is none. */
-bool memsource_last_is_histogram(const struct memsource *m, const struct labels *ls);

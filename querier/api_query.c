@@ -197,6 +197,11 @@ static void add_notes(const struct query_params *p, struct answer *an)
 
 /* --- answering --- */
 
+static int by_labels(const void *a, const void *b)
+{
+    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+}
+
 static void answer_free(void *arg)
 {
     struct answer *an = arg;
@@ -223,6 +228,9 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     int64_t now = clock_mono_ns(r->q->deps.clock);
     struct http_resp *resp = http_resp_new(200);
 
+    /* A vector has no order of its own: one that stays the same is easier to read and to compare. */
+    if (an->res.type == VALUE_VECTOR && !an->res.ordered && an->res.series_count > 1)
+        qsort(an->res.series, an->res.series_count, sizeof *an->res.series, by_labels);
     an->json.res = &an->res;
     an->json.limit = p->limit;
     an->json.stats = p->stats;

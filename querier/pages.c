@@ -64,7 +64,7 @@ void page_blocks(void *arg, struct http_req *req)
         tenant = STR(TENANT_DEFAULT);
     rc = tenant_id_check(tenant, &err);
     if (rc == 0)
-        rc = blocks_view(q->blocks, tenant, BLOCKS_VIEW_AGE_MS, &v, &err);
+        rc = blocks_view(q->blocks, tenant, 0, &v, &err);
     if (rc < 0) {
         http_reply_text(req, rc == RC_INVALID ? 400 : 503, "%s", err_text(&err));
         return;

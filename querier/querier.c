@@ -54,6 +54,8 @@ static void metrics_make(struct querier *q)
     q->m_windows = metrics_counter(m, "torc_querier_fetched_windows_total", "Windows fetched because replicas differed.");
     q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total", "Timestamps for which replicas held different values.");
     q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total", "Requests refused for a tenant's rate.");
+    q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total", "Selects begun again with a fresh index and ring, by reason.",
+                                    (const char *const[]){"reason", NULL});
     q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total", "Requests that failed, by type of error.",
                                    (const char *const[]){"type", NULL});
 }

@@ -1,6 +1,6 @@
 #include "querier/source.h"
 
-#include "promql/fhist.h"
+#include "querier/columns.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -65,6 +65,7 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         blocks_view_unref(view);
         if (!again(rc))
             return rc;
+        metric_inc(metric_with(s->env->retries, rc_name(rc), NULL));
     }
     return err_wrap(err, RC_UNAVAILABLE, "given up after %d attempts", SOURCE_ATTEMPTS);
 }
@@ -175,42 +176,16 @@ static const struct labels *cursor_labels(const struct series_cursor *base, size
     return &CONTAINER_OF(base, struct cursor, base)->labels[i];
 }
 
-/* Float histograms with the hints of source.h. */
-static int derive_hints(struct arena *a, struct chunk_columns *c, struct err *err)
-{
-    const struct histogram *prev = NULL;
-
-    for (size_t i = 0; i < c->n; i++) {
-        const struct histogram *f = c->hist[i] ? fhist_of(a, c->hist[i]) : NULL;
-        struct histogram *h = f ? arena_dup(a, f, sizeof *f) : NULL;
-
-        if (c->hist[i] && !h)
-            return no_memory(err);
-        if (h)
-            h->hint = fhist_storage_hint(h, prev);
-        c->hist[i] = prev = h;
-    }
-    return 0;
-}
-
 static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
 {
     struct cursor *c = CONTAINER_OF(base, struct cursor, base);
     struct stored_series merged;
-    struct chunk_columns cols;
     int rc;
 
     arena_reset(&c->scratch);
     rc = series_entry_merge(c->entries[i], &c->scratch, &merged, err);
-    for (size_t w = 0; rc == 0 && w < merged.window_count; w++)
-        if (merged.windows[w].chunk_count == 0)
-            rc = err_set(err, RC_INTERNAL, "a window of a series has a digest and no samples");
     if (rc == 0)
-        rc = stored_series_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, &cols, err);
-    if (rc == 0 && cols.hist)
-        rc = derive_hints(&c->scratch, &cols, err);
-    if (rc == 0)
-        *ret = (struct columns){cols.n, cols.t, cols.v, cols.st, cols.hist};
+        rc = stored_to_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, ret, err);
     return rc;
 }
 
@@ -252,27 +227,37 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, 
     return rc;
 }
 
+static int by_fingerprint(const void *a, const void *b)
+{
+    return u128_cmp((*(const struct series_entry *const *)a)->fp, (*(const struct series_entry *const *)b)->fp);
+}
+
+/* Series come in one order whoever answered first: sums of floats depend on it. */
 static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err *err)
 {
     size_t at = 0;
     int rc = 0;
 
-    if (limit)
-        c->n = MIN(c->n, limit);
     c->labels = arena_array(c->query, c->n, sizeof *c->labels);
     c->entries = arena_array(c->query, c->n, sizeof *c->entries);
     if (!c->labels || !c->entries)
         return no_memory(err);
     for (size_t p = 0; p < c->part_count; p++) {
         const struct series_set *set = &c->parts[p].set;
+        size_t first = at;
 
-        for (size_t i = 0; i < set->n && at < c->n && rc == 0; i++, at++) {
-            c->labels[at] = set->v[i].labels;
-            c->entries[at] = &set->v[i];
+        for (size_t i = 0; i < set->n; i++)
+            c->entries[at++] = &set->v[i];
+        if (set->n)
+            qsort(c->entries + first, set->n, sizeof *c->entries, by_fingerprint);
+        for (size_t i = first; i < at && rc == 0; i++) {
+            c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
-                rc = source_label_tenant(s->tenants[p], &set->v[i].labels, c->query, &c->labels[at], err);
+                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query, &c->labels[i], err);
         }
     }
+    if (limit)
+        c->n = MIN(c->n, limit);
     return rc;
 }
 

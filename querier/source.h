@@ -21,6 +21,7 @@ struct source_env {
     struct ring *(*ring)(void *arg); /* with a reference; NULL: not joined yet */
     void *ring_arg;
     int64_t hedge_ms;
+    struct metric_family *retries; /* by reason: stale, moved, not_found */
 };
 
 struct source {

@@ -67,6 +67,8 @@ void *buf_space(struct buf *b, size_t n)
 
     if (!buf_reserve(b, n))
         return NULL;
+    if (!b->p && !buf_reserve(b, 1)) /* nothing of nothing is a place all the same */
+        return NULL;
     p = b->p + b->n;
     memset(p, 0, n);
     b->n += n;

@@ -177,8 +177,8 @@ static int side_reduce(struct arena *a, const struct histogram *h, const struct 
 
             if (h->is_float)
                 *into = double_bits(bits_double(*into) + side->f[w.at]);
-            else
-                *into += side->i[w.at];
+            else if (__builtin_add_overflow(*into, side->i[w.at], into))
+                return err_set(err, RC_INVALID, "histogram has a bucket count out of range");
             continue;
         }
         if (layout_add(&l, index, 0, &gap))

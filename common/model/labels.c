@@ -133,9 +133,8 @@ bool rune_printable(uint32_t rune)
                                                       UC_CATEGORY_MASK_P | UC_CATEGORY_MASK_S);
 }
 
-void labels_quote(struct buf *out, struct str s)
+void labels_escape(struct buf *out, struct str s)
 {
-    buf_char(out, '"');
     for (size_t i = 0; i < s.n;) {
         uint8_t c = (uint8_t)s.p[i];
         ucs4_t uc;
@@ -169,6 +168,12 @@ void labels_quote(struct buf *out, struct str s)
         }
         i++;
     }
+}
+
+void labels_quote(struct buf *out, struct str s)
+{
+    buf_char(out, '"');
+    labels_escape(out, s);
     buf_char(out, '"');
 }
 

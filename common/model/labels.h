@@ -55,7 +55,8 @@ enum { LABELS_MAX = 4096 };
 /* {a="b", c="d"} with the metric name in front, as Prometheus prints a series; values escaped as Go's %q. For messages the
  * text is cut at max bytes, with "..." */
 void labels_print(struct buf *out, const struct labels *ls);
-void labels_quote(struct buf *out, struct str s); /* Go's strconv.Quote */
+void labels_quote(struct buf *out, struct str s);  /* Go's strconv.Quote */
+void labels_escape(struct buf *out, struct str s); /* the same without the quotes */
 bool rune_printable(uint32_t rune);               /* Go's strconv.IsPrint: letters, marks, numbers, punctuation, symbols, space */
 
 /* [a-zA-Z_:][a-zA-Z0-9_:]* and [a-zA-Z_][a-zA-Z0-9_]* */

@@ -40,6 +40,23 @@ bool push_batch_fits(const struct push_batch *b, int64_t t)
     return !b->has_base || (t >= b->base_ms && t - b->base_ms <= (int64_t)UINT32_MAX);
 }
 
+void push_batch_oldest(struct push_batch *b, int64_t t)
+{
+    ASSERT(!b->has_base);
+    b->base_ms = t;
+    b->has_base = true;
+}
+
+size_t push_batch_bytes(const struct push_batch *b)
+{
+    size_t n = 0;
+
+#define ADD(col) n = buf_ok(col) && n < SIZE_MAX ? n + (col)->n : SIZE_MAX;
+    EACH_COLUMN(b, ADD)
+#undef ADD
+    return n;
+}
+
 static void put_fp(struct buf *out, fingerprint fp)
 {
     if (LIKELY(buf_reserve(out, 16))) {

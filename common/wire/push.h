@@ -38,6 +38,10 @@ struct push_batch {
 void push_batch_init(struct push_batch *b, size_t bytes_max);
 void push_batch_fini(struct push_batch *b);
 void push_batch_clear(struct push_batch *b);
+/* The oldest time to come; without it the first row's time decides, and rows up to 12 days older fit. Before the first row. */
+void push_batch_oldest(struct push_batch *b, int64_t t);
+/* What the columns take; SIZE_MAX when one passed its maximum. */
+size_t push_batch_bytes(const struct push_batch *b);
 /* False when t cannot share a batch with what is in it: send it and start another. */
 bool push_batch_fits(const struct push_batch *b, int64_t t);
 void push_batch_float(struct push_batch *b, fingerprint fp, int64_t t, uint64_t vbits, int64_t st);

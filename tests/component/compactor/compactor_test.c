@@ -352,7 +352,7 @@ static void flip_byte(struct world *w, const struct ulid *id, const char *leaf, 
 {
     char path[PATH_MAX];
     FILE *f;
-    long size, at;
+    long size = 0, at;
     int c;
 
     snprintf(path, sizeof path, "%s/blocks/%s/%s", w->dir, id->text, leaf);

@@ -1,5 +1,7 @@
 #include "compare.h"
 
+#include "answer.h"
+
 #include "common/model/duration.h"
 
 #include <float.h>
@@ -66,11 +68,35 @@ static bool histograms_equal(const struct value *want, const struct histogram *g
     return same;
 }
 
-static bool value_equal(const struct value *want, const struct result_sample *got)
+/* In the form of the API: layout and hint are not visible. */
+static bool shown_equal(const struct value *want, const struct histogram *got)
+{
+    const struct api_histogram *w, *g = CONTAINER_OF(got, struct api_histogram, base);
+    struct arena a;
+    bool same;
+
+    arena_init(&a, COMPARE_ARENA_MAX);
+    w = CONTAINER_OF(answer_histogram(want->h, &a), struct api_histogram, base);
+    same = w->n == g->n && almost(w->base.count.f, g->base.count.f) &&
+           almost(w->base.sum, g->base.sum);
+    for (size_t i = 0; same && i < w->n; i++) {
+        const struct fhist_bucket *x = &w->buckets[i], *y = &g->buckets[i];
+
+        same = almost(x->lower, y->lower) && almost(x->upper, y->upper) &&
+               almost(x->count, y->count) && x->lower_inclusive == y->lower_inclusive &&
+               x->upper_inclusive == y->upper_inclusive;
+    }
+    arena_fini(&a);
+    return same;
+}
+
+static bool value_equal(const struct value *want, const struct result_sample *got, bool api)
 {
     if (!want->h != !got->h)
         return false;
-    return want->h ? histograms_equal(want, got->h) : almost(want->v, got->v);
+    if (!want->h)
+        return almost(want->v, got->v);
+    return api ? shown_equal(want, got->h) : histograms_equal(want, got->h);
 }
 
 /* --- words --- */
@@ -150,8 +176,8 @@ static void differ(const struct series_line *want, const struct result_series *g
     buf_char(why, '\n');
 }
 
-static void compare_vector(const struct eval *e, const struct query_result *r, bool order,
-                           struct buf *why)
+static void compare_vector(const struct eval *e, const struct query_result *r,
+                           const struct compare_opt *opt, struct buf *why)
 {
     check_sets(e, r, why);
     for (size_t i = 0; i < r->series_count; i++) {
@@ -160,15 +186,15 @@ static void compare_vector(const struct eval *e, const struct query_result *r, b
 
         if (!want)
             continue;
-        if (want->n == 0 || got->n != 1 || !value_equal(&want->v[0], &got->s[0]))
+        if (want->n == 0 || got->n != 1 || !value_equal(&want->v[0], &got->s[0], opt->api))
             differ(want, got, why);
-        if (order && want != &e->series[i])
+        if (e->ordered && opt->order && want != &e->series[i])
             buf_printf(why, "    place %zu: wrong order\n", i);
     }
 }
 
 static bool points_equal(const struct series_line *want, const struct result_series *got,
-                         int64_t start, int64_t step)
+                         int64_t start, int64_t step, bool api)
 {
     size_t k = 0;
 
@@ -176,7 +202,7 @@ static bool points_equal(const struct series_line *want, const struct result_ser
         if (want->v[i].omitted)
             continue;
         if (k == got->n || got->s[k].t != start + (int64_t)i * step ||
-            !value_equal(&want->v[i], &got->s[k]))
+            !value_equal(&want->v[i], &got->s[k], api))
             return false;
         k++;
     }
@@ -190,7 +216,8 @@ static void check_sorted(const struct query_result *r, struct buf *why)
             buf_z(why, "    series are not sorted by labels\n");
 }
 
-static void compare_matrix(const struct eval *e, const struct query_result *r, struct buf *why)
+static void compare_matrix(const struct eval *e, const struct query_result *r,
+                           const struct compare_opt *opt, struct buf *why)
 {
     int64_t start = e->has_matrix ? e->matrix_start_ms : e->start_ms,
             step = e->has_matrix ? e->matrix_step_ms : e->step_ms;
@@ -206,7 +233,7 @@ static void compare_matrix(const struct eval *e, const struct query_result *r, s
             continue;
         if (!e->has_matrix && want->n > (size_t)((e->end_ms - e->start_ms) / step) + 1)
             buf_printf(why, "    line %zu: more values than steps\n", want->line);
-        if (!points_equal(want, &r->series[i], start, step))
+        if (!points_equal(want, &r->series[i], start, step, opt->api))
             differ(want, &r->series[i], why);
     }
 }
@@ -264,12 +291,12 @@ static void compare_value(const struct eval *e, const struct query_result *r,
     case VALUE_MATRIX:
         if (e->instant && !e->has_matrix)
             buf_z(why, "    got a matrix, expected none\n");
-        compare_matrix(e, r, why);
+        compare_matrix(e, r, opt, why);
         return;
     default:
         if (e->has_scalar || e->has_matrix)
             buf_z(why, "    got a vector, expected something else\n");
-        compare_vector(e, r, e->ordered && opt->order, why);
+        compare_vector(e, r, opt, why);
     }
 }
 

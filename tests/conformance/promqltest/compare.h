@@ -10,6 +10,7 @@ struct compare_opt {
     bool order;    /* when the eval asks for it */
     int64_t at_ms; /* INT64_MIN: the result as it is; else the points of a matrix at this time as a
                       vector. Annotations may be about other times then and are not looked at. */
+    bool api;      /* histograms are struct api_histogram */
     bool scalar;   /* with at_ms: the one series is a scalar */
 };
 

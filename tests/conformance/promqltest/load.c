@@ -46,6 +46,43 @@ int load_expand(const struct command *c, struct arena *a, struct load_series **r
     return 0;
 }
 
+/* --- stale histograms --- */
+static size_t tail_of(const struct load_tails *t, const struct labels *ls)
+{
+    size_t i = 0;
+
+    while (i < t->v.n && !labels_eq(&t->v.v[i], ls))
+        i++;
+    return i;
+}
+
+void load_mark_stale(struct load_tails *tails, struct load_series *series, size_t n,
+                     struct arena *a)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t at = tail_of(tails, &series[i].labels);
+        bool hist = at < tails->v.n;
+
+        for (size_t k = 0; k < series[i].n; k++) {
+            struct load_sample *s = &series[i].s[k];
+
+            if (hist && !s->h && is_stale_nan(s->v)) {
+                struct histogram *stale = arena_zalloc(a, sizeof *stale);
+
+                ASSERT(stale);
+                stale->is_float = true;
+                stale->sum = s->v;
+                s->h = stale;
+            }
+            hist = s->h != NULL;
+        }
+        if (hist && at == tails->v.n)
+            *vec_push(&tails->v) = series[i].labels;
+        else if (!hist && at < tails->v.n)
+            vec_remove_swap(&tails->v, at);
+    }
+}
+
 /* --- native histograms of classic ones --- */
 enum part { PART_BUCKET, PART_SUM, PART_COUNT, PART_NONE };
 

@@ -27,21 +27,15 @@ static int memory_load(struct backend *b, const struct load_series *series, size
     for (size_t i = 0; rc == 0 && i < n; i++) {
         for (size_t k = 0; rc == 0 && k < series[i].n; k++) {
             const struct load_sample *s = &series[i].s[k];
-            struct histogram stale = {.is_float = true, .sum = bits_double(STALE_NAN_BITS)};
-            const struct histogram *h = s->h;
 
-            /* A series of histograms ends with a stale histogram. */
-            if (!h && is_stale_nan(s->v) &&
-                memsource_last_is_histogram(mb->source, &series[i].labels))
-                h = &stale;
-            rc = memsource_append(mb->source, &series[i].labels, s->t, s->v, h, s->st, err);
+            rc = memsource_append(mb->source, &series[i].labels, s->t, s->v, s->h, s->st, err);
         }
     }
     return rc;
 }
 
-static int memory_query(struct backend *b, struct promql_ast *ast, const struct query_opt *opt,
-                        struct query_result *ret, struct err *err)
+static int memory_query(struct backend *b, struct promql_ast *ast, struct str text UNUSED,
+                        const struct query_opt *opt, struct query_result *ret, struct err *err)
 {
     return query_run(ast, memsource_source(CONTAINER_OF(b, struct memory_backend, base)->source),
                      opt, ret, err);
@@ -55,11 +49,15 @@ static void memory_free(struct backend *b)
     free(mb);
 }
 
-struct backend *backend_memory_new(void)
+struct backend *backend_memory_new(const struct backend_opt *opt UNUSED)
 {
     struct memory_backend *mb = xcalloc(1, sizeof *mb);
 
-    mb->base = (struct backend){"memory", memory_clear, memory_load, memory_query, memory_free};
+    mb->base = (struct backend){.name = "memory",
+                               .clear = memory_clear,
+                               .load = memory_load,
+                               .query = memory_query,
+                               .free = memory_free};
     mb->source = memsource_new();
     return &mb->base;
 }

@@ -187,15 +187,46 @@ TEST(partitions_of_every_kind_heal_to_one_ownership)
     }
 }
 
+TEST(a_partition_heals_without_any_seed)
+{
+    for (uint64_t seed = test_seed(); seed < test_seed() + 5; seed++) {
+        struct sim *s = cluster(seed, 9);
+
+        sim_until_agree(s, 10000);
+        for (int i = 0; i < 3; i++)
+            sim_kill(s, i); /* all seeds, for good */
+        partition(s, 2, true);
+        sim_run_ms(s, 60000);
+        CHECK(ring_core_alive(s->nodes[3].core) == 0);
+        sim_heal(s);
+        sim_until_agree(s, 60000);
+        sim_free(s);
+    }
+}
+
+static bool any_suspect(const struct sim_node *node)
+{
+    for (size_t i = 0; i < ring_core_members_n(node->core); i++) {
+        if (ring_core_member(node->core, i)->health == RING_SUSPECT)
+            return true;
+    }
+    return false;
+}
+
 TEST(a_paused_process_is_missed_and_does_not_accuse_others)
 {
     struct sim *s = cluster(test_seed(), 9);
 
     sim_until_agree(s, 10000);
+    sim_run_ms(s, 10000);
+    for (int b = 0; b < 9; b++) /* so that it falls asleep with a probe that nobody answers, and a suspect */
+        sim_cut(s, 2, b, true);
+    while (!any_suspect(&s->nodes[2]))
+        sim_run_ms(s, 10);
     s->nodes[2].paused = true;
     sim_run_ms(s, 60000);
     CHECK(ring_core_alive(s->nodes[0].core) == 7);
-    s->nodes[2].paused = false;
+    sim_heal(s);
     sim_run_ms(s, 1);
     CHECK(ring_core_alive(s->nodes[2].core) == 8);
     sim_until_agree(s, 20000);

@@ -571,7 +571,7 @@ TEST(a_read_that_fails_anywhere_is_an_io_error_and_nothing_else)
 static void flip(const char *path, size_t bit)
 {
     int fd = open(path, O_RDWR);
-    char c;
+    char c = 0;
 
     CHECK(fd >= 0 && pread(fd, &c, 1, (off_t)(bit / 8)) == 1);
     c ^= (char)(1 << bit % 8);

@@ -1,0 +1,106 @@
+#include "loadgen/judge.h"
+
+#include "common/model/sample.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void judge_note(struct judge_log *log, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    if (log->lines++ >= JUDGE_LINES_MAX)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    buf_printf(&log->text, "  %s\n", line);
+}
+
+struct job {
+    const struct model *m;
+    struct series_id id;
+    int64_t lo_ms, hi_ms;
+    struct verdict *v;
+    struct judge_log *log;
+};
+
+static void note(const struct job *j, const char *what, int64_t t_ms, const char *more)
+{
+    judge_note(j->log, "%s: tenant %u series %u generation %u at %" PRId64 " ms%s", what, j->id.tenant, j->id.index, j->id.generation, t_ms, more);
+}
+
+static bool expected(const struct job *j, const struct history_entry *e)
+{
+    return e->t_ms > j->lo_ms && e->t_ms <= j->hi_ms &&
+           model_generation(j->m, j->id.tenant, model_target(j->id.index), e->t_ms) == j->id.generation;
+}
+
+static void judge_missing(const struct job *j, const struct history_entry *e)
+{
+    if (model_value(j->m, j->id, e->t_ms) == STALE_NAN_BITS) {
+        j->v->hidden++;
+    } else if (e->acked) {
+        j->v->lost++;
+        note(j, "LOST", e->t_ms, "");
+    }
+}
+
+static void judge_present(const struct job *j, const struct history_entry *e, const struct judge_sample *got)
+{
+    uint64_t want = model_value(j->m, j->id, e->t_ms);
+    bool both_nan = isnan(bits_double(want)) && isnan(bits_double(got->bits));
+    char more[96];
+
+    if (want != STALE_NAN_BITS && (want == got->bits || both_nan)) {
+        j->v->right += e->acked;
+        j->v->extra += !e->acked;
+        return;
+    }
+    j->v->wrong++;
+    snprintf(more, sizeof more, ": sent %.17g (%016" PRIx64 "), read %.17g (%016" PRIx64 ")", bits_double(want), want, bits_double(got->bits), got->bits);
+    note(j, "WRONG", e->t_ms, more);
+}
+
+/* A repeated or falling timestamp is dealt with here and passed over. */
+static bool in_order(const struct job *j, const struct judge_sample *got, size_t at)
+{
+    if (at == 0 || got[at].t_ms > got[at - 1].t_ms)
+        return true;
+    if (got[at].t_ms == got[at - 1].t_ms) {
+        j->v->twice++;
+        note(j, "TWICE", got[at].t_ms, "");
+    } else {
+        j->v->wrong++;
+        note(j, "WRONG", got[at].t_ms, ": stands behind a later sample");
+    }
+    return false;
+}
+
+void judge_series(const struct model *m, const struct history *h, struct series_id id, int64_t lo_ms, int64_t hi_ms, const struct judge_sample *got,
+                  size_t got_n, struct verdict *v, struct judge_log *log)
+{
+    struct job j = {m, id, lo_ms, hi_ms, v, log};
+    size_t n, e = 0;
+    const struct history_entry *entries = history_of(h, id.tenant * history_batches(h) + id.index / h->cfg.batch, &n);
+
+    for (size_t at = 0; at < got_n; at++) {
+        if (!in_order(&j, got, at))
+            continue;
+        for (; e < n && entries[e].t_ms < got[at].t_ms; e++)
+            if (expected(&j, &entries[e]))
+                judge_missing(&j, &entries[e]);
+        if (e < n && entries[e].t_ms == got[at].t_ms && expected(&j, &entries[e])) {
+            judge_present(&j, &entries[e++], &got[at]);
+        } else {
+            v->phantom++;
+            note(&j, "PHANTOM", got[at].t_ms, "");
+        }
+    }
+    for (; e < n; e++)
+        if (expected(&j, &entries[e]))
+            judge_missing(&j, &entries[e]);
+}

@@ -1,0 +1,38 @@
+/* judge.h - is what a query returned for one series what was written? Pure.
+ * Through JSON every NaN looks alike, and range selectors leave staleness markers out; so any NaN answers for a NaN, and where a marker was
+ * written nothing may come back. */
+#pragma once
+#include "common/base/buf.h"
+#include "loadgen/history.h"
+
+struct verdict {
+    uint64_t right;   /* acknowledged, and there */
+    uint64_t extra;   /* there though never acknowledged: a request whose fate is unknown */
+    uint64_t lost;    /* acknowledged, not there */
+    uint64_t twice;   /* a timestamp more than once, or a series more than once in an answer */
+    uint64_t wrong;   /* another value than the one that was sent, or samples out of order */
+    uint64_t phantom; /* never sent */
+    uint64_t hidden;  /* staleness markers, which cannot be seen this way */
+};
+
+struct judge_sample {
+    int64_t t_ms;
+    uint64_t bits;
+};
+
+/* First differences, for a person. */
+struct judge_log {
+    struct buf text;
+    size_t lines;
+};
+enum { JUDGE_LINES_MAX = 20 };
+
+/* Judges one series over (lo_ms, hi_ms]: got, in the order of the answer, against the history, which is sorted. */
+void judge_series(const struct model *m, const struct history *h, struct series_id id, int64_t lo_ms, int64_t hi_ms, const struct judge_sample *got,
+                  size_t got_n, struct verdict *v, struct judge_log *log);
+/* PRINTF-like line, as long as there are not too many. */
+void judge_note(struct judge_log *log, const char *fmt, ...) PRINTF(2, 3);
+static inline bool verdict_clean(const struct verdict *v)
+{
+    return v->lost + v->twice + v->wrong + v->phantom == 0;
+}

@@ -1,0 +1,326 @@
+#include "loadgen/verify.h"
+
+#include "common/model/duration.h"
+#include "common/model/labels.h"
+#include "common/sys/clock.h"
+#include "loadgen/http_client.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A series that a slice may hold. */
+struct known {
+    fingerprint fp;
+    struct series_id id;
+    bool seen;
+};
+
+struct verifier {
+    const struct verify_cfg *cfg;
+    const struct history *h;
+    struct model model;
+    struct http_peer peer;
+    struct http_client http;
+    struct buf head, form;
+    VEC(struct known) known;
+    VEC(struct judge_sample) got;
+    struct verdict *verdict;
+    struct judge_log *log;
+};
+
+struct slice {
+    uint32_t tenant, target;
+    int64_t lo_ms, hi_ms; /* (lo, hi] */
+};
+
+/* --- asking --- */
+
+static void put_encoded(struct buf *out, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+
+        buf_printf(out, plain ? "%c" : "%%%02X", c);
+    }
+}
+
+static void put_query(struct verifier *v, const struct slice *s)
+{
+    uint32_t first = model_generation(&v->model, s->tenant, s->target, s->lo_ms + 1);
+    uint32_t last = model_generation(&v->model, s->tenant, s->target, s->hi_ms);
+    char address[32], path[HTTP_HOST_MAX * 2], headers[256], tenant[HISTORY_TENANT_MAX + 12];
+    struct buf query;
+
+    buf_init(&query, 1 << 20);
+    buf_z(&query, first == last ? "{instance=\"" : "{instance=~\"");
+    for (uint32_t g = first; g <= last; g++) {
+        buf_z(&query, g == first ? "" : "|");
+        buf_str(&query, model_instance(s->target, g, address));
+    }
+    buf_printf(&query, "\"}[%" PRId64 "ms]", s->hi_ms - s->lo_ms);
+    buf_clear(&v->form);
+    buf_printf(&v->form, "time=%" PRId64 ".%03" PRId64 "&query=", s->hi_ms / 1000, s->hi_ms % 1000);
+    put_encoded(&v->form, buf_view(&query));
+    buf_fini(&query);
+
+    tenant_name(&v->h->cfg, s->tenant, tenant);
+    snprintf(headers, sizeof headers, "Content-Type: application/x-www-form-urlencoded\r\n%s%s%s", tenant[0] ? "X-Scope-OrgID: " : "", tenant,
+             tenant[0] ? "\r\n" : "");
+    snprintf(path, sizeof path, "%.*s/api/v1/query", STR_FMT(v->peer.path));
+    buf_clear(&v->head);
+    http_request_head(&v->head, &v->peer, "POST", str_of(path), str_of(headers), v->form.n);
+}
+
+static int exchange(struct verifier *v, struct err *err)
+{
+    enum { ANSWER_MS = 150000 };
+    int64_t until = clock_mono_ms(clock_system()) + ANSWER_MS;
+    int rc = http_client_start(&v->http, buf_view(&v->head), buf_view(&v->form), err);
+
+    while (rc == 0) {
+        struct pollfd p = {.fd = v->http.fd, .events = http_client_events(&v->http)};
+        int64_t left = until - clock_mono_ms(clock_system());
+
+        if (left <= 0) {
+            http_client_abort(&v->http);
+            return err_set(err, RC_TIMEOUT, "no answer within %d s", ANSWER_MS / 1000);
+        }
+        if (poll(&p, 1, (int)left) > 0)
+            rc = http_client_step(&v->http, err);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* Repeats while the trouble may pass. */
+static int ask(struct verifier *v, const struct slice *s, struct err *err)
+{
+    int64_t until = clock_mono_ms(clock_system()) + v->cfg->wait_ms;
+
+    put_query(v, s);
+    for (;;) {
+        int rc = exchange(v, err), status = v->http.status;
+
+        if (rc == 0 && status == 200)
+            return 0;
+        if (rc == 0)
+            rc = err_set(err, status == 429 || status >= 500 ? RC_UNAVAILABLE : RC_EXECUTION, "query of target %u of tenant %u: status %d: %.*s",
+                         s->target, s->tenant, status, (int)MIN(v->http.body.n, (size_t)300), v->http.body.p ? v->http.body.p : "");
+        if (rc == RC_EXECUTION || rc == RC_CORRUPT || rc == RC_LIMIT || clock_mono_ms(clock_system()) >= until)
+            return rc;
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    }
+}
+
+/* --- understanding --- */
+
+static int known_order(const void *a, const void *b)
+{
+    return u128_cmp(((const struct known *)a)->fp, ((const struct known *)b)->fp);
+}
+
+/* Every series that the slice's target has in its generations. */
+static void learn(struct verifier *v, const struct slice *s)
+{
+    uint32_t first = s->target * TARGET_SERIES, end = MIN(first + TARGET_SERIES, v->model.cfg.series);
+    uint32_t g = model_generation(&v->model, s->tenant, s->target, s->lo_ms + 1), last = model_generation(&v->model, s->tenant, s->target, s->hi_ms);
+
+    vec_clear(&v->known);
+    for (; g <= last; g++)
+        for (uint32_t index = first; index < end; index++) {
+            struct label pairs[MODEL_LABELS];
+            struct labels ls = {pairs, MODEL_LABELS};
+            struct series_id id = {s->tenant, index, g};
+            struct model_labels labels;
+
+            model_labels(&v->model, id, &labels);
+            for (size_t i = 0; i < MODEL_LABELS; i++)
+                pairs[i] = (struct label){labels.name[i], labels.value[i]};
+            *vec_push(&v->known) = (struct known){labels_fingerprint(STR(""), &ls), id, false};
+        }
+    qsort(v->known.v, v->known.n, sizeof *v->known.v, known_order);
+}
+
+static struct known *recognise(struct verifier *v, json_t *metric)
+{
+    struct label pairs[VERIFY_LABELS_MAX];
+    struct labels ls = {pairs, 0};
+    struct known key = {0};
+    const char *name;
+    json_t *value;
+
+    if (!json_is_object(metric) || json_object_size(metric) > VERIFY_LABELS_MAX)
+        return NULL;
+    json_object_foreach(metric, name, value)
+    {
+        if (!json_is_string(value))
+            return NULL;
+        pairs[ls.n++] = (struct label){str_of(name), str_n(json_string_value(value), json_string_length(value))};
+    }
+    labels_sort(&ls, NULL);
+    key.fp = labels_fingerprint(STR(""), &ls);
+    return bsearch(&key, v->known.v, v->known.n, sizeof key, known_order);
+}
+
+static int read_samples(struct verifier *v, json_t *values, struct err *err)
+{
+    json_t *pair;
+    size_t i;
+
+    vec_clear(&v->got);
+    json_array_foreach(values, i, pair)
+    {
+        json_t *text = json_array_get(pair, 1);
+        double value;
+
+        CORRUPT_UNLESS(json_is_number(json_array_get(pair, 0)) && json_is_string(text), err);
+        if (float_parse(str_n(json_string_value(text), json_string_length(text)), &value, err) < 0)
+            return RC_CORRUPT;
+        *vec_push(&v->got) = (struct judge_sample){(int64_t)llround(json_number_value(json_array_get(pair, 0)) * 1000), double_bits(value)};
+    }
+    return 0;
+}
+
+static void stranger(struct verifier *v, const struct slice *s, json_t *metric, size_t samples)
+{
+    char *text = json_dumps(metric, JSON_COMPACT | JSON_SORT_KEYS);
+
+    v->verdict->phantom += MAX(samples, 1u);
+    judge_note(v->log, "PHANTOM: tenant %u target %u: a series that was never written: %s", s->tenant, s->target, text ? text : "(no labels)");
+    free(text);
+}
+
+static int judge_one(struct verifier *v, const struct slice *s, json_t *series, struct err *err)
+{
+    json_t *metric = json_object_get(series, "metric"), *values = json_object_get(series, "values");
+    struct known *k = recognise(v, metric);
+    int rc;
+
+    if (!k || json_object_get(series, "histograms")) {
+        stranger(v, s, metric, json_array_size(values));
+        return 0;
+    }
+    rc = read_samples(v, values, err);
+    if (rc < 0)
+        return rc;
+    if (k->seen) {
+        v->verdict->twice += v->got.n;
+        judge_note(v->log, "TWICE: tenant %u series %u: the answer has it more than once", s->tenant, k->id.index);
+        return 0;
+    }
+    k->seen = true;
+    judge_series(&v->model, v->h, k->id, s->lo_ms, s->hi_ms, v->got.v, v->got.n, v->verdict, v->log);
+    return 0;
+}
+
+static int judge_answer(struct verifier *v, const struct slice *s, struct err *err)
+{
+    json_error_t why;
+    json_t *root = json_loadb(v->http.body.p, v->http.body.n, 0, &why), *result, *series;
+    size_t i;
+    int rc = 0;
+
+    if (!root)
+        return err_set(err, RC_CORRUPT, "the answer is not JSON: %s", why.text);
+    result = json_object_get(json_object_get(root, "data"), "result");
+    if (!json_is_array(result))
+        rc = err_set(err, RC_CORRUPT, "the answer has no result");
+    learn(v, s);
+    json_array_foreach(result, i, series)
+    {
+        rc = judge_one(v, s, series, err);
+        if (rc < 0)
+            break;
+    }
+    json_decref(root);
+    for (size_t k = 0; rc == 0 && k < v->known.n; k++)
+        if (!v->known.v[k].seen)
+            judge_series(&v->model, v->h, v->known.v[k].id, s->lo_ms, s->hi_ms, NULL, 0, v->verdict, v->log);
+    return rc;
+}
+
+/* --- the whole --- */
+
+/* First and last time of the batches that hold a target, and the most requests that one of them had. */
+static size_t extent(const struct verifier *v, uint32_t tenant, uint32_t target, int64_t *ret_min, int64_t *ret_max)
+{
+    uint32_t first = target * TARGET_SERIES, last = MIN(first + TARGET_SERIES, v->h->cfg.model.series) - 1;
+    size_t most = 0, n;
+
+    *ret_min = INT64_MAX;
+    *ret_max = INT64_MIN;
+    for (uint32_t b = first / v->h->cfg.batch; b <= last / v->h->cfg.batch; b++) {
+        const struct history_entry *e = history_of(v->h, tenant * history_batches(v->h) + b, &n);
+
+        most = MAX(most, n);
+        if (n) {
+            *ret_min = MIN(*ret_min, e[0].t_ms);
+            *ret_max = MAX(*ret_max, e[n - 1].t_ms);
+        }
+    }
+    return most;
+}
+
+static int verify_target(struct verifier *v, uint32_t tenant, uint32_t target, struct err *err)
+{
+    int64_t min, max, step;
+    size_t requests = extent(v, tenant, target, &min, &max), slices;
+    int rc = 0;
+
+    if (requests == 0)
+        return 0;
+    slices = requests * TARGET_SERIES / VERIFY_QUERY_SAMPLES + 1;
+    step = (max - min) / (int64_t)slices + 1;
+    for (int64_t lo = min - 1; rc == 0 && lo < max; lo += step) {
+        struct slice s = {tenant, target, lo, MIN(lo + step, max)};
+
+        rc = ask(v, &s, err);
+        if (rc == 0)
+            rc = judge_answer(v, &s, err);
+    }
+    return rc;
+}
+
+static void progress(const struct verifier *v, uint64_t done, uint64_t all, int64_t *last_ms)
+{
+    int64_t now = clock_mono_ms(clock_system());
+
+    if (!v->cfg->progress || now < *last_ms + 5000)
+        return;
+    fprintf(stderr, "verify: %" PRIu64 " of %" PRIu64 " targets, %" PRIu64 " samples right\n", done, all, v->verdict->right);
+    *last_ms = now;
+}
+
+int verify_run(const struct verify_cfg *cfg, struct verdict *ret, struct judge_log *log, struct err *err)
+{
+    struct verifier v = {.cfg = cfg, .h = cfg->history, .verdict = ret, .log = log};
+    int64_t last_ms = clock_mono_ms(clock_system());
+    uint32_t targets;
+    int rc = http_peer_of(cfg->query_url, &v.peer, err);
+
+    if (rc < 0)
+        return rc;
+    memset(ret, 0, sizeof *ret);
+    model_init(&v.model, &v.h->cfg.model);
+    http_client_init(&v.http, &v.peer, VERIFY_ANSWER_BYTES_MAX);
+    buf_init(&v.head, HTTP_CLIENT_HEAD_MAX);
+    buf_init(&v.form, 4 << 20);
+    targets = model_targets(&v.model);
+    for (uint32_t tenant = 0; rc == 0 && tenant < v.h->cfg.model.tenants; tenant++)
+        for (uint32_t target = 0; rc == 0 && target < targets; target++) {
+            rc = verify_target(&v, tenant, target, err);
+            progress(&v, (uint64_t)tenant * targets + target + 1, (uint64_t)targets * v.h->cfg.model.tenants, &last_ms);
+        }
+    http_client_fini(&v.http);
+    buf_fini(&v.head);
+    buf_fini(&v.form);
+    vec_fini(&v.known);
+    vec_fini(&v.got);
+    return rc;
+}
