@@ -289,14 +289,17 @@ void http_server_stop(struct http_server *s, int64_t drain_ms)
 
     if (s->daemon) {
         http_server_drain(s, drain_ms);
-        MHD_quiesce_daemon(s->daemon);
         mutex_lock(&s->conns_lock);
         s->closing = true;
         wait_out(s, &s->always,
                  until); /* libmicrohttpd must not be stopped over suspended connections */
         mutex_unlock(&s->conns_lock);
+        /* Not quiesced before: MHD_quiesce_daemon (0.9.75) takes the listening socket out of a worker's
+         * epoll set while that worker may be doing the same, and aborts when it was second. Who connects
+         * until here is answered 503 (closing). */
         MHD_stop_daemon(s->daemon);
         s->daemon = NULL;
+        s->listen_fd = -1; /* closed by it */
     }
     if (s->watching) {
         mutex_lock(&s->conns_lock);

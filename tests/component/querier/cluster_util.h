@@ -140,6 +140,7 @@ static inline void cluster_up(const struct cluster_opt *o)
 {
     struct cluster *c = &cl;
     struct http_cfg http = http_cfg_default;
+    struct ingester_cfg ingester = ingester_cfg_default;
     struct querier_cfg qc = {0};
     struct querier_deps deps;
     char path[512];
@@ -162,8 +163,9 @@ static inline void cluster_up(const struct cluster_opt *o)
     for (size_t i = 0; i < c->n; i++)
         member_make(c, i, o->one_zone ? "zone" : (const char *[]){"zone-a", "zone-b", "zone-c"}[i % 3]);
     cluster_ring_set(c, 1);
+    ingester.flush_check_ms = 3600000; /* nothing is shipped unless the test says so */
     for (size_t i = 0; i < c->n; i++)
-        node_up(c, i, o->ingester ? o->ingester : &ingester_cfg_default);
+        node_up(c, i, o->ingester ? o->ingester : &ingester);
     cluster_ring_set(c, 1);
     CHECK(rpc_client_new(&(struct rpc_client_cfg){.cluster = STR("test")}, &c->rpc, &err) == 0);
     options_default(querier_options, &qc);
@@ -290,7 +292,7 @@ static inline struct raw_reply ask_as(const char *headers, const char *path, con
 
 static inline struct raw_reply ask(const char *path, const char *params)
 {
-    return ask_as("", path, params);
+    return ask_as("Connection: close\r\n", path, params);
 }
 
 static inline bool ask_is(const char *path, const char *params, int status, const char *body)
