@@ -7,7 +7,8 @@
 
 /* --- expressions --- */
 
-static void answer_expression(struct api_request *r, void (*write)(struct buf *out, const struct node *n))
+static void answer_expression(struct api_request *r,
+                              void (*write)(struct buf *out, const struct node *n))
 {
     struct str text = http_param(r->http, "query");
     struct promql_ast ast = {0};
@@ -107,7 +108,8 @@ void api_rules(struct api_request *r)
     struct err err;
 
     if (type.n && !str_eqz(type, "alert") && !str_eqz(type, "record")) {
-        err_set(&err, RC_INVALID, "not supported value \"%.*s\"", (int)MIN(type.n, (size_t)256), type.p);
+        err_set(&err, RC_INVALID, "not supported value \"%.*s\"", (int)MIN(type.n, (size_t)256),
+                type.p);
         param_invalid("type", &err);
         api_reply_error(r, &err);
         return;
@@ -157,7 +159,8 @@ void api_status_runtimeinfo(struct api_request *r)
     time_print_rfc3339(&out, clock_wall_ms(r->q->deps.clock));
     buf_z(&out, "\",\"reloadConfigSuccess\":true,\"lastConfigTime\":\"");
     time_print_rfc3339(&out, r->q->started_wall_ms);
-    buf_z(&out, "\",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"");
+    buf_z(&out, "\",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,"
+                "\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"");
     duration_print(&out, r->limits->retention_period_ms);
     buf_z(&out, "\"}");
     api_end(r, &out, false);

@@ -46,7 +46,8 @@ static bool grow(struct series_set *s)
     return true;
 }
 
-int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_entry **ret, struct err *err)
+int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls,
+                     struct series_entry **ret, struct err *err)
 {
     struct series_entry *e = series_set_find(s, fp);
 
@@ -64,7 +65,8 @@ int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *
     return 0;
 }
 
-int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_input *in, struct err *err)
+int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls,
+                   struct series_input *in, struct err *err)
 {
     struct series_entry *e;
     int rc = series_set_entry(s, fp, ls, &e, err);
@@ -77,7 +79,8 @@ int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls
     return 0;
 }
 
-int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                       struct err *err)
 {
     struct stored_series *in = arena_array(a, e->input_count, sizeof *in);
     const struct stored_series **list = arena_array(a, e->input_count, sizeof *list);
