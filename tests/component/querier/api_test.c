@@ -164,6 +164,42 @@ TEST(answers_and_errors_are_prometheus_s)
     cluster_down();
 }
 
+TEST(exemplars_of_selected_series_come_once_each)
+{
+    struct label lv[4], ev[1] = {{STR("trace_id"), STR("<1>")}};
+    struct labels ls, trace = {ev, 1};
+    struct push_batch b;
+
+    cluster_up(&(struct cluster_opt){0});
+    fill();
+    push_batch_init(&b, 1 << 20);
+    for (int i = 0; i < 2; i++) {
+        fingerprint fp;
+
+        ls = labels_of(i ? "__name__=up,job=b" : "__name__=up,job=a", lv);
+        fp = labels_fingerprint(STR("anonymous"), &ls);
+        push_batch_exemplar(&b, fp, T0 + 2500, 0.25, &trace);
+        push_batch_exemplar(&b, fp, T0 + 1000, 3, &(struct labels){NULL, 0});
+    }
+    push_batch_to("anonymous", &b, ALL);
+    push_batch_fini(&b);
+    CHECK(ask_is("/api/v1/query_exemplars",
+                 "query=rate(up{job=\"a\"}[1m])/up{job=~\"a|c\"}&start=1600000000&end=1600000010",
+                 200,
+                 DATA("[{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"a\"},\"exemplars\":[{"
+                      "\"labels\":{},\"value\":\"3\",\"timestamp\":1600000001},"
+                      "{\"labels\":{\"trace_id\":\"\\u003c1\\u003e\"},\"value\":\"0.25\","
+                      "\"timestamp\":1600000002.500}]}]")));
+    CHECK(ask_is(
+        "/api/v1/query_exemplars", "query=up&start=1600000002", 200,
+        DATA("[{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"a\"},\"exemplars\":[{\"labels\":{"
+             "\"trace_id\":\"\\u003c1\\u003e\"},\"value\":\"0.25\",\"timestamp\":1600000002.500}]},"
+             "{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"b\"},\"exemplars\":[{\"labels\":{"
+             "\"trace_id\":\"\\u003c1\\u003e\"},\"value\":\"0.25\",\"timestamp\":1600000002.500}]}"
+             "]")));
+    cluster_down();
+}
+
 TEST(post_merges_body_and_query_string)
 {
     static const char request[] = "POST /api/v1/query?time=9&query=3 HTTP/1.1\r\nHost: "
