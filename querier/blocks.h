@@ -53,6 +53,11 @@ void blocks_free(struct blocks *b);  /* stops it */
 int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct blocks_view **ret,
                 struct err *err);
 
+/* With a reference. RC_NOT_FOUND when the block is not there (any more). */
+int blocks_reader(struct blocks *b, const struct ulid *id, struct block_reader **ret,
+                  struct err *err);
+
+/* --- blocks_select.c --- */
 struct blocks_select {
     const struct blocks_view *view;
     const struct store_select *q;

@@ -94,28 +94,13 @@ struct holder {
     struct stored_window *w;
 };
 
-static struct stored_window *window_at(const struct series_input *in, int64_t start)
-{
-    size_t lo = 0, hi = in->window_count;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (in->windows[mid].start_ms < start)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < in->window_count && in->windows[lo].start_ms == start ? &in->windows[lo] : NULL;
-}
-
 /* Who has the window; out has room for all inputs. */
 static size_t holders_of(const struct series_entry *e, int64_t start, struct holder *out)
 {
     size_t n = 0;
 
     for (struct series_input *in = e->inputs; in; in = in->next) {
-        struct stored_window *w = window_at(in, start);
+        struct stored_window *w = series_input_window(in, start);
 
         if (w)
             out[n++] = (struct holder){in, w};
@@ -264,7 +249,7 @@ static int take_series(struct reconciling *rc, struct page_series *ps, struct er
         return series_set_add(rc->sel->set, ps->fp, &ps->labels, &ps->input, err);
     CORRUPT_UNLESS(in, err);
     for (size_t i = 0; i < ps->input.window_count; i++) {
-        struct stored_window *w = window_at(in, ps->input.windows[i].start_ms);
+        struct stored_window *w = series_input_window(in, ps->input.windows[i].start_ms);
 
         CORRUPT_UNLESS(w && ps->input.windows[i].chunk_count > 0, err);
         *w = ps->input.windows[i];
@@ -420,7 +405,7 @@ static int check_bytes(struct reconciling *rc, struct err *err)
         for (size_t k = 0; k < l->n; k++) {
             const struct series_entry *e = series_set_find(rc->sel->set, l->v[k].fp);
             const struct series_input *in = e ? input_from(e, (uint16_t)i) : NULL;
-            const struct stored_window *w = in ? window_at(in, l->v[k].start) : NULL;
+            const struct stored_window *w = in ? series_input_window(in, l->v[k].start) : NULL;
 
             if (!w || w->chunk_count == 0)
                 return err_set(err, RC_MOVED, "%s has lost samples between two steps of a select",

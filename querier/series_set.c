@@ -79,6 +79,32 @@ int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls
     return 0;
 }
 
+struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms)
+{
+    size_t lo = 0, hi = in->window_count;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (in->windows[mid].start_ms < start_ms)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < in->window_count && in->windows[lo].start_ms == start_ms ? &in->windows[lo] : NULL;
+}
+
+bool series_entry_has_bytes(const struct series_entry *e, const struct stored_window *w)
+{
+    for (const struct series_input *in = e->inputs; in; in = in->next) {
+        const struct stored_window *mine = series_input_window(in, w->start_ms);
+
+        if (mine && mine->chunk_count > 0 && u128_eq(mine->digest, w->digest))
+            return true;
+    }
+    return false;
+}
+
 int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
                        struct err *err)
 {

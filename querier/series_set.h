@@ -41,6 +41,10 @@ int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *
 /* The same, and links an input, which lives in the arena. */
 int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls,
                    struct series_input *in, struct err *err);
+/* The window that starts there; NULL when there is none. */
+struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms);
+/* Whether some input has the bytes of a window with this start and digest. */
+bool series_entry_has_bytes(const struct series_entry *e, const struct stored_window *w);
 /* All inputs of one entry, merged. */
 int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
                        struct err *err);
