@@ -1,8 +1,8 @@
 /* Ingesters that are silent, views of the ring that differ, clients that leave. */
 #include "tests/component/querier/cluster_util.h"
 
-#define T0 1600000000000LL
-#define ALL 7u
+#define T0     1600000000000LL
+#define ALL    7u
 #define ANSWER VECTOR("{\"metric\":{\"__name__\":\"m\",\"i\":\"1\"},\"value\":[1600000045,\"4\"]}")
 
 /* --- a server that takes calls and does not answer --- */
@@ -32,10 +32,12 @@ static void silent_up(struct silent *s, size_t node)
 
     s->n = 0;
     mutex_init(&s->lock);
-    CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test")}, &s->srv, &err) == 0);
+    CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test")},
+                         &s->srv, &err) == 0);
     rpc_server_handle(s->srv, RPC_SELECT, hold, s);
     CHECK(rpc_server_start(s->srv, &err) == 0);
-    snprintf(cl.nodes[node].member.addr, sizeof cl.nodes[node].member.addr, "127.0.0.1:%d", rpc_server_port(s->srv));
+    snprintf(cl.nodes[node].member.addr, sizeof cl.nodes[node].member.addr, "127.0.0.1:%d",
+             rpc_server_port(s->srv));
     cluster_ring_set(&cl, 1);
 }
 
@@ -69,7 +71,8 @@ TEST(a_silent_ingester_is_gone_around)
 
         r = ask("/api/v1/query", "query=m&time=1600000045");
         CHECK_STR(r.body, ANSWER);
-        CHECK(clock_mono_ms(clock_system()) - start < 4000); /* hedged after 500 ms, not after the query's two minutes */
+        CHECK(clock_mono_ms(clock_system()) - start <
+              4000); /* hedged after 500 ms, not after the query's two minutes */
         raw_free(&r);
     }
     silent_down(&s);
@@ -86,7 +89,8 @@ TEST(a_query_ends_with_its_timeout)
         silent_up(&s[i], i);
     r = ask("/api/v1/query", "query=m&time=1600000045&timeout=200ms");
     CHECK_INT(r.status, 503);
-    CHECK_STR(r.body, "{\"status\":\"error\",\"errorType\":\"timeout\",\"error\":\"expanding series: query timed out in expression evaluation\"}");
+    CHECK_STR(r.body, "{\"status\":\"error\",\"errorType\":\"timeout\",\"error\":\"expanding "
+                      "series: query timed out in expression evaluation\"}");
     raw_free(&r);
     for (size_t i = 0; i < 3; i++)
         silent_down(&s[i]);
@@ -95,7 +99,8 @@ TEST(a_query_ends_with_its_timeout)
 
 TEST(a_client_that_leaves_ends_its_query)
 {
-    static const char request[] = "GET /api/v1/query?query=m&time=1600000045 HTTP/1.1\r\nHost: t\r\n\r\n";
+    static const char request[] =
+        "GET /api/v1/query?query=m&time=1600000045 HTTP/1.1\r\nHost: t\r\n\r\n";
     struct silent s[3];
     int fd;
 
@@ -147,7 +152,8 @@ TEST(answers_at_another_ring_version_are_none)
     cluster_ring_set(&cl, 7);
     r = ask("/api/v1/query", "query=m&time=1600000045");
     CHECK_INT(r.status, 503);
-    CHECK(strstr(r.body, "\"errorType\":\"unavailable\"") && strstr(r.body, "answers at ring version 7, ours is 1"));
+    CHECK(strstr(r.body, "\"errorType\":\"unavailable\"") &&
+          strstr(r.body, "answers at ring version 7, ours is 1"));
     raw_free(&r);
     cluster_down();
 }
