@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Asks a real Prometheus (Debian's 2.42) and a torc cluster the same, over the same samples: random queries, and the list of the compliance tester.
-The first half of the samples is in blocks of the cluster, the rest in heads.
+The first half of the samples is in blocks of the cluster, which are merged while queries are answered, the rest in heads.
 
   run.py [--seed N] [--queries N] [--only I]
 
@@ -32,7 +32,7 @@ NOTHING = 1e-12       # 2.42 averages without compensation: what should be 0 is 
 TENANT = "differential"
 BATCH_MS = 600_000
 ASKING = 6            # queries at a time
-FLAGS = ["--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0"]
+FLAGS = ["--compactor.interval=1s", "--compactor.settle=0s", "--limits.retention_period=0", "--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0"]
 
 
 class Server:
