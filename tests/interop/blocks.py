@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """tests/interop/blocks.py: real processes; tenants with all kinds of values are written, and what about 25 queries answer is taken while every sample is in memory.
 The same bytes must come back after a flush (memory and three blocks), after compaction (one block), while a compactor is killed with SIGKILL in the
-middle of its work, and from blocks alone after every process lost its memory and its log. Ends with "N passed, N failed".
+middle of its work and ingesters in the middle of a flush, and from blocks alone after every process lost its memory and its log. Ends with "N passed, N failed".
 BLOCKS_SEED: of values and moments of death; printed."""
 import glob
 import json
@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+from http.client import HTTPException
 
 import remote_write as rw
 from procs import Api, Cases, Scratch, http, say
@@ -20,7 +21,7 @@ from procs import Api, Cases, Scratch, http, say
 MINUTE = 60 * 1000
 DAY = 24 * 60 * MINUTE
 ROUNDS, SERIES, BURST = 40, 300, 4  # a round adds BURST samples, 15 s apart, to each series
-KILLS, KILL_TRIES = 4, 12
+KILLS, KILL_TRIES, FLUSH_KILLS = 4, 12, 3
 FLAGS = ["--limits.max-sample-age=0", "--limits.ingestion-rate=0", "--limits.request-rate=0", "--limits.query-request-rate=0",
          "--limits.label-request-rate=0", "--limits.other-request-rate=0",
          # What this test does not ask for shall not happen.
@@ -132,7 +133,7 @@ class Tenant:
     def questions(self):
         end, begin = f"{self.end() / 1000 + 1:.3f}", f"{self.begin / 1000 - 60:.3f}"
         whole = f"[{(self.end() - self.begin) // 1000 + 120}s]"
-        middle = f"{(self.begin + self.end()) / 2000:.3f}"
+        middle = f"{(self.begin + self.rounds // 2 * self.step) / 1000 + 120:.3f}"
         out = [("query", {"query": f'{{kind="{kind}"}}{whole}', "time": end}) for kind in self.KINDS]
         instant = ["counter_0", 'count by (kind) ({job="blocks"})', 'sum by (zone) ({kind=~"gauge|integer|decimal|denormal"})', 'sum(float_histogram_0)',
                    f"rate(counter_1{whole})", f"quantile_over_time(0.9, gauge_2{whole})", f"histogram_count(increase(histogram_1{whole}))"]
@@ -143,22 +144,22 @@ class Tenant:
         step = str(max(60, (self.end() - self.begin) // 97000))
         out += [("query_range", {"query": q, "start": begin, "end": end, "step": step}) for q in ranged]
         span = {"start": begin, "end": end}
-        out += [("series", {"match[]": '{kind!="gauge"}', **span}), ("labels", span), ("label/instance/values", span),
+        out += [("series", {"match[]": '{kind!="gauge",job="blocks"}', **span}), ("labels", span), ("label/instance/values", span),
                 ("label/__name__/values", {"match[]": '{kind=~"h.*"}', **span})]
         return out
 
+    def ask_one(self, path, params):
+        """Canonical answer: JSON text with the series of unordered results sorted."""
+        answer = self.api.get(path, **params)
+        data = answer.get("data")
+        if path in ("query", "query_range") and isinstance(data, dict):
+            data["result"] = sorted(data["result"], key=lambda s: sorted(s["metric"].items()))
+        elif isinstance(data, list):
+            answer["data"] = sorted(data, key=str)
+        return json.dumps(answer, sort_keys=True)
+
     def ask(self):
-        """Canonical answers: JSON text with the series of unordered results sorted."""
-        out = {}
-        for path, params in self.questions():
-            answer = self.api.get(path, **params)
-            data = answer.get("data")
-            if path in ("query", "query_range") and isinstance(data, dict):
-                data["result"] = sorted(data["result"], key=lambda s: sorted(s["metric"].items()))
-            elif isinstance(data, list):
-                answer["data"] = sorted(data, key=str)
-            out[f"{path} {params}"] = json.dumps(answer, sort_keys=True)
-        return out
+        return {f"{path} {params}": self.ask_one(path, params) for path, params in self.questions()}
 
     def check_truth(self, cases):
         """What range selectors give is what was written, bit for bit (of NaNs only that they are one), without staleness markers."""
@@ -193,6 +194,48 @@ def same(cases, when, tenants, before):
                             f"before: {answer[max(0, at - 200):at + 200]}", f"now:    {now[question][max(0, at - 200):at + 200]}")
             else:
                 cases.check(question, True)
+
+
+class Reader(threading.Thread):
+    """Asks all the time, whatever happens meanwhile."""
+
+    def __init__(self, tenants, before):
+        super().__init__(daemon=True)
+        self.tenants, self.before, self.ending, self.asked, self.bad = tenants, before, threading.Event(), 0, []
+
+    def run(self):
+        while not self.ending.is_set():
+            self.ending.wait(0.02)
+            tenant = random.choice(self.tenants)
+            path, params = random.choice(tenant.questions())
+            question = f"{path} {params}"
+            try:
+                answer = tenant.ask_one(path, params)
+            except OSError as e:
+                answer = str(e)
+            self.asked += 1
+            if answer != self.before[tenant.name][question]:
+                self.bad.append(f"{time.strftime('%H:%M:%S')} {tenant.name} {question}: {answer[:300]}")
+
+    def finish(self, cases, during):
+        self.ending.set()
+        self.join()
+        cases.check(f"answers {during}", not self.bad and self.asked > 10, f"{len(self.bad)} of {self.asked} differ", *self.bad[:3])
+
+
+def post(url):
+    """POSTs and forgets: the other side may be killed before it answers. The event says that it has answered."""
+    answered = threading.Event()
+
+    def work():
+        try:
+            http(url, data=b"", timeout=300)
+            answered.set()
+        except (OSError, HTTPException):
+            pass
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return answered
 
 
 def flush(cluster, cases):
@@ -247,28 +290,40 @@ def kill_compactor(cluster, cases, tenants, late, before, seconds, seed):
         late.push(4, cases)
         flush(cluster, cases)
         before[late.name] = late.ask()
-        ended = threading.Event()
-
-        def work():
-            try:
-                http(cluster.url("compactor", "/compactor/run"), data=b"", timeout=300)
-                ended.set()
-            except (OSError, ValueError):
-                pass  # it was killed
-            except Exception as e:  # http.client has its own words for it
-                if type(e).__name__ not in ("RemoteDisconnected", "IncompleteRead", "BadStatusLine"):
-                    raise
-        thread = threading.Thread(target=work)
-        thread.start()
+        ended = post(cluster.url("compactor", "/compactor/run"))
         time.sleep(rand.random() * seconds)
         in_work = not ended.is_set()
         cluster.kill("compactor")
-        thread.join()
         killed += in_work
+        # The work of a later round takes another time than that of the first.
+        seconds *= 1.1 if in_work else 0.6
         same(cases, f"compactor killed ({n})", tenants if n == 0 else [late], before)
         cluster.restart("compactor")
     cases.check("the compactor was killed in the middle of its work", killed >= 2, killed)
     say(f"killed {killed} times in the middle of a run")
+
+
+def kill_ingesters(cluster, cases, late, before, seconds, seed):
+    """An ingester dies at random points of a flush. The two others answer; it comes back with what it had."""
+    rand = random.Random(seed)
+    killed = 0
+    for n in range(KILL_TRIES):
+        if killed == FLUSH_KILLS:
+            break
+        late.push(4, cases)
+        before[late.name] = late.ask()
+        name = f"ingester-{1 + n % 3}"
+        ended = post(cluster.url(name, "/ingester/flush"))
+        time.sleep(rand.random() * seconds)
+        in_work = not ended.is_set()
+        cluster.kill(name)
+        killed += in_work
+        seconds *= 1.1 if in_work else 0.6
+        same(cases, f"{name} is dead ({n})", [late], before)
+        cluster.restart(name)
+        same(cases, f"{name} is back ({n})", [late], before)
+    cases.check("an ingester was killed in the middle of a flush", killed >= 1, killed)
+    say(f"killed {killed} times in the middle of a flush")
 
 
 def run(scratch, cases, seed):
@@ -290,19 +345,30 @@ def run(scratch, cases, seed):
         cases.check("the questions have answers", len(said) == len(before[t.name]), *[q for q in before[t.name] if q not in said])
     same(cases, "asked again", tenants, before)
 
+    reader = Reader(list(tenants), before)
+    reader.start()
+    began = time.time()
     blocks = flush(cluster, cases)
+    flush_took = (time.time() - began) / 3
     cases.check("blocks were written", blocks >= 9 and len(index(cluster)) == blocks, blocks, len(index(cluster)))
-    say(f"{blocks} level-0 blocks")
+    say(f"{blocks} level-0 blocks, {flush_took:.1f} s for each ingester")
     same(cases, "after the flush", tenants, before)
     began = time.time()
     compact(cluster, cases)
     took = time.time() - began
     say(f"compaction took {took:.1f} s")
+    reader.finish(cases, "during flush and compaction")
     check_merged(cluster, cases, tenants)
     same(cases, "after compaction", tenants, before)
 
-    kill_compactor(cluster, cases, tenants, late, before, min(took, 2), seed)
-    tenants.append(late)
+    reader = Reader(list(tenants), before)
+    reader.start()
+    kill_compactor(cluster, cases, tenants, late, before, min(took, 0.5), seed)
+    reader.finish(cases, "while the compactor was killed")
+    dying = Tenant(cluster, "umbrella", late.begin, 13 * MINUTE, seed)
+    kill_ingesters(cluster, cases, dying, before, min(flush_took, 0.2), seed)
+    flush(cluster, cases)
+    tenants += [late, dying]
     compact(cluster, cases)
     check_merged(cluster, cases, tenants)
     same(cases, "after the kills", tenants, before)
