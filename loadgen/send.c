@@ -1,5 +1,6 @@
 #include "loadgen/send.h"
 
+#include "common/base/hash.h"
 #include "common/sys/clock.h"
 #include "loadgen/image.h"
 
