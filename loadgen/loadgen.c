@@ -50,6 +50,7 @@ static int write_all(struct loadgen *g, struct err *err)
         .connections = (uint32_t)o->connections,
         .max = o->max,
         .interval_ns = o->interval_ms * 1000000,
+        .out_of_order = o->out_of_order,
         .backfill_ms = o->backfill_ms,
         .step_ms = o->interval_ms,
         .rounds = (uint64_t)o->rounds,
