@@ -11,23 +11,31 @@ static int no_memory(struct err *err)
 
 /* --- what a query may fetch --- */
 
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks, uint64_t bytes, struct err *err)
+int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
+                uint64_t bytes, struct err *err)
 {
     used->chunks += chunks;
     used->bytes += bytes;
     if (limits->chunks_max && used->chunks > limits->chunks_max)
-        return err_set(err, RC_EXECUTION, "the query hit the max number of chunks limit while fetching chunks from ingesters (limit: %llu chunks)",
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the max number of chunks limit while fetching chunks from "
+                       "ingesters (limit: %llu chunks)",
                        (unsigned long long)limits->chunks_max);
     if (limits->bytes_max && used->bytes > limits->bytes_max)
-        return err_set(err, RC_EXECUTION, "the query hit the aggregated data size limit (limit: %llu bytes)", (unsigned long long)limits->bytes_max);
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the aggregated data size limit (limit: %llu bytes)",
+                       (unsigned long long)limits->bytes_max);
     return 0;
 }
 
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series, struct err *err)
+int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
+                       struct err *err)
 {
     used->series += series;
     if (limits->series_max && used->series > limits->series_max)
-        return err_set(err, RC_EXECUTION, "the query hit the max number of series limit (limit: %llu series)", (unsigned long long)limits->series_max);
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the max number of series limit (limit: %llu series)",
+                       (unsigned long long)limits->series_max);
     return 0;
 }
 
@@ -50,10 +58,14 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
 {
-    return pb_pack(&m->base, out) ? 0 : err_set(err, RC_LIMIT, "the selector does not fit a message of %d bytes", RPC_MESSAGE_BYTES_MAX);
+    return pb_pack(&m->base, out)
+               ? 0
+               : err_set(err, RC_LIMIT, "the selector does not fit a message of %d bytes",
+                         RPC_MESSAGE_BYTES_MAX);
 }
 
-int select_response(struct selecting *sel, const struct fan_peer *p, struct str payload, bool data, Torc__Wire__SelectResponse **ret, struct err *err)
+int select_response(struct selecting *sel, const struct fan_peer *p, struct str payload, bool data,
+                    Torc__Wire__SelectResponse **ret, struct err *err)
 {
     struct arena *a = sel->set->arena;
     Torc__Wire__SelectResponse *m;
@@ -63,7 +75,8 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct str 
     if (!arena_charge(a, payload.n + 4096))
         return no_memory(err);
     arena_uncharge(a, payload.n + 4096);
-    m = torc__wire__select_response__unpack(pb_arena_allocator(a), payload.n, (const uint8_t *)payload.p);
+    m = torc__wire__select_response__unpack(pb_arena_allocator(a), payload.n,
+                                            (const uint8_t *)payload.p);
     if (!m)
         return err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
     rc = fan_ring_check(&sel->fan, m->ring_version, err);
@@ -74,16 +87,19 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct str 
     return rc;
 }
 
-/* wire and tsdb do not know each other; the windows are the same and are rewritten where they stand. */
+/* wire and tsdb do not know each other; the windows are the same and are rewritten where they
+ * stand. */
 static struct stored_window *windows_of(struct wire_window *w, size_t n)
 {
     struct stored_window *out = (struct stored_window *)w;
 
-    _Static_assert(sizeof(struct wire_window) == sizeof(struct stored_window), "rewritten in place");
+    _Static_assert(sizeof(struct wire_window) == sizeof(struct stored_window),
+                   "rewritten in place");
     for (size_t i = 0; i < n; i++) {
         struct wire_window from = w[i];
 
-        out[i] = (struct stored_window){from.start_ms, from.mint_ms, from.maxt_ms, from.digest, from.count, from.chunk_count, from.chunks};
+        out[i] = (struct stored_window){from.start_ms, from.mint_ms,     from.maxt_ms, from.digest,
+                                        from.count,    from.chunk_count, from.chunks};
     }
     return out;
 }
@@ -92,13 +108,15 @@ static struct stored_window *windows_of(struct wire_window *w, size_t n)
 static int windows_check(const struct stored_window *w, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i++)
-        CORRUPT_UNLESS(w[i].count > 0 && w[i].start_ms <= w[i].mint_ms && w[i].mint_ms <= w[i].maxt_ms &&
+        CORRUPT_UNLESS(w[i].count > 0 && w[i].start_ms <= w[i].mint_ms &&
+                           w[i].mint_ms <= w[i].maxt_ms &&
                            (i == 0 || w[i - 1].start_ms < w[i].start_ms),
                        err);
     return 0;
 }
 
-int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
+int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p,
+              struct page_series **ret, struct err *err)
 {
     struct page_series *ps;
     struct wire_series ws;
@@ -115,7 +133,10 @@ int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, str
     *ps = (struct page_series){
         .fp = ws.fp,
         .labels = ws.labels,
-        .input = {.windows = windows_of(ws.windows, ws.window_count), .window_count = ws.window_count, .votes = 1, .from = p->instance},
+        .input = {.windows = windows_of(ws.windows, ws.window_count),
+                  .window_count = ws.window_count,
+                  .votes = 1,
+                  .from = p->instance},
     };
     rc = windows_check(ps->input.windows, ps->input.window_count, err);
     if (rc == 0)
@@ -153,7 +174,8 @@ static int link_all(struct paging *pg, struct fan_peer *p, struct err *err)
     int rc = 0;
 
     for (struct page_series *ps = pg->got[p->instance]; ps && rc == 0; ps = ps->next)
-        rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err) : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
+        rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err)
+                         : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
     return rc;
 }
 
@@ -177,8 +199,10 @@ static int select_answer(void *arg, struct fan_peer *p, struct str payload, stru
         seen++;
         rc = 0;
     }
-    /* A data peer's series are those of the query, but for what only others have: enough to stop early. */
-    if (rc == 0 && p->data && pg->sel.s->limits->series_max && (p->at += seen) > pg->sel.s->limits->series_max)
+    /* A data peer's series are those of the query, but for what only others have: enough to stop
+     * early. */
+    if (rc == 0 && p->data && pg->sel.s->limits->series_max &&
+        (p->at += seen) > pg->sel.s->limits->series_max)
         rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
     if (rc < 0)
         return rc;

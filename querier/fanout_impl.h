@@ -14,7 +14,8 @@ struct selecting {
 void select_request_common(const struct selecting *sel, Torc__Wire__SelectRequest *m);
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err);
 /* Unpacks into the set's arena; checks the ring version and counts the bytes. */
-int select_response(struct selecting *sel, const struct fan_peer *p, struct str payload, bool data, Torc__Wire__SelectResponse **ret, struct err *err);
+int select_response(struct selecting *sel, const struct fan_peer *p, struct str payload, bool data,
+                    Torc__Wire__SelectResponse **ret, struct err *err);
 /* 1 with the next series of a page (windows in the arena), 0 at the end. */
 struct page_series {
     struct page_series *next;
@@ -22,7 +23,8 @@ struct page_series {
     struct labels labels;
     struct series_input input;
 };
-int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err);
+int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p,
+              struct page_series **ret, struct err *err);
 
 /* Fetches what digests lack and what conflicts need. */
 int reconcile(struct selecting *sel, struct err *err);

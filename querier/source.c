@@ -60,7 +60,8 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         if (rc < 0)
             return rc;
         ring = s->env->ring(s->env->ring_arg);
-        rc = ring ? fn(arg, ring, view, err) : err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
+        rc = ring ? fn(arg, ring, view, err)
+                  : err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
         ring_unref(ring);
         blocks_view_unref(view);
         if (!again(rc))
@@ -78,10 +79,15 @@ struct gathering {
     struct series_set *set;
 };
 
-static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view, struct err *err)
+static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view,
+                       struct err *err)
 {
     struct gathering *g = arg;
-    struct fanout_select fs = {.ring = ring, .q = g->q, .index_gen = view->gen, .limits = &g->s->limits, .used = &g->s->used};
+    struct fanout_select fs = {.ring = ring,
+                               .q = g->q,
+                               .index_gen = view->gen,
+                               .limits = &g->s->limits,
+                               .used = &g->s->used};
     struct blocks_select bs = {
         .view = view,
         .q = g->q,
@@ -99,7 +105,8 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
 }
 
-int source_gather(struct source *s, const struct store_select *q, struct series_set *set, struct err *err)
+int source_gather(struct source *s, const struct store_select *q, struct series_set *set,
+                  struct err *err)
 {
     struct gathering g = {s, q, set};
 
@@ -108,7 +115,8 @@ int source_gather(struct source *s, const struct store_select *q, struct series_
 
 /* --- tenants --- */
 
-bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret, size_t *ret_n)
+bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret,
+                          size_t *ret_n)
 {
     size_t out = 0;
 
@@ -122,7 +130,8 @@ bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, 
     return true;
 }
 
-int source_label_tenant(struct str tenant, const struct labels *ls, struct arena *a, struct labels *ret, struct err *err)
+int source_label_tenant(struct str tenant, const struct labels *ls, struct arena *a,
+                        struct labels *ret, struct err *err)
 {
     struct label mine = {STR(LABEL_TENANT), tenant};
     struct labels out = {.v = arena_array(a, ls->n + 1, sizeof *out.v)};
@@ -176,7 +185,8 @@ static const struct labels *cursor_labels(const struct series_cursor *base, size
     return &CONTAINER_OF(base, struct cursor, base)->labels[i];
 }
 
-static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
+static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret,
+                          struct err *err)
 {
     struct cursor *c = CONTAINER_OF(base, struct cursor, base);
     struct stored_series merged;
@@ -201,7 +211,8 @@ static void cursor_free(struct series_cursor *base)
     free(c);
 }
 
-static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, const struct store_select *q, struct err *err)
+static int gather_tenant(struct source *s, struct cursor *c, struct str tenant,
+                         const struct store_select *q, struct err *err)
 {
     struct part *p = &c->parts[c->part_count++];
     struct store_select mine = *q;
@@ -229,7 +240,8 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, 
 
 static int by_fingerprint(const void *a, const void *b)
 {
-    return u128_cmp((*(const struct series_entry *const *)a)->fp, (*(const struct series_entry *const *)b)->fp);
+    return u128_cmp((*(const struct series_entry *const *)a)->fp,
+                    (*(const struct series_entry *const *)b)->fp);
 }
 
 /* Series come in one order whoever answered first: sums of floats depend on it. */
@@ -253,7 +265,8 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
         for (size_t i = first; i < at && rc == 0; i++) {
             c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
-                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query, &c->labels[i], err);
+                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query,
+                                         &c->labels[i], err);
         }
     }
     if (limit)
@@ -261,13 +274,19 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
     return rc;
 }
 
-static int source_select(struct series_source *base, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
+static int source_select(struct series_source *base, const struct matcher *m, size_t n,
+                         const struct select_hints *hints, struct arena *arena,
                          struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
+                                                 cursor_free};
     struct source *s = CONTAINER_OF(base, struct source, base);
     struct cursor *c = xcalloc(1, sizeof *c + s->tenant_count * sizeof c->parts[0]);
-    struct store_select q = {.matchers = m, .matcher_count = n, .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms), .maxt_ms = hints->maxt_ms, .mode = STORE_DATA};
+    struct store_select q = {.matchers = m,
+                             .matcher_count = n,
+                             .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms),
+                             .maxt_ms = hints->maxt_ms,
+                             .mode = STORE_DATA};
     int rc = 0;
 
     c->base.ops = &ops;
@@ -286,8 +305,8 @@ static int source_select(struct series_source *base, const struct matcher *m, si
     return rc;
 }
 
-void source_init(struct source *s, const struct source_env *env, const struct str *tenants, size_t tenant_count, int64_t deadline_mono_ns,
-                 const atomic_bool *cancel)
+void source_init(struct source *s, const struct source_env *env, const struct str *tenants,
+                 size_t tenant_count, int64_t deadline_mono_ns, const atomic_bool *cancel)
 {
     ASSERT(tenant_count > 0 && tenant_count <= TENANT_FEDERATION_MAX);
     *s = (struct source){

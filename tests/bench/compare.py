@@ -62,6 +62,17 @@ def wait_http(url, seconds=60):
     sys.exit(f"{url} did not answer within {seconds} s")
 
 
+def wait_ring(port, members, seconds=60):
+    """A front that knows two of three ingesters is ready, and writes to those two."""
+    until = time.time() + seconds
+    while time.time() < until:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as f:
+            if f'torc_ring_members{{state="ACTIVE"}} {members}\n' in f.read().decode():
+                return
+        time.sleep(0.05)
+    sys.exit(f"port {port} did not see {members} active members within {seconds} s")
+
+
 class System:
     """name, push URL, query base URL, pids."""
 
@@ -102,6 +113,7 @@ def torc():
           f"--bucket.url=filesystem://{s.dir}/bucket", *limits)
     for port in range(BASE, BASE + 4):
         wait_http(f"http://127.0.0.1:{port}/ready")
+        wait_ring(port, 4)
     s.push, s.query = f"http://127.0.0.1:{BASE}/api/v1/push", f"http://127.0.0.1:{BASE}/prometheus/api/v1"
     s.ingesters = s.pids()[:3]
     return s
@@ -121,7 +133,8 @@ def prometheus():
 
 def victoria():
     s = System("VictoriaMetrics, 1 copy")
-    s.run("victoria-metrics", f"-storageDataPath={s.dir}/data", f"-httpListenAddr=127.0.0.1:{BASE + 11}", "-retentionPeriod=1y")
+    s.run("victoria-metrics", f"-storageDataPath={s.dir}/data", f"-httpListenAddr=127.0.0.1:{BASE + 11}", "-retentionPeriod=1y",
+          "-search.maxSeries=10000000")
     wait_http(f"http://127.0.0.1:{BASE + 11}/health")
     s.push, s.query = f"http://127.0.0.1:{BASE + 11}/api/v1/write", f"http://127.0.0.1:{BASE + 11}/api/v1"
     s.ingesters = s.pids()
@@ -202,4 +215,5 @@ def main():
         open(args.out, "w").write(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

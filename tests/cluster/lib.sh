@@ -4,7 +4,19 @@ root=${TORC_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 export TORC_BINARY=${TORC_BINARY:-${TORC_BUILD:-$root/build/asan}/app/torc}
 work=$(mktemp -d /tmp/torc-cluster-XXXXXX)
 cluster=$work/cluster
-port=${CLUSTER_PORT:-$((20000 + RANDOM % 8000))}
+# The first of a row of ports that nobody listens at: HTTP from port on, RPC from port + 100 on.
+free_row() {
+    local p i
+    while :; do
+        p=$((20000 + RANDOM % 8000))
+        for i in 0 1 2 3 4 100 101 102 103 104; do
+            (: < "/dev/tcp/127.0.0.1/$((p + i))") 2> /dev/null && continue 2
+        done
+        echo $p
+        return
+    done
+}
+port=${CLUSTER_PORT:-$(free_row)}
 passed=0 failed=0
 
 finish() {

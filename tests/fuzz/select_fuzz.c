@@ -1,4 +1,5 @@
-/* Pages of a select from two replicas: split at the length that the first two bytes say, decoded as the querier does, merged, read as columns. */
+/* Pages of a select from two replicas: split at the length that the first two bytes say, decoded as
+ * the querier does, merged, read as columns. */
 #include "common/wire/select.h"
 #include "querier/columns.h"
 #include "querier/fanout_impl.h"
@@ -39,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     arena_init(&a, 64 << 20);
     arena_init(&scratch, 64 << 20);
     series_set_init(&set, &a);
-    if (take(&set, str_n(data + 2, cut), 0) == 0 && take(&set, str_n(data + 2 + cut, n - 2 - cut), 1) == 0) {
+    if (take(&set, str_n(data + 2, cut), 0) == 0 &&
+        take(&set, str_n(data + 2 + cut, n - 2 - cut), 1) == 0) {
         for (size_t i = 0; i < set.n; i++) {
             struct stored_series merged;
             struct columns c;

@@ -42,6 +42,7 @@ if cluster_up; then
         [ -f "$dir/$name.test" ] && files+=("$dir/$name.test")
     done
     count "$runner" "${url[@]}" "${flush[@]}" "${except[@]}" "${files[@]}"
+    if cluster_logs_clean; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 else
     failed=$((failed + 1))
 fi

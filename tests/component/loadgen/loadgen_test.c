@@ -193,6 +193,39 @@ TEST(every_batch_goes_out_once_with_its_headers_and_the_due_time)
     server_stop(&s);
 }
 
+TEST(the_planned_share_comes_out_of_order_and_nothing_twice)
+{
+    enum { ROUNDS = 80 };
+    struct server s;
+    struct run r;
+    size_t late = 0, n;
+    int64_t newest[3] = {0};
+
+    server_start(&s, answer_fine);
+    run_init(&r, s.port, ROUNDS);
+    r.cfg.out_of_order = 20;
+    r.cfg.interval_ns = 5000000;
+    run_send(&r);
+    for (size_t i = 0; i < r.history.sent.n; i++) {
+        const struct history_entry *e = &r.history.sent.v[i];
+
+        late += e->t_ms < newest[e->batch];
+        newest[e->batch] = MAX(newest[e->batch], e->t_ms);
+        CHECK(e->t_ms <= clock_wall_ms(clock_system()));
+    }
+    CHECK(late > ROUNDS * 3 / 10 && late < ROUNDS * 3 * 3 / 10);
+    history_sort(&r.history);
+    for (uint32_t b = 0; b < 3; b++) {
+        const struct history_entry *e = history_of(&r.history, b, &n);
+
+        CHECK_INT(n, ROUNDS); /* entries of one time would be one */
+        for (size_t i = 1; i < n; i++)
+            CHECK_INT(e[i].t_ms - e[i - 1].t_ms, 5);
+    }
+    history_fini(&r.history);
+    server_stop(&s);
+}
+
 static const char *answer_trouble(struct server *s, int i)
 {
     static const char *const answers[] = {
