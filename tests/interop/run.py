@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """tests/interop/run.py: a real Prometheus (Debian's 2.42) scrapes node_exporter, itself and every process of a torc cluster each second and writes all of it to
 that cluster; then both are asked the same queries about the same settled window, and must answer the same: same series, same timestamps, same value texts.
-INTEROP_SECONDS: how long to scrape before asking (default 75). Ends with "N passed, N failed"."""
+INTEROP_SECONDS: how long to scrape before asking (default 75). INTEROP_RANDOM: how many random queries are asked too (100), of INTEROP_SEED. Ends with "N passed, N failed"."""
 import itertools
 import os
 import random
@@ -14,6 +14,8 @@ import remote_write as rw
 from procs import Api, Cases, Scratch, free_port, http, say, wait_until
 
 SECONDS = float(os.environ.get("INTEROP_SECONDS", "75"))
+RANDOM = int(os.environ.get("INTEROP_RANDOM", "100"))
+SEED = os.environ.get("INTEROP_SEED") or str(random.randrange(1 << 32))
 SETTLE_S = 10
 NEAR = 1e-12
 CONFIG = """
@@ -195,6 +197,12 @@ def compare_queries(cases, sides, begin, end, inner_ms):
         answered += bool(answer.get("data", {}).get("result"))
         if q.ranged:
             compare(cases, sides, "range", "query_range", q, query=text, start=f"{begin:.3f}", end=f"{end:.3f}", step="3")
+    made = queries.Random(SEED, end - 20)
+    for _ in range(RANDOM):
+        q = made.next()
+        text = queries.filled(q.text, end - 20, inner_ms)
+        compare(cases, sides, "random, instant", "query", q, query=text, time=f"{end:.3f}")
+        compare(cases, sides, "random, range", "query_range", q, query=text, start=f"{begin:.3f}", end=f"{end:.3f}", step="7")
     for text in queries.WRONG:
         compare(cases, sides, "wrong", "query", queries.Query(text), query=text, time=f"{end:.3f}")
     # A comparison of nothing with nothing proves nothing.
@@ -275,7 +283,7 @@ def run(scratch, cases):
     wait_until("all targets", 60, lambda: prometheus.value("count(up == 1)") == 7 and prometheus.value("count(demo_load)") == 3)
     warm(sides)
     begin = time.time() + 2
-    say(f"scraping for {SECONDS:.0f} s")
+    say(f"scraping for {SECONDS:.0f} s; INTEROP_SEED={SEED}")
     time.sleep(SECONDS)
     scratch.check_alive()
     end = int(time.time() - SETTLE_S)
