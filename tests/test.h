@@ -26,7 +26,7 @@ void test_register(const char *name, void (*fn)(void **state));
 /* NUL-terminated strings. */
 #define CHECK_STR(got, want) assert_string_equal((got), (want))
 
-/* A directory of this test's own below /tmp, removed at exit. */
+/* A directory of this test's own, removed at exit; in memory where that is possible. */
 const char *test_tmpdir(void);
 /* TEST_SEED from the environment, else 1; printed when a test fails. */
 uint64_t test_seed(void);
