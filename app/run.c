@@ -118,6 +118,7 @@ static int http_start(struct app *app, struct err *err)
         .bodies_bytes_max = c->bodies_bytes_max,
         .blocking_queue_max = (int)c->http_queue,
         .gzip_level = (int)c->gzip_level,
+        .routes_follow = true,
     };
     int rc = http_server_new(&cfg, &(struct http_deps){app->log, app->metrics}, &app->http, err);
 
@@ -172,6 +173,7 @@ static int modules_start(struct app *app, struct err *err)
             return module_failed(m, rc, err);
         atomic_store(&m->state, MODULE_RUNNING);
     }
+    http_server_routed(app->http);
     return 0;
 }
 

@@ -298,7 +298,7 @@ static void tick(struct sender *s, int64_t now)
     struct send_stats *st = s->stats;
 
     st->elapsed_ns = now - s->start_ns;
-    st->due_samples = due_by(s, now);
+    st->due_samples = MAX(due_by(s, now), st->acked_samples + st->failed_samples); /* a whole batch is due at its begin */
     st->dials = 0;
     for (uint32_t i = 0; i < s->cfg->connections; i++)
         st->dials += s->lanes[i].http.dials;
@@ -397,6 +397,15 @@ static void warm(struct sender *s)
     buf_fini(&out);
 }
 
+/* Takes what is pending, which would kill us once it is no longer blocked. Another one may. */
+static void signals_take(int fd)
+{
+    struct signalfd_siginfo info;
+
+    while (read(fd, &info, sizeof info) == sizeof info)
+        ;
+}
+
 int send_run(const struct send_cfg *cfg, struct send_stats *ret, struct err *err)
 {
     struct sender s = {.cfg = cfg, .clock = clock_system(), .stats = ret};
@@ -424,6 +433,7 @@ int send_run(const struct send_cfg *cfg, struct send_stats *ret, struct err *err
     if (!real.max && ret->due_samples > ret->acked_samples + ret->failed_samples)
         ret->unsent_samples = ret->due_samples - ret->acked_samples - ret->failed_samples;
     teardown(&s);
+    signals_take(s.signal_fd);
     close(s.signal_fd);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;

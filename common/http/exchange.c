@@ -130,6 +130,8 @@ static struct http_resp *find_route(struct http_req *req)
     unsigned allowed;
 
     req->route = route_find(req->server, req->path, req->method, req->path_params, &allowed);
+    if (!req->route && !atomic_load(&req->server->routed))
+        return resp_text(503, "starting");
     if (!req->route)
         return allowed ? method_not_allowed(allowed) : resp_text(404, "404 page not found");
     if (req_path_params_decode(req, &err) < 0)

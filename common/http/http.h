@@ -51,6 +51,7 @@ struct http_cfg {
     uint64_t bodies_bytes_max; /* of all requests together; past it 503 */
     int blocking_queue_max;    /* requests waiting for a worker; past it 503 */
     int gzip_level;            /* 0 = never */
+    bool routes_follow;        /* until http_server_routed() an unknown path is 503, not 404 */
 };
 extern const struct http_cfg http_cfg_default;
 
@@ -100,6 +101,9 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
                     struct http_server **ret, struct err *err);
 /* Before or after start; a second route with the same pattern and a common method is a bug. */
 void http_route(struct http_server *s, const struct http_route *route);
+/* All routes are there. A server that listens while its modules still start must not say of their
+ * paths that there is no such thing: remote write drops for ever what is answered with 404. */
+void http_server_routed(struct http_server *s);
 /* Binds, listens and serves. */
 int http_server_start(struct http_server *s, struct err *err);
 uint16_t http_server_port(const struct http_server *s);

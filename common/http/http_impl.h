@@ -91,6 +91,7 @@ struct http_server {
     struct mutex routes_lock;
     _Atomic size_t route_count;
     _Atomic uint64_t bodies_bytes;
+    _Atomic bool routed;
     _Atomic bool draining;
     struct mutex conns_lock; /* guards all that follows; after a request's lock */
     struct cond conns_changed, watch_wake;

@@ -136,6 +136,7 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
     s->cfg = *cfg;
     snprintf(s->address, sizeof s->address, "%s", cfg->address);
     s->cfg.address = s->address;
+    atomic_store(&s->routed, !cfg->routes_follow);
     s->log = deps->log;
     s->listen_fd = -1;
     mutex_init(&s->routes_lock);
@@ -273,6 +274,11 @@ static void wait_out(struct http_server *s, const struct http_load *load, int64_
     while (load->unanswered > 0)
         cond_wait(&s->conns_changed, &s->conns_lock);
     wait_idle(s, load, clock_mono_ms(clock_system()) + SEND_CANCELLED_MS);
+}
+
+void http_server_routed(struct http_server *s)
+{
+    atomic_store(&s->routed, true);
 }
 
 void http_server_drain(struct http_server *s, int64_t drain_ms)

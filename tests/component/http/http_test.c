@@ -686,6 +686,19 @@ TEST(limits_on_connections_and_on_bytes_in_flight_hold)
     stop();
 }
 
+TEST(a_path_is_not_denied_before_all_routes_are_there)
+{
+    struct http_cfg cfg = http_cfg_default;
+
+    cfg.routes_follow = true;
+    start(&cfg);
+    ASK("GET /echo " H "\r\n", 200, "");
+    ASK("GET /nothing " H "\r\n", 503, "starting");
+    http_server_routed(server);
+    ASK("GET /nothing " H "\r\n", 404, "");
+    stop();
+}
+
 TEST(durations_are_counted_by_method_route_and_status)
 {
     char *text;

@@ -9,6 +9,7 @@
 #include "tests/raw_http.h"
 #include "tests/test.h"
 
+#include <signal.h>
 #include <snappy-c.h>
 #include <stdatomic.h>
 
@@ -354,6 +355,29 @@ TEST(nobody_there_is_given_up_in_the_end)
     CHECK(r.stats.retries > 0);
     CHECK(r.stats.last_error[0]);
     history_fini(&r.history);
+}
+
+static const char *answer_and_interrupt(struct server *s, int i)
+{
+    (void)s;
+    if (i == 2)
+        kill(getpid(), SIGINT);
+    return no_content;
+}
+
+TEST(an_interrupt_ends_the_run_and_not_the_process)
+{
+    struct server s;
+    struct run r;
+
+    server_start(&s, answer_and_interrupt);
+    run_init(&r, s.port, 1000);
+    run_send(&r);
+    CHECK(r.stats.interrupted);
+    CHECK(r.stats.acked_requests >= 3 && r.stats.acked_requests < 1000);
+    CHECK_INT(r.stats.acked_samples, r.stats.acked_requests * 10);
+    history_fini(&r.history);
+    server_stop(&s);
 }
 
 /* --- answers in every framing --- */
