@@ -258,20 +258,21 @@ def check_remote_write(cases, prometheus):
     cases.check("no metadata failed", n == 0, n)
 
 
-def check_stale(cases, scratch, sides):
-    """node_exporter ends: its `up` becomes 0, its series end with markers."""
+def check_stale(cases, scratch, sides, ms):
+    """node_exporter ends: its `up` becomes 0, its series end with markers. ms: as in quiet_ms."""
     stopped = time.time()
     scratch.stop("node_exporter")
     wait_until("up 0 in Prometheus", 30, lambda: sides[0].value('up{job="node"}') == 0)
     time.sleep(SETTLE_S + 4)
-    end = time.time() - SETTLE_S + 4
+    end = int(time.time() - SETTLE_S + 4) + ms / 1000
+    begin = int(stopped) - 10 + ms / 1000
     wait_sent(sides[0], end)
     for text in ('up{job="node"}', "node_load1", 'count({job="node"})', '{job="node"}', "rate(node_cpu_seconds_total[20s])", "node_load1 offset 10s",
                  "node_load1[20s]", "last_over_time(node_load1[30s])", "absent(node_load1)", 'count by (job) ({__name__=~".+"})'):
         query = queries.Query(text)
         compare(cases, sides, "after the end of node_exporter, instant", "query", query, query=text, time=f"{end:.3f}")
         if "[20s]" not in text or text.startswith("rate"):
-            compare(cases, sides, "around the end of node_exporter, range", "query_range", query, query=text, start=f"{stopped - 10:.3f}", end=f"{end:.3f}", step="1")
+            compare(cases, sides, "around the end of node_exporter, range", "query_range", query, query=text, start=f"{begin:.3f}", end=f"{end:.3f}", step="1")
     torc = sides[1]
     cases.check("up is 0 in torc", torc.value('up{job="node"}', f"{end:.3f}") == 0)
     cases.check("its series are gone in torc", torc.value("count(node_load1)", f"{end:.3f}") is None)
@@ -304,7 +305,7 @@ def run(scratch, cases):
     compare_queries(cases, sides, begin, end, inner_ms)
     compare_lists(cases, sides, began)
     compare_metadata(cases, sides)
-    check_stale(cases, scratch, sides)
+    check_stale(cases, scratch, sides, ms)
     demo.ending.set()
     demo.join()
     cases.check("Prometheus took every native histogram", not demo.refused and demo.rounds > 30, demo.rounds, *demo.refused[:3])
