@@ -15,6 +15,7 @@ struct push_part {
     uint32_t *histograms;
     uint32_t histogram_count;
     uint64_t accepted;
+    bool collided;       /* labels came along that are not those of a fingerprint's series */
 };
 
 /* Series of one metric name: those in the heads when this push first looked, and those that it made since. */
@@ -204,8 +205,9 @@ static void metric_give_back(struct push_call *c, struct metric_count *m)
 }
 
 /* Series of this shard whose labels came along and that the head does not have. */
-static void create_series(struct push_call *c, struct shard *s, struct buf *new_series, uint32_t *ret_new)
+static void create_series(struct push_part *p, struct shard *s, struct buf *new_series, uint32_t *ret_new)
 {
+    struct push_call *c = p->call;
     struct head *h = shard_head(s);
     struct str tenant = c->view.header.tenant;
 
@@ -222,6 +224,7 @@ static void create_series(struct push_call *c, struct shard *s, struct buf *new_
         if (hs) {
             ps->verdict = PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
             ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
+            p->collided = true;
             continue;
         }
         ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, metric_take(c, ps->metric), &err);
@@ -241,6 +244,20 @@ static void create_series(struct push_call *c, struct shard *s, struct buf *new_
         wal_series_add(new_series, ps->fp, &ps->labels);
         ++*ret_new;
     }
+}
+
+/* The head has another series in this one's place. */
+static bool collides(const struct push_part *p, fingerprint fp)
+{
+    const struct push_series *ps = UNLIKELY(p->collided) ? series_given(p->call, fp) : NULL;
+
+    return ps && ps->verdict == PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
+}
+
+/* NULL when the head does not have it, or has another one in its place. */
+static struct head_series *find_series(const struct push_part *p, struct head *h, fingerprint fp)
+{
+    return collides(p, fp) ? NULL : head_find(h, p->call->view.header.tenant, fp);
 }
 
 /* Verdict for a row whose series the head does not have. */
@@ -312,6 +329,9 @@ static uint32_t lookup_fill(struct push_part *p, struct head *h, uint32_t from, 
     }
     l->first[l->runs] = i;
     head_find_many(h, c->view.header.tenant, l->fps, l->runs, l->series);
+    for (uint32_t k = 0; k < l->runs; k++)
+        if (collides(p, l->fps[k]))
+            l->series[k] = NULL;
     return i;
 }
 
@@ -360,7 +380,7 @@ static void judge_histograms(struct push_part *p, struct head *h, struct buf *lo
     for (uint32_t i = 0; i < p->histogram_count; i++) {
         struct push_histogram *ph = &c->histograms[p->histograms[i]];
         uint32_t row = c->view.rows + p->histograms[i];
-        struct head_series *hs = head_find(h, c->view.header.tenant, ph->fp);
+        struct head_series *hs = find_series(p, h, ph->fp);
         enum append_verdict v;
 
         if (c->verdicts[row] == PUSH_MOVED)
@@ -452,7 +472,7 @@ static void take_exemplars(struct push_part *p, struct shard *s, struct buf *log
 
     arena_init(&a, 1 << 20);
     while (push_exemplar_next(&r, &a, &fp, &t, &v, &ls, NULL) > 0) {
-        if (ingester_shard(c->in, shard_of(c->in, fp)) == s && head_find(shard_head(s), c->view.header.tenant, fp)) {
+        if (ingester_shard(c->in, shard_of(c->in, fp)) == s && find_series(p, shard_head(s), fp)) {
             head_exemplar_add(shard_head(s), c->view.header.tenant, fp, t, v, &ls, c->limits.exemplars_max);
             wal_exemplar_add(log, fp, t, v, &ls);
             ++*ret_logged;
@@ -489,7 +509,7 @@ static void part_run(struct shard_job *job, struct shard *s)
         count_metrics(c, s);
     head_lock(shard_head(s));
     if (c->view.series_rows)
-        create_series(c, s, &series, &new_series);
+        create_series(p, s, &series, &new_series);
     judge_floats(p, shard_head(s), &floats);
     if (p->histogram_count)
         judge_histograms(p, shard_head(s), &histograms, &logged, &hists);

@@ -92,7 +92,7 @@ static int64_t plan_time(struct sender *s, const struct lane *l)
     else if (c->max)
         t = clock_wall_ms(s->clock);
     else
-        t = s->start_wall_ms + (round * c->interval_ns + part(c->interval_ns, l->batch, s->batches)) / NS_PER_MS;
+        t = (s->start_wall_ms * NS_PER_MS + round * c->interval_ns + part(c->interval_ns, l->batch, s->batches)) / NS_PER_MS;
     if (c->out_of_order > 0)
         return t;
     t = MAX(t, s->last_t_ms[l->batch] + 1);

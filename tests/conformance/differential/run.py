@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Asks a real Prometheus (Debian's 2.42) and a torc cluster the same, over the same samples: random queries, and the list of the compliance tester.
-The first half of the samples is in blocks of the cluster, which are merged while queries are answered, the rest in heads.
+A third of the samples is in blocks of the cluster, which are merged while queries are answered; the rest is in heads, out of order, and not in every replica.
 
   run.py [--seed N] [--queries N] [--only I]
 
@@ -30,9 +30,10 @@ DEMO_SECONDS = 6000   # of the compliance list's
 TOLERANCE = 1e-9
 NOTHING = 1e-12       # 2.42 averages without compensation: what should be 0 is some 1e-17
 TENANT = "differential"
-BATCH_MS = 600_000
+BATCH_S = 600
 ASKING = 6            # queries at a time
-FLAGS = ["--compactor.interval=1s", "--compactor.settle=0s", "--limits.retention_period=0", "--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0"]
+FLAGS = ["--compactor.interval=1s", "--compactor.settle=0s", "--limits.retention_period=0", "--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0",
+         "--limits.out_of_order_window=1h"]
 
 
 class Server:
@@ -66,14 +67,23 @@ def encode(series, start_ms, end_ms):
     return rw.snappy(b"".join(out)) if out else None
 
 
-def push(urls, series, start_s, end_s):
-    """In steps of time: a Prometheus takes nothing that is much older than its newest sample."""
-    for start in range(data.T0 + start_s * 1000, data.T0 + end_s * 1000, BATCH_MS):
-        body = encode(series, start, min(start + BATCH_MS, data.T0 + end_s * 1000))
-        for url, headers in urls if body else []:
+def push(url, headers, series, spans):
+    for start, end in spans:
+        body = encode(series, data.T0 + start * 1000, data.T0 + end * 1000)
+        if body:
             status, text = procs.http(url, data=body, headers={**rw.HEADERS, **headers})
             if status // 100 != 2:
                 raise RuntimeError(f"{url}: {status} {text[:500]}")
+
+
+def spans(start_s, end_s):
+    """In steps of time: a Prometheus takes nothing that is much older than its newest sample."""
+    return [(at, min(at + BATCH_S, end_s)) for at in range(start_s, end_s, BATCH_S)]
+
+
+def crossed(parts):
+    """The later half of each first."""
+    return [half for start, end in parts for half in (((start + end) // 2, end), (start, (start + end) // 2))]
 
 
 # --- comparing ---
@@ -181,16 +191,41 @@ def start(scratch):
     return cluster, port
 
 
-def fill(cluster, port, series, seconds):
-    tenant = {"X-Scope-OrgID": TENANT}
-    urls = [(f"http://127.0.0.1:{port}/api/v1/write", {}), (cluster.url("front", "/api/v1/push"), tenant)]
-    push(urls, series, 0, seconds // 2)
+def fill_cluster(cluster, series, seconds, tenant):
+    """A third in blocks, a third out of order, a third of which one replica has missed a part."""
+    url, third = cluster.url("front", "/api/v1/push"), seconds // 3
+    push(url, tenant, series, spans(0, third))
     for name in cluster.NAMES[1:4]:
         status, text = procs.http(cluster.url(name, "/ingester/flush"), data=b"")
         if status != 200:
             raise RuntimeError(f"flush of {name}: {status} {text[:500]}")
-    push(urls, series, seconds // 2, seconds)
+    push(url, tenant, series, crossed(spans(third, 2 * third)))
+    parts = spans(2 * third, seconds)
+    cluster.kill("ingester-2")
+    push(url, tenant, series, parts[:len(parts) // 2])
+    cluster.restart("ingester-2")
+    push(url, tenant, series, parts[len(parts) // 2:])
+
+
+def fill(cluster, port, series, seconds):
+    tenant = {"X-Scope-OrgID": TENANT}
+    push(f"http://127.0.0.1:{port}/api/v1/write", {}, series, spans(0, seconds))
+    fill_cluster(cluster, series, seconds, tenant)
     return Server(port, "/api/v1/", {}), Server(cluster.port, "/prometheus/api/v1/", tenant)
+
+
+def metric(url, name):
+    """Sum over the series of one metric of a torc process."""
+    lines = procs.http(url + "/metrics")[1].decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def check_paths(cases, cluster):
+    """The samples came from where they were meant to."""
+    front = cluster.url("front")
+    cases.check("replicas differed", metric(front, "torc_querier_fetched_windows_total") > 0)
+    cases.check("replicas never contradicted each other", metric(front, "torc_querier_conflicts_total") == 0)
+    cases.check("blocks were merged", metric(cluster.url("compactor"), "torc_compactor_samples_written_total") > 0)
 
 
 def main():
@@ -219,6 +254,7 @@ def main():
         procs.say(f"{len(queries)} queries; of the reference's answers {tally.errors} are errors, {tally.empty - tally.errors} empty")
         if args.only is None:
             cases.check("most answers have something to compare", tally.empty < 0.4 * len(queries), tally.empty)
+            check_paths(cases, cluster)
         cluster.check_logs(cases)
         scratch.keep = cases.failed > 0
     return cases.finish()

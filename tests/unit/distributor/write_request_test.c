@@ -285,6 +285,29 @@ TEST(schemas_that_are_none_are_left_to_the_judge)
     }
 }
 
+TEST(numbers_of_32_bits_are_cut_before_their_sign_is_read)
+{
+    struct buf h, series;
+    struct histogram hist;
+    struct arena a;
+    struct rd r;
+    int64_t t;
+
+    buf_init(&h, 1 << 10);
+    buf_init(&series, 1 << 10);
+    varint_field(&h, 4, 0xabcdef0100000005); /* -3 */
+    bytes_field(&h, 11, STR("\x08\x85\x80\x80\x80\x10\x10\x81\x80\x80\x80\x10")); /* 2^32 + 5, 2^32 + 1 */
+    varint_field(&h, 12, 2);
+    bytes_field(&series, 4, buf_view(&h));
+    arena_init(&a, 1 << 16);
+    r = rd_of(buf_view(&series));
+    CHECK_INT(wr_histogram_next(&r, &a, &t, &hist, NULL), 1);
+    CHECK(hist.schema == -3 && hist.pos.spans[0].offset == -3 && hist.pos.spans[0].length == 1 && hist.pos.i[0] == 1);
+    buf_fini(&h);
+    buf_fini(&series);
+    arena_fini(&a);
+}
+
 TEST(a_spent_budget_is_a_limit)
 {
     struct buf series, deltas, h;
