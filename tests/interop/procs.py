@@ -182,8 +182,17 @@ class Cluster:
         wait_until(f"the end of {name}", 30, lambda: not alive(pid))
 
     def kill_all(self):
+        """Also what no pid file tells of (any more): every process with this directory on its command line."""
         for name in self.NAMES:
             self.kill(name)
+        mine = f"--data-dir={self.dir}/".encode()
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as f:
+                    if any(arg.startswith(mine) for arg in f.read().split(b"\0")):
+                        os.kill(int(entry), signal.SIGKILL)
+            except OSError:
+                continue
 
     def url(self, name, path=""):
         return f"http://127.0.0.1:{self.port + self.NAMES.index(name)}{path}"
