@@ -1,6 +1,7 @@
 #include "common/model/duration.h"
 #include "common/shim/shim.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -89,8 +90,9 @@ int float_parse(struct str s, double *ret, struct err *err)
     char z[512], *end;
     double v;
 
-    if (s.n == 0 || s.n >= sizeof z || memchr(s.p, '\0', s.n) || s.p[0] == ' ' || s.p[0] == '\t' || s.p[0] == '\n' ||
-        memchr(s.p, '(', s.n))
+    /* strtod() takes more: white space in front, nan(...), hexadecimal numbers without an exponent. */
+    if (s.n == 0 || s.n >= sizeof z || memchr(s.p, '\0', s.n) || isspace((unsigned char)s.p[0]) || memchr(s.p, '(', s.n) ||
+        ((memchr(s.p, 'x', s.n) || memchr(s.p, 'X', s.n)) && !memchr(s.p, 'p', s.n) && !memchr(s.p, 'P', s.n)))
         return err_set(err, RC_INVALID, "not a number: \"%.*s\"", (int)MIN(s.n, (size_t)64), s.p ? s.p : "");
     memcpy(z, s.p, s.n);
     z[s.n] = '\0';

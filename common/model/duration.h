@@ -12,7 +12,7 @@ int duration_param_parse_ms(struct str s, int64_t *ret_ms, struct err *err);
 /* API parameter: float Unix seconds (rounded to ms) or RFC 3339; "cannot parse "x" to a valid timestamp". */
 int time_param_parse_ms(struct str s, int64_t *ret_ms, struct err *err);
 void time_print_rfc3339(struct buf *out, int64_t unix_ms);
-/* Whole text as a double (Go's ParseFloat: Inf, NaN, hex, underscores refused); RC_INVALID otherwise. */
+/* Whole text as a double, as Go's ParseFloat: Inf and NaN too, hexadecimal with an exponent of two (0x1p4), no underscores; RC_INVALID otherwise. */
 int float_parse(struct str s, double *ret, struct err *err);
 /* As Prometheus prints sample values (exponent below 1e-6 and from 1e21). */
 void float_print(struct buf *out, double v);

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 
+import queries
 import raw
 import rows
 import wire
@@ -90,6 +91,35 @@ def check_raw(cluster, case):
     return None
 
 
+def check_query(cluster, q):
+    start = time.monotonic()
+    reply = cluster.ask(q.method, q.path, q.body, {"X-Scope-OrgID": queries.TENANT, **q.headers})
+    seconds = time.monotonic() - start
+    text = reply.text()
+    if reply.status not in q.statuses:
+        return f"status {reply.status}, want one of {q.statuses}: {text[:300]!r}"
+    for part in q.texts:
+        if part not in text:
+            return f"no {part!r} in {text[:300]!r}"
+    if len(text) > 1 << 20:
+        return f"an answer of {len(text)} bytes"
+    return f"took {seconds:.1f} s" if seconds > q.seconds else None
+
+
+def run_queries(cluster, score, only):
+    for body in queries.BODIES:
+        reply = cluster.ask("POST", "/api/v1/push", body, {**rows.PB, "X-Scope-OrgID": queries.TENANT})
+        if reply.status != 204:
+            score.say("series to query", f"{reply.status} {reply.text()!r}")
+    for q in queries.all_rows():
+        if only and only not in q.name:
+            continue
+        score.say(q.name, check_query(cluster, q))
+        if not all(p.alive() for p in cluster.processes):
+            score.say(q.name, "a process died")
+            return
+
+
 def sweep(cluster, score, name, bodies, tenant, allowed):
     """Many bodies as one case."""
     counts, wrong = {}, None
@@ -148,6 +178,8 @@ def run(cluster, score, args):
             if not all(p.alive() for p in cluster.processes):
                 score.say(row.name, "a process died")
                 return
+    if cluster.has_querier:
+        run_queries(cluster, score, args.only)
     for case in raw.cases():
         if not args.only or args.only in case[0]:
             score.say(case[0], check_raw(cluster, case))

@@ -37,6 +37,7 @@ def cases():
         ("raw: body longer than its length", head(f"Content-Length: {len(body) - 1}") + body, [400], "snappy", False),
         ("raw: chunked body that breaks off", head("Transfer-Encoding: chunked") + b"ff\r\nabc", [400, 408, 0], "", True),
         ("raw: no length at all", head(), [400, 411], "", False),
+        ("raw: form of 100 MB", head("Content-Length: 100000000", path="/prometheus/api/v1/query"), [413, 404], "", False),
         ("raw: two tenants", head("X-Scope-OrgID: a", "X-Scope-OrgID: b", length) + body, [400], "X-Scope-OrgID is repeated", False),
         ("raw: two content types", head("Content-Type: text/plain", length) + body, [400], "Content-Type is repeated", False),
         ("raw: tenant folded over two lines", head("X-Scope-OrgID: a\r\n b", length) + body, [400], "", False),

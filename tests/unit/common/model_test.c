@@ -144,3 +144,17 @@ TEST(tenant_ids_follow_the_rule)
     CHECK_INT(tenant_id_check(STR("a/b"), NULL), RC_INVALID);
     CHECK_INT(tenant_id_check(STR(""), NULL), RC_INVALID);
 }
+
+TEST(numbers_are_what_go_takes_for_numbers)
+{
+    static const char *const good[] = {"1", "-1.5e3", "+2", ".5", "5.", "Inf", "-inf", "+Infinity", "NaN", "1e400", "0x1p4", "0X.8P1"};
+    static const char *const bad[] = {"", " 1", "\v1", "\f1", "\r1", "1 ", "0x10", "0x1.8", "1_000", "nan(1)", "1e", "one", "0x", "--1"};
+    double v;
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        CHECK_INT(float_parse(str_of(good[i]), &v, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK_INT(float_parse(str_of(bad[i]), &v, NULL), RC_INVALID);
+    CHECK(float_parse(STR("0x1p4"), &v, NULL) == 0 && v == 16);
+    CHECK_INT(float_parse(STR("1\0"), &v, NULL), RC_INVALID);
+}
