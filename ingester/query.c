@@ -39,52 +39,86 @@ static int version_check(uint32_t version, struct err *err)
 
 /* --- select --- */
 
+/* What an answer is made of: a page of series, or sums of their hashes. */
+struct answer {
+    struct buf page;
+    struct select_writer writer;
+    struct str buckets;  /* of the request */
+    struct u128 *sums;   /* NULL: a page */
+};
+
+static bool bucket_wanted(const struct answer *an, fingerprint fp)
+{
+    uint32_t b = select_bucket(fp);
+
+    return an->buckets.n == 0 || (an->buckets.p[b / 8] >> (b % 8) & 1);
+}
+
+static struct wire_window wire_window(const struct stored_window *w)
+{
+    return (struct wire_window){w->start_ms, w->mint_ms, w->maxt_ms, w->digest, w->count, w->chunk_count, w->chunks};
+}
+
 static int emit_series(void *arg, const struct stored_series *s)
 {
-    struct buf *page = arg;
+    struct answer *an = arg;
     int64_t previous = 0;
 
-    select_page_series(page, s->fp, &s->labels, s->window_count);
+    if (!bucket_wanted(an, s->fp))
+        return 0;
+    select_page_series(&an->writer, s->fp, &s->labels, s->label_numbers, s->window_count);
     for (size_t i = 0; i < s->window_count; i++) {
-        const struct stored_window *w = &s->windows[i];
-        struct wire_window out = {w->start_ms, w->mint_ms, w->maxt_ms, w->digest, w->count, w->chunk_count, w->chunks};
+        struct wire_window out = wire_window(&s->windows[i]);
 
-        select_page_window(page, previous, &out);
-        previous = w->start_ms;
+        select_page_window(&an->page, previous, &out);
+        previous = out.start_ms;
     }
-    return buf_ok(page) ? 0 : RC_LIMIT;
+    return buf_ok(&an->page) ? 0 : RC_LIMIT;
+}
+
+static int sum_series(void *arg, const struct stored_series *s)
+{
+    struct u128 *sum = &((struct answer *)arg)->sums[select_bucket(s->fp)];
+
+    for (size_t i = 0; i < s->window_count; i++) {
+        struct wire_window w = wire_window(&s->windows[i]);
+
+        *sum = u128_add(*sum, select_series_hash(s->fp, &w, 1));
+    }
+    return 0;
 }
 
 /* emit_series cannot say why it stopped. */
-static int page_error(const struct buf *page, int rc, struct err *err)
+static int page_error(const struct answer *an, int rc, struct err *err)
 {
-    return buf_ok(page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
+    return buf_ok(&an->page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
 }
 
-static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct buf *page,
+static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct answer *an,
                          uint64_t *cursor, struct err *err)
 {
-    size_t bytes_max = m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
+    size_t bytes_max = an->sums ? SIZE_MAX : m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
     uint32_t shard = CURSOR_SHARD(*cursor);
     uint64_t inner = CURSOR_INNER(*cursor);
     int rc = 0;
 
-    while (rc >= 0 && shard < in->shard_count && page->n < bytes_max) {
+    while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max) {
         if (shard_dead(in->shards[shard]))
             return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard);
-        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - page->n, &inner, emit_series, page, err);
+        select_page_renumber(&an->writer);
+        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
         if (rc >= 0 && inner == 0)
             shard++;
     }
     if (rc < 0)
-        return page_error(page, rc, err);
+        return page_error(an, rc, err);
     *cursor = shard < in->shard_count ? ((uint64_t)shard << 56) | inner : 0;
     return 0;
 }
 
 /* want: (fp, window start) pairs, divided by shard. */
-static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, struct err *err)
+static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, struct err *err)
 {
     size_t n = m->want.len / 24;
     fingerprint *fps = arena_array(a, n, sizeof *fps);
@@ -109,12 +143,12 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
         if (mine && shard_dead(in->shards[s]))
             return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", s);
         if (mine)
-            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, page, err);
+            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, an, err);
     }
-    return rc < 0 ? page_error(page, rc, err) : 0;
+    return rc < 0 ? page_error(an, rc, err) : 0;
 }
 
-static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, uint64_t *cursor,
+static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, uint64_t *cursor,
                       struct err *err)
 {
     struct store_select q = {
@@ -131,14 +165,23 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
     if (rc < 0)
         return rc;
+    CORRUPT_UNLESS(m->buckets.len == 0 || m->buckets.len == SELECT_BUCKETS / 8, err);
+    an->buckets = pb_str(m->buckets);
     q.mode = (enum store_mode)m->mode;
     if (m->want.len)
-        return fetch_shards(in, m, a, page, err);
+        return fetch_shards(in, m, a, an, err);
+    if (m->summary) {
+        q.mode = STORE_DIGESTS;
+        q.no_labels = true;
+        an->sums = arena_zalloc(a, SELECT_BUCKETS * sizeof *an->sums);
+        if (!an->sums)
+            return err_set(err, RC_NOMEM, "select: memory budget is spent");
+    }
     rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
     if (rc < 0)
         return rc;
     q.matchers = matchers;
-    rc = select_shards(in, m, &q, page, cursor, err);
+    rc = select_shards(in, m, &q, an, cursor, err);
     for (size_t i = 0; i < q.matcher_count; i++)
         matcher_fini(&matchers[i]);
     return rc;
@@ -150,31 +193,37 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct str payload = rpc_call_payload(call);
     Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
     Torc__Wire__SelectRequest *m;
+    struct answer an = {0};
     struct arena a;
-    struct buf page;
     struct err err;
     int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
-    select_page_begin(&page);
+    buf_init(&an.page, RPC_MESSAGE_BYTES_MAX - 4096);
+    select_page_begin(&an.writer, &an.page);
     m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
         rc = bad_message(&err, "select");
     if (rc == 0) {
         out.cursor = m->cursor;
-        rc = select_run(in, m, &a, &page, &out.cursor, &err);
+        rc = select_run(in, m, &a, &an, &out.cursor, &err);
+    }
+    if (rc == 0 && an.sums) {
+        buf_clear(&an.page);
+        select_summary_write(&an.page, an.sums);
     }
     if (rc == 0) {
         out.version = SELECT_VERSION;
         out.head_id = in->head_id;
         out.ring_version = ingester_ring_version(in);
-        out.page = pb_bytes(buf_view(&page));
+        out.page = pb_bytes(buf_view(&an.page));
+        out.summary = an.sums != NULL;
         reply_message(call, &out.base);
     } else {
         rpc_reply_err(call, &err);
     }
-    buf_fini(&page);
+    select_page_end(&an.writer);
+    buf_fini(&an.page);
     arena_fini(&a);
 }
 

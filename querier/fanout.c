@@ -88,12 +88,13 @@ static struct stored_window *windows_of(struct wire_window *w, size_t n)
     return out;
 }
 
-int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
+int page_next(struct selecting *sel, struct select_reader *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
 {
     struct page_series *ps;
     struct wire_series ws;
     uint64_t chunks = 0;
-    int rc = select_page_next(r, sel->set->arena, &ws, err);
+    struct u128 sum;
+    int rc = select_page_next(r, &ws, err);
 
     if (rc <= 0)
         return rc;
@@ -102,8 +103,10 @@ int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, str
         return no_memory(err);
     for (size_t i = 0; i < ws.window_count; i++)
         chunks += ws.windows[i].chunk_count;
+    sum = select_series_hash(ws.fp, ws.windows, ws.window_count); /* before they are rewritten */
     *ps = (struct page_series){
         .fp = ws.fp,
+        .sum = sum,
         .labels = ws.labels,
         .input = {.windows = windows_of(ws.windows, ws.window_count), .window_count = ws.window_count, .votes = 1, .from = p->instance},
     };
@@ -114,9 +117,16 @@ int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, str
 
 /* --- pages of the select --- */
 
+/* Sums by bucket over what gave bytes and over what was asked for a summary of the same. */
+struct summaries {
+    struct u128 bytes[SELECT_BUCKETS], others[SELECT_BUCKETS];
+    uint8_t differ[SELECT_BUCKETS / 8];
+};
 struct paging {
     struct selecting sel;
     struct page_series **got; /* per peer, newest first: linked when its last page is here */
+    struct summaries *sums;   /* NULL: digests are asked for at once */
+    bool *summed;             /* per peer: has answered with a summary */
 };
 
 static int select_next_request(void *arg, struct fan_peer *p, struct buf *out, struct err *err)
@@ -127,8 +137,10 @@ static int select_next_request(void *arg, struct fan_peer *p, struct buf *out, s
     select_request_common(&pg->sel, &m);
     m.matchers = pb_bytes(buf_view(&pg->sel.matchers));
     m.mode = pg->sel.s->q->mode;
-    if (m.mode == STORE_DATA && !p->data)
+    if (m.mode == STORE_DATA && !p->data) {
         m.mode = STORE_DIGESTS;
+        m.summary = pg->sums != NULL;
+    }
     m.cursor = p->cursor;
     return select_request_pack(&m, out, err);
 }
@@ -140,8 +152,33 @@ static int link_all(struct paging *pg, struct fan_peer *p, struct err *err)
     struct series_entry *e;
     int rc = 0;
 
-    for (struct page_series *ps = pg->got[p->instance]; ps && rc == 0; ps = ps->next)
+    for (struct page_series *ps = pg->got[p->instance]; ps && rc == 0; ps = ps->next) {
+        if (pg->sums && p->data) {
+            struct u128 *sum = &pg->sums->bytes[select_bucket(ps->fp)];
+
+            *sum = u128_add(*sum, ps->sum);
+        }
         rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err) : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
+    }
+    return rc;
+}
+
+static int take_page(struct paging *pg, struct fan_peer *p, struct str page, uint64_t *ret_seen, struct err *err)
+{
+    struct select_reader r;
+    struct page_series *ps;
+    int rc = select_page_open(page, pg->sel.set->arena, &r, err);
+
+    *ret_seen = 0;
+    while (rc == 0) {
+        rc = page_next(&pg->sel, &r, p, &ps, err);
+        if (rc <= 0)
+            break;
+        ps->next = pg->got[p->instance];
+        pg->got[p->instance] = ps;
+        ++*ret_seen;
+        rc = 0;
+    }
     return rc;
 }
 
@@ -149,22 +186,17 @@ static int select_answer(void *arg, struct fan_peer *p, struct str payload, stru
 {
     struct paging *pg = arg;
     Torc__Wire__SelectResponse *m;
-    struct page_series *ps;
-    uint64_t seen = 0;
-    struct rd r;
+    uint64_t seen;
     int rc = select_response(&pg->sel, p, payload, p->data, &m, err);
 
-    if (rc == 0)
-        rc = select_page_open(pb_str(m->page), &r, err);
-    while (rc == 0) {
-        rc = page_next(&pg->sel, &r, p, &ps, err);
-        if (rc <= 0)
-            break;
-        ps->next = pg->got[p->instance];
-        pg->got[p->instance] = ps;
-        seen++;
-        rc = 0;
+    if (rc < 0)
+        return rc;
+    if (m->summary) {
+        CORRUPT_UNLESS(pg->sums && !p->data && m->cursor == 0, err);
+        pg->summed[p->instance] = true;
+        return select_summary_read(pb_str(m->page), pg->sums->others, err);
     }
+    rc = take_page(pg, p, pb_str(m->page), &seen, err);
     /* A data peer's series are those of the query, but for what only others have: enough to stop early. */
     if (rc == 0 && p->data && pg->sel.s->limits->series_max && (p->at += seen) > pg->sel.s->limits->series_max)
         rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
@@ -175,6 +207,77 @@ static int select_answer(void *arg, struct fan_peer *p, struct str payload, stru
     if (m->cursor)
         return 1;
     return link_all(pg, p, err);
+}
+
+/* --- summaries ---
+ * Sums that are equal say that every window that was summed up elsewhere is here with bytes, so it has the votes of both. They can only be equal when the
+ * data peers and the summed ones each hold every series once, that is with two owners in two whole zones; else digests come at once. */
+
+static int want_summaries(struct paging *pg, struct err *err)
+{
+    const struct ring *ring = pg->sel.s->ring;
+    struct arena *a = pg->sel.set->arena;
+
+    if (pg->sel.s->q->mode != STORE_DATA || fan_read_need(ring) != 2 || ring_zones_n(ring) != (size_t)ring_rf(ring))
+        return 0;
+    pg->sums = arena_zalloc(a, sizeof *pg->sums);
+    pg->summed = arena_zalloc(a, pg->sel.fan.n * sizeof *pg->summed);
+    return pg->sums && pg->summed ? 0 : no_memory(err);
+}
+
+static bool bucket_differs(const struct summaries *s, fingerprint fp)
+{
+    uint32_t b = select_bucket(fp);
+
+    return s->differ[b / 8] >> (b % 8) & 1;
+}
+
+static int digest_request(void *arg, struct fan_peer *p, struct buf *out, struct err *err)
+{
+    struct paging *pg = arg;
+    Torc__Wire__SelectRequest m;
+
+    select_request_common(&pg->sel, &m);
+    m.matchers = pb_bytes(buf_view(&pg->sel.matchers));
+    m.mode = STORE_DIGESTS;
+    m.buckets = pb_bytes(str_n(pg->sums->differ, sizeof pg->sums->differ));
+    m.cursor = p->cursor;
+    return select_request_pack(&m, out, err);
+}
+
+/* Digests of the buckets that differ, from who has summed them up. */
+static int ask_digests(struct paging *pg, struct err *err)
+{
+    static const struct fan_ops ops = {RPC_SELECT, digest_request, select_answer};
+    struct fan *f = &pg->sel.fan;
+    uint16_t *peers = arena_array(pg->sel.set->arena, f->n, sizeof *peers);
+    size_t n = 0;
+
+    if (!peers)
+        return no_memory(err);
+    for (size_t i = 0; i < f->n; i++)
+        if (pg->summed[i] && f->peers[i].state == FAN_DONE)
+            peers[n++] = (uint16_t)i;
+    return fan_ask(f, &ops, pg, peers, n, false, err);
+}
+
+static int compare_summaries(struct paging *pg, struct err *err)
+{
+    struct series_set *set = pg->sel.set;
+    struct summaries *s = pg->sums;
+    bool any = false;
+
+    for (uint32_t b = 0; b < SELECT_BUCKETS; b++) {
+        if (u128_eq(s->bytes[b], s->others[b]))
+            continue;
+        s->differ[b / 8] |= (uint8_t)(1U << (b % 8));
+        any = true;
+    }
+    for (size_t i = 0; i < set->n; i++)
+        if (!bucket_differs(s, set->v[i].fp))
+            for (struct series_input *in = set->v[i].inputs; in; in = in->next)
+                in->votes = 2;
+    return any ? ask_digests(pg, err) : 0;
 }
 
 int fanout_select(const struct fanout_select *s, struct series_set *set, struct err *err)
@@ -194,7 +297,11 @@ int fanout_select(const struct fanout_select *s, struct series_set *set, struct 
     else if (!pg.got)
         rc = no_memory(err);
     if (rc == 0)
+        rc = want_summaries(&pg, err);
+    if (rc == 0)
         rc = fan_run(&pg.sel.fan, fan_read_need(s->ring), err);
+    if (rc == 0 && pg.sums)
+        rc = compare_summaries(&pg, err);
     if (rc == 0)
         rc = fetch_count_series(s->used, s->limits, set->n - before, err);
     if (rc == 0 && s->q->mode == STORE_DATA)

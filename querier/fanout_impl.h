@@ -1,5 +1,6 @@
 /* fanout_impl.h - what fanout.c and reconcile.c share. */
 #pragma once
+#include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
 #include "querier/fanout.h"
 
@@ -19,10 +20,11 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct str 
 struct page_series {
     struct page_series *next;
     fingerprint fp;
+    struct u128 sum; /* select_series_hash */
     struct labels labels;
     struct series_input input;
 };
-int page_next(struct selecting *sel, struct rd *r, const struct fan_peer *p, struct page_series **ret, struct err *err);
+int page_next(struct selecting *sel, struct select_reader *r, const struct fan_peer *p, struct page_series **ret, struct err *err);
 
 /* Fetches what digests lack and what conflicts need. */
 int reconcile(struct selecting *sel, struct err *err);

@@ -87,7 +87,7 @@ int series_entry_merge(const struct series_entry *e, struct arena *a, struct sto
     if (!in || !list || !votes)
         return no_memory(err);
     for (const struct series_input *i = e->inputs; i; i = i->next, n++) {
-        in[n] = (struct stored_series){e->fp, e->labels, i->window_count, i->windows};
+        in[n] = (struct stored_series){.fp = e->fp, .labels = e->labels, .window_count = i->window_count, .windows = i->windows};
         list[n] = &in[n];
         votes[n] = i->votes;
     }
