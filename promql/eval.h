@@ -161,7 +161,18 @@ static inline size_t point_samples(const struct point *p)
 {
     return p->kind == POINT_HIST ? hist_samples(p->h) : p->kind;
 }
-void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t read);
+void ev_count_step(struct ev *ev, size_t step, uint64_t total, uint64_t read);
+static inline void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t read)
+{
+    struct query_stats *st = ev->q->stats;
+
+    if (!ev->count)
+        return;
+    st->samples_total += total;
+    st->samples_read += read;
+    if (st->per_step)
+        ev_count_step(ev, step, total, read);
+}
 
 /* Arrays of one row for ev->steps, cleared. */
 int row_init(struct ev *ev, struct row *row, bool with_hist);
@@ -309,6 +320,12 @@ struct window {
     double range_s;
     const double *args; /* scalar arguments at this step */
 };
+/* Factors of rate() depend on times alone in most windows: those of the last window. */
+struct extrapolation {
+    int64_t sampled_ms, to_start_ms, to_end_ms;
+    size_t n;
+    double factor;
+};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -316,7 +333,9 @@ struct range_call {
     struct pos_range pos;          /* of the argument, for annotations */
     bool anchored, smoothed;
     struct arena *scratch;
-    double *sort; /* room for one window's values */
+    double *sort;             /* room for all values of the series at hand */
+    size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
+    struct extrapolation last;
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -340,7 +359,12 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
 
 /* --- numbers.c --- */
 double quantile_sorted(double q, const double *v, size_t n);
-void sort_values(double *v, size_t n); /* NaN first */
+/* Order of values as integers: NaN first, -0 before 0; different bits never compare equal. */
+uint64_t value_order(double v);
+void sort_values(double *v, size_t n);
+/* Into and out of n sorted values; one more has room, or is there. */
+void sorted_add(double *v, size_t n, double x);
+void sorted_remove(double *v, size_t n, double x);
 
 /* --- the rest --- */
 int eval_func(struct ev *ev, const struct node *n, struct stream **ret);

@@ -188,6 +188,15 @@ static size_t hists_size(const struct samples *s, size_t from, size_t to)
     return n;
 }
 
+/* As seek_time; mostly it is the next one or the one after that. */
+static inline size_t seek_near(const int64_t *times, size_t n, size_t i, int64_t t)
+{
+    for (int k = 0; k < 3; k++, i++)
+        if (i >= n || times[i] >= t)
+            return i;
+    return seek_time(times, n, i, t);
+}
+
 static void window_move(struct range_stream *rs, struct window *w, int64_t ts)
 {
     const struct samples *s = w->s;
@@ -199,8 +208,10 @@ static void window_move(struct range_stream *rs, struct window *w, int64_t ts)
         lo -= lookback;
     if (rs->call.smoothed)
         hi += lookback;
-    w->f0 = seek_time(s->ft, s->nf, w->f0, lo + 1);
-    w->f1 = seek_time(s->ft, s->nf, MAX(w->f0, w->f1), hi + 1);
+    w->f0 = seek_near(s->ft, s->nf, w->f0, lo + 1);
+    w->f1 = seek_near(s->ft, s->nf, MAX(w->f0, w->f1), hi + 1);
+    if (s->nh == 0)
+        return;
     w->h0 = seek_time(s->ht, s->nh, w->h0, lo + 1);
     w->h1 = seek_time(s->ht, s->nh, MAX(w->h0, w->h1), hi + 1);
 }
@@ -301,6 +312,7 @@ static int range_next(struct stream *s, struct row *ret)
         rs->call.sort = arena_array(rs->scratch, samples.nf, sizeof *rs->call.sort);
         if (!rs->call.sort)
             return query_nomem(rs->call.q);
+        rs->call.sorted0 = rs->call.sorted1 = 0;
         rc = run_windows(rs, &samples, &any, &floats);
         if (rc == 0)
             rc = query_scratch_settle(rs->call.q, rs->scratch);

@@ -77,7 +77,7 @@ int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls
     return 0;
 }
 
-int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+static int merge_inputs(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
 {
     struct stored_series *in = arena_array(a, e->input_count, sizeof *in);
     const struct stored_series **list = arena_array(a, e->input_count, sizeof *list);
@@ -91,9 +91,17 @@ int series_entry_merge(const struct series_entry *e, struct arena *a, struct sto
         list[n] = &in[n];
         votes[n] = i->votes;
     }
-    if (n == 0) {
-        *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
-        return 0;
-    }
     return stored_series_merge(list, votes, n, a, ret, err);
+}
+
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+{
+    if (e->input_count > 1)
+        return merge_inputs(e, a, ret, err);
+    *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
+    if (e->inputs) {
+        ret->window_count = e->inputs->window_count;
+        ret->windows = e->inputs->windows;
+    }
+    return 0;
 }

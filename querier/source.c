@@ -183,6 +183,8 @@ static int cursor_samples(struct series_cursor *base, size_t i, struct columns *
     int rc;
 
     arena_reset(&c->scratch);
+    if (i + 1 < c->n)
+        __builtin_prefetch(c->entries[i + 1]->inputs);
     rc = series_entry_merge(c->entries[i], &c->scratch, &merged, err);
     if (rc == 0)
         rc = stored_to_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, ret, err);
@@ -227,9 +229,46 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, 
     return rc;
 }
 
+enum { RUN_BITS_MAX = 20 };
+struct placed {
+    fingerprint fp;
+    const struct series_entry *e;
+};
+
 static int by_fingerprint(const void *a, const void *b)
 {
-    return u128_cmp((*(const struct series_entry *const *)a)->fp, (*(const struct series_entry *const *)b)->fp);
+    return u128_cmp(((const struct placed *)a)->fp, ((const struct placed *)b)->fp);
+}
+
+/* Entries of a set by fingerprint. Fingerprints are spread evenly: the upper bits divide them into runs of a few. */
+static int sort_entries(const struct series_set *set, size_t budget, const struct series_entry **ret, struct err *err)
+{
+    unsigned bits = set->n > 16 ? MIN(60 - (unsigned)__builtin_clzll(set->n), (unsigned)RUN_BITS_MAX) : 1, shift = 64 - bits;
+    size_t runs = (size_t)1 << bits, at = 0, *ends;
+    struct placed *v;
+    struct arena a;
+
+    arena_init(&a, budget);
+    ends = arena_zalloc(&a, (runs + 1) * sizeof *ends);
+    v = arena_array(&a, set->n, sizeof *v);
+    if (!ends || !v) {
+        arena_fini(&a);
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < set->n; i++)
+        ends[(set->v[i].fp.hi >> shift) + 1]++;
+    for (size_t r = 0; r < runs; r++)
+        ends[r + 1] += ends[r];
+    /* ends[r] is where run r begins, and ends where it ends once it is full. */
+    for (size_t i = 0; i < set->n; i++)
+        v[ends[set->v[i].fp.hi >> shift]++] = (struct placed){set->v[i].fp, &set->v[i]};
+    for (size_t r = 0; r < runs; at = ends[r++])
+        if (ends[r] - at > 1)
+            qsort(v + at, ends[r] - at, sizeof *v, by_fingerprint);
+    for (size_t i = 0; i < set->n; i++)
+        ret[i] = v[i].e;
+    arena_fini(&a);
+    return 0;
 }
 
 /* Series come in one order whoever answered first: sums of floats depend on it. */
@@ -242,14 +281,12 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
     c->entries = arena_array(c->query, c->n, sizeof *c->entries);
     if (!c->labels || !c->entries)
         return no_memory(err);
-    for (size_t p = 0; p < c->part_count; p++) {
+    for (size_t p = 0; p < c->part_count && rc == 0; p++) {
         const struct series_set *set = &c->parts[p].set;
         size_t first = at;
 
-        for (size_t i = 0; i < set->n; i++)
-            c->entries[at++] = &set->v[i];
-        if (set->n)
-            qsort(c->entries + first, set->n, sizeof *c->entries, by_fingerprint);
+        rc = sort_entries(set, c->query->budget - MIN(c->query->budget, c->query->used), c->entries + first, err);
+        at += set->n;
         for (size_t i = first; i < at && rc == 0; i++) {
             c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
