@@ -84,6 +84,7 @@ struct query {
     struct query_stats *stats;
     struct open_cursor *cursors; /* open until the query ends: labels are borrowed from them */
     struct scratch *scratches;
+    struct ahead *aheads; /* whose threads end before the cursors go */
     struct buf key; /* scratch for label keys */
     size_t samples_max, held;
     int64_t lookback_ms;
@@ -299,6 +300,25 @@ int columns_to_stats(struct query *q, struct arena *a, struct columns *c);
 void hints_above(const struct query *q, struct select_hints *h);
 int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret);
+
+/* --- ahead.c: rows of many series by several threads, while the process has some to spare (query_opt.helpers) --- */
+enum { AHEAD_THREADS_MAX = 8 };
+struct ahead_row {
+    bool ready; /* false: not a plain series: whoever pulls computes it as usual */
+    bool any, floats;
+    uint8_t *kind; /* floats only */
+    double *v;
+    size_t total, fresh, most; /* samples: for ev_count, query_peak */
+};
+/* On any of the threads: fills kind and v for all steps and the rest as it applies; false: not ready. Touches nothing that is shared, query included. */
+typedef bool ahead_fn(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret);
+struct ahead;
+/* *ret NULL: not worth it, or no threads. arg: borrowed. */
+int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
+/* Row of series i, which never decreases; borrowed until the next call. */
+int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
+void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
+void aheads_close(struct query *q);
 
 /* --- eval_range.c: series windows for functions over ranges --- */
 /* Raw samples of a series, split by type; stale markers are gone. */

@@ -176,19 +176,24 @@ static const struct labels *cursor_labels(const struct series_cursor *base, size
     return &CONTAINER_OF(base, struct cursor, base)->labels[i];
 }
 
-static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
+static int cursor_samples_in(const struct series_cursor *base, size_t i, struct arena *a, struct columns *ret, struct err *err)
 {
-    struct cursor *c = CONTAINER_OF(base, struct cursor, base);
+    const struct cursor *c = CONTAINER_OF(base, struct cursor, base);
     struct stored_series merged;
     int rc;
 
-    arena_reset(&c->scratch);
     if (i + 1 < c->n)
         __builtin_prefetch(c->entries[i + 1]->inputs);
-    rc = series_entry_merge(c->entries[i], &c->scratch, &merged, err);
-    if (rc == 0)
-        rc = stored_to_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, ret, err);
-    return rc;
+    rc = series_entry_merge(c->entries[i], a, &merged, err);
+    return rc < 0 ? rc : stored_to_columns(&merged, c->mint_ms, c->maxt_ms, a, ret, err);
+}
+
+static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
+{
+    struct cursor *c = CONTAINER_OF(base, struct cursor, base);
+
+    arena_reset(&c->scratch);
+    return cursor_samples_in(base, i, &c->scratch, ret, err);
 }
 
 static void cursor_free(struct series_cursor *base)
@@ -301,7 +306,7 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
 static int source_select(struct series_source *base, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
                          struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_samples_in, cursor_free};
     struct source *s = CONTAINER_OF(base, struct source, base);
     struct cursor *c = xcalloc(1, sizeof *c + s->tenant_count * sizeof c->parts[0]);
     struct store_select q = {.matchers = m, .matcher_count = n, .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms), .maxt_ms = hints->maxt_ms, .mode = STORE_DATA};
