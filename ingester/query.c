@@ -45,6 +45,7 @@ struct answer {
     struct select_writer writer;
     struct str buckets;  /* of the request */
     struct u128 *sums;   /* NULL: a page */
+    uint64_t left;       /* series until there are enough */
 };
 
 static bool bucket_wanted(const struct answer *an, fingerprint fp)
@@ -73,7 +74,9 @@ static int emit_series(void *arg, const struct stored_series *s)
         select_page_window(&an->page, previous, &out);
         previous = out.start_ms;
     }
-    return buf_ok(&an->page) ? 0 : RC_LIMIT;
+    if (!buf_ok(&an->page))
+        return RC_LIMIT;
+    return --an->left == 0;
 }
 
 static int sum_series(void *arg, const struct stored_series *s)
@@ -102,7 +105,7 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
     uint64_t inner = CURSOR_INNER(*cursor);
     int rc = 0;
 
-    while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max) {
+    while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
         if (shard_dead(in->shards[shard]))
             return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard);
         select_page_renumber(&an->writer);
@@ -113,7 +116,7 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
     }
     if (rc < 0)
         return page_error(an, rc, err);
-    *cursor = shard < in->shard_count ? ((uint64_t)shard << 56) | inner : 0;
+    *cursor = shard < in->shard_count && an->left > 0 ? ((uint64_t)shard << 56) | inner : 0;
     return 0;
 }
 
@@ -167,6 +170,8 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         return rc;
     CORRUPT_UNLESS(m->buckets.len == 0 || m->buckets.len == SELECT_BUCKETS / 8, err);
     an->buckets = pb_str(m->buckets);
+    if (m->enough && m->mode == STORE_LABELS)
+        an->left = m->enough;
     q.mode = (enum store_mode)m->mode;
     if (m->want.len)
         return fetch_shards(in, m, a, an, err);
@@ -193,7 +198,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct str payload = rpc_call_payload(call);
     Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
     Torc__Wire__SelectRequest *m;
-    struct answer an = {0};
+    struct answer an = {.left = UINT64_MAX};
     struct arena a;
     struct err err;
     int rc = ingester_ready(in, &err);

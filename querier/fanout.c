@@ -46,6 +46,7 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
     m->index_gen = sel->s->index_gen;
     m->shard = q->shard;
     m->shard_count = q->shard_count;
+    m->enough = q->enough;
 }
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)

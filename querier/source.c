@@ -96,6 +96,8 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     arena_reset(g->set->arena);
     series_set_init(g->set, g->set->arena);
     rc = fanout_select(&fs, g->set, err);
+    if (rc == 0 && g->q->enough && g->set->n >= g->q->enough)
+        return 0;
     return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
 }
 

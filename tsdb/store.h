@@ -37,6 +37,8 @@ struct store_select {
     uint32_t shard, shard_count; /* only series with fingerprint mod shard_count == shard;
                                     shard_count <= 1: all */
     size_t series_max;           /* 0: no limit; else RC_LIMIT past it */
+    size_t enough;               /* with STORE_LABELS: so many series will do, whichever; 0: all.
+                                    Stores may give more */
     bool no_labels;              /* labels are not wanted: they may be left out */
 };
 

@@ -224,9 +224,11 @@ def run(make, bodies, end, args, hold):
             _, body = client.ask(query, kind, end)
             if not rows:
                 growth = peak_bytes(s.pids()) - before
+            cpu = compare.cpu_seconds(s.pids())
             times = [client.ask(query, kind, end)[0] for _ in range(args.repeat)]
-            rows.append((name, statistics.median(times), answer_of(body, kind)))
-            print(f"{s.name}: {name}: {rows[-1][1]:.1f} ms", file=sys.stderr)
+            cpu = (compare.cpu_seconds(s.pids()) - cpu) * 1000 / args.repeat
+            rows.append((name, statistics.median(times), answer_of(body, kind), cpu))
+            print(f"{s.name}: {name}: {rows[-1][1]:.1f} ms, CPU {cpu:.0f} ms", file=sys.stderr)
         if hold:
             print(f"pids {s.pids()}, {s.query}, end {end}; Enter stops it", file=sys.stderr)
             sys.stdin.readline()
@@ -250,6 +252,10 @@ def table(results, args):
         lines.append(f"| {name} | " + " | ".join(f"{m:.1f}" for m in ms) + "".join(f" | {m / ms[0]:.1f}" for m in ms[1:])
                      + f" | {rows if isinstance(rows, int) else len(rows)} | {'-' if agrees is None else 'yes' if agrees else 'NO'} |")
     lines.append("| **median** | " + " | ".join("" for _ in names) + "".join(f" | {statistics.median(r):.1f}" for r in ratios) + " | | |")
+    lines += ["", "CPU milliseconds a query, user and system, of all server processes together (ticks of 10 ms, over the repetitions):", "",
+              "| query | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for i, (name, _, _) in enumerate(QUERIES):
+        lines.append(f"| {name} | " + " | ".join(f"{r[1][i][3]:.0f}" for r in results) + " |")
     lines += ["", "Peak RSS growth in the first query (all processes): " + ", ".join(f"{n} {g / 1e6:.0f} MB" for n, _, g in results)]
     return "\n".join(lines) + "\n"
 
