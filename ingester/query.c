@@ -11,6 +11,25 @@ enum { QUERY_ARENA_MAX = 256 << 20, FETCH_MAX = 1 << 20, LABEL_VALUES_BYTES_MAX 
 #define CURSOR_SHARD(c) ((uint32_t)((c) >> 56))
 #define CURSOR_INNER(c) ((c) & ((1ULL << 56) - 1))
 
+/* The page of a SelectResponse is written where it will be sent from: field 5 with a length of fixed width in front, the other fields behind it. */
+enum { PAGE_TAG = 5 << 3 | 2, PAGE_LENGTH_BYTES = 4, PAGE_AT = 1 + PAGE_LENGTH_BYTES };
+_Static_assert(RPC_MESSAGE_BYTES_MAX < 1 << (7 * PAGE_LENGTH_BYTES), "its length fits");
+
+static void page_begin(struct buf *out)
+{
+    buf_clear(out);
+    buf_u8(out, PAGE_TAG);
+    buf_add(out, (char[PAGE_LENGTH_BYTES]){0}, PAGE_LENGTH_BYTES);
+}
+
+static void page_end(struct buf *out)
+{
+    size_t n = out->n - PAGE_AT;
+
+    for (int i = 0; i < PAGE_LENGTH_BYTES && buf_ok(out); i++)
+        out->p[1 + i] = (char)((n >> (7 * i) & 0x7f) | (i + 1 < PAGE_LENGTH_BYTES ? 0x80 : 0));
+}
+
 static void reply_message(struct rpc_call *call, const ProtobufCMessage *m)
 {
     struct buf out;
@@ -204,7 +223,8 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&an.page, RPC_MESSAGE_BYTES_MAX - 4096);
+    buf_init(&an.page, RPC_MESSAGE_BYTES_MAX);
+    page_begin(&an.page);
     select_page_begin(&an.writer, &an.page);
     m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
@@ -214,17 +234,21 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         rc = select_run(in, m, &a, &an, &out.cursor, &err);
     }
     if (rc == 0 && an.sums) {
-        buf_clear(&an.page);
+        page_begin(&an.page);
         select_summary_write(&an.page, an.sums);
     }
     if (rc == 0) {
         out.version = SELECT_VERSION;
         out.head_id = in->head_id;
         out.ring_version = ingester_ring_version(in);
-        out.page = pb_bytes(buf_view(&an.page));
         out.summary = an.sums != NULL;
-        reply_message(call, &out.base);
-    } else {
+        page_end(&an.page);
+        if (pb_pack(&out.base, &an.page))
+            rpc_reply_buf(call, RC_OK, &an.page);
+        else
+            rc = page_error(&an, RC_LIMIT, &err);
+    }
+    if (rc < 0) {
         rpc_reply_err(call, &err);
     }
     select_page_end(&an.writer);

@@ -272,17 +272,17 @@ static int take_series(struct reconciling *rc, struct page_series *ps, struct er
     return 0;
 }
 
-static int fetch_answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+static int fetch_answer(void *arg, struct fan_peer *p, struct buf *payload, struct err *err)
 {
     struct reconciling *rc = arg;
     struct want_list *l = &rc->wants[p->instance];
-    Torc__Wire__SelectResponse *m;
+    struct select_response m;
     struct select_reader r;
     struct page_series *ps;
     int ret = select_response(rc->sel, p, payload, true, &m, err);
 
     if (ret == 0)
-        ret = select_page_open(pb_str(m->page), rc->sel->set->arena, &r, err);
+        ret = select_page_open(m.page, rc->sel->set->arena, &r, err);
     while (ret == 0) {
         ret = page_next(rc->sel, &r, p, &ps, err);
         if (ret <= 0)
@@ -293,7 +293,7 @@ static int fetch_answer(void *arg, struct fan_peer *p, struct str payload, struc
         return ret;
     l->at += l->batch;
     rc->sel->s->used->windows_fetched += l->batch;
-    l->ask_samples = MIN(FETCH_SAMPLES_MAX, MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES / MAX(m->page.len, 1)));
+    l->ask_samples = MIN(FETCH_SAMPLES_MAX, MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES / MAX(m.page.n, (size_t)1)));
     return l->at < l->n;
 }
 

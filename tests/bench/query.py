@@ -202,7 +202,9 @@ def same(a, b):
     if a.keys() != b.keys():
         return False
     for key, v in a.items():
-        if len(v) != len(b[key]) or not all(t == u and math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) for (t, x), (u, y) in zip(v, b[key])):
+        differ = [(p, q) for p, q in zip(v, b[key]) if p[0] != q[0] or not math.isclose(p[1], q[1], rel_tol=1e-9, abs_tol=1e-9)]
+        if len(v) != len(b[key]) or differ:
+            print(f"differs: {key}: {len(v)} and {len(b[key])} points, first {differ[:1]}", file=sys.stderr)
             return False
     return True
 
@@ -269,11 +271,11 @@ def main():
     parser.add_argument("--out")
     parser.add_argument("--hold", action="store_true")
     args = parser.parse_args()
-    end_ms = int(time.time()) // 15 * STEP_MS
+    end_ms = int(time.time()) // 15 * STEP_MS - 11000  # off the multiples of steps: see below
     bodies = requests(args.series, args.rounds, end_ms - (args.rounds - 1) * STEP_MS)
     print(f"{len(bodies)} requests, {sum(map(len, bodies)) / 1e6:.0f} MB", file=sys.stderr)
     makes = [getattr(compare, name) for name in args.systems.split(",")]
-    # Between two samples: 2.x still counts a sample at the left bound of a window.
+    # Windows begin and end between two samples: 2.x still counts a sample at the left bound.
     results = [run(make, bodies, end_ms // 1000 + 7, args, args.hold and make is makes[-1]) for make in makes]
     text = table(results, args)
     print(text)
