@@ -363,6 +363,8 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
                       struct query_result *ret); /* a bare range selector or subquery */
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
+struct ahead_row;
+void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */

@@ -294,6 +294,11 @@ static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scra
     s.ft = c.t;
     s.fv = c.v;
     s.falls = values_fall(c.v, c.n);
+    if (rs->fn == window_rate && rs->ref.at == AT_NONE) {
+        window_rate_steps(call, &s, ref_time(AT_NONE, 0, rs->ref.offset_ms, ev->start), ev->step, ev->steps, rs->range_ms, ret);
+        ret->floats = ret->any;
+        return true;
+    }
     call->sorted0 = call->sorted1 = 0;
     call->sort = arena_array(scratch, c.n, sizeof *call->sort);
     for (size_t k = 0; call->sort && k < ev->steps; k++) {
