@@ -65,6 +65,12 @@ static int numbers(struct arena *a, const struct pb_field *f, enum pb_wire wire,
     return rc;
 }
 
+/* A longer varint is cut to 32 bits before the zigzag is undone, as protobuf has it. */
+static int32_t sint32(uint64_t varint)
+{
+    return (int32_t)unzigzag((uint32_t)varint);
+}
+
 static int span_add(struct arena *a, struct str message, struct side_fields *side, struct err *err)
 {
     struct rd r = rd_of(message);
@@ -75,7 +81,7 @@ static int span_add(struct arena *a, struct str message, struct side_fields *sid
 
     while ((rc = pb_next(&r, &f, err)) > 0) {
         if (pb_is(&f, 1, PB_VARINT))
-            span.offset = (int32_t)unzigzag(f.value);
+            span.offset = sint32(f.value);
         else if (pb_is(&f, 2, PB_VARINT))
             span.length = (uint32_t)f.value;
     }
@@ -139,7 +145,7 @@ static int field_take(struct arena *a, const struct pb_field *f, struct hist_fie
         return 0;
     case 4:
         if (f->wire == PB_VARINT)
-            h->schema = (int32_t)unzigzag(f->value);
+            h->schema = sint32(f->value);
         return 0;
     case 5:
         if (f->wire == PB_FIXED64)

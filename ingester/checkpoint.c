@@ -79,17 +79,49 @@ static int fill(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err)
     return rc;
 }
 
+static void collector_init(struct collector *c, struct shard *s, struct ingester *with)
+{
+    *c = (struct collector){.shard = s, .with = with};
+    buf_init(&c->front, WAL_RECORD_BYTES_MAX);
+    buf_init(&c->rows, WAL_RECORD_BYTES_MAX / 2);
+    buf_init(&c->tenant, 4096);
+}
+
+static void collector_fini(struct collector *c)
+{
+    buf_fini(&c->front);
+    buf_fini(&c->rows);
+    buf_fini(&c->tenant);
+}
+
 int checkpoint_write(struct shard *s, struct ingester *with, int64_t older_than_ms, struct err *err)
 {
-    struct collector c = {.shard = s, .with = with};
+    struct collector c;
     int rc;
 
-    buf_init(&c.front, WAL_RECORD_BYTES_MAX);
-    buf_init(&c.rows, WAL_RECORD_BYTES_MAX / 2);
-    buf_init(&c.tenant, 4096);
+    collector_init(&c, s, with);
     rc = wal_checkpoint(shard_wal(s), wal_segment(shard_wal(s)), older_than_ms, fill, &c, err);
-    buf_fini(&c.front);
-    buf_fini(&c.rows);
-    buf_fini(&c.tenant);
+    collector_fini(&c);
+    return rc;
+}
+
+static int append(void *shard, enum wal_type type, struct str payload, struct err *err)
+{
+    struct shard *s = shard;
+
+    shard_log(s, type, &payload, 1, INT64_MIN);
+    return shard_dead(s) ? err_set(err, RC_IO, "the log has failed") : 0;
+}
+
+int checkpoint_append(struct shard *s, struct ingester *with, struct err *err)
+{
+    struct collector c;
+    int rc;
+
+    collector_init(&c, s, with);
+    rc = fill(&c, append, s, err);
+    if (rc == 0)
+        rc = wal_sync(shard_wal(s), err);
+    collector_fini(&c);
     return rc;
 }

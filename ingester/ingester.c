@@ -1,4 +1,5 @@
 #include "ingester/ingester.h"
+#include "ingester/checkpoint.h"
 #include "ingester/ingester_impl.h"
 
 #include <limits.h>
@@ -142,14 +143,38 @@ void ingester_handle(struct ingester *in, struct rpc_server *srv)
     rpc_server_handle_slow(srv, RPC_SELECT, ingester_on_select, in);
     rpc_server_handle_slow(srv, RPC_LABELS, ingester_on_labels, in);
     rpc_server_handle_slow(srv, RPC_METADATA, ingester_on_metadata, in);
+    rpc_server_handle_slow(srv, RPC_EXEMPLARS, ingester_on_exemplars, in);
     rpc_server_handle_slow(srv, RPC_USER_STATS, ingester_on_user_stats, in);
     rpc_server_handle_slow(srv, RPC_FLUSH, ingester_on_flush, in);
 }
 
+struct absorb {
+    struct ingester *with;
+    int rc;
+    struct err err;
+};
+
+static void absorb_run(void *arg, struct shard *s)
+{
+    struct absorb *a = arg;
+
+    a->rc = checkpoint_append(s, a->with, &a->err);
+}
+
+/* Samples go into blocks; labels and metadata, which senders will not send again to the head they know, into the logs of today. */
 static int foreign_absorb(struct ingester *in, struct err *err)
 {
     int rc = ingester_flush_all(in, NULL, NULL, err);
 
+    for (uint32_t i = 0; i < in->shard_count && rc == 0; i++) {
+        struct absorb a = {.with = i == 0 ? in : NULL};
+
+        rc = shard_run_sync(in->shards[i], absorb_run, &a, err);
+        if (rc == 0 && a.rc < 0) {
+            rc = a.rc;
+            *err = a.err;
+        }
+    }
     return rc < 0 ? rc : ingester_wal_dirs_remove_foreign(in, err);
 }
 

@@ -125,3 +125,6 @@ void ingester_on_labels(void *ingester, struct rpc_call *call);
 void ingester_on_metadata(void *ingester, struct rpc_call *call);
 void ingester_on_user_stats(void *ingester, struct rpc_call *call);
 void ingester_on_flush(void *ingester, struct rpc_call *call);
+
+/* exemplars.c */
+void ingester_on_exemplars(void *ingester, struct rpc_call *call);

@@ -14,13 +14,21 @@ struct push_part {
     uint32_t row_count;
     uint32_t *histograms;
     uint32_t histogram_count;
+    uint64_t accepted;
+    bool collided;       /* labels came along that are not those of a fingerprint's series */
+};
+
+/* Series of one metric name: those in the heads when this push first looked, and those that it made since. */
+struct metric_count {
+    UT_hash_handle hh; /* by the name, which is borrowed from the request */
+    uint64_t before, made;
 };
 
 struct push_series {
     fingerprint fp;
     struct labels labels;
     struct str refused;   /* text, when limits refuse it */
-    uint64_t metric_series; /* of its metric name, when that is limited */
+    struct metric_count *metric; /* of its name, when that is limited; else NULL */
     uint8_t verdict;
 };
 struct push_histogram {
@@ -40,8 +48,10 @@ struct push_call {
     struct push_histogram *histograms;
     uint8_t *verdicts;           /* each shard writes its own rows */
     _Atomic uint32_t pending;
-    _Atomic uint64_t accepted, duplicates;
-    struct mutex refusals_lock;
+    _Atomic uint64_t accepted;
+    _Atomic bool failed;         /* some part's log did */
+    struct mutex refusals_lock;  /* --- guards all below, and the arena; taken inside a head's lock --- */
+    struct metric_count *metrics;
     struct push_refusal refusals[PUSH_REFUSALS_MAX];
     size_t refusal_count;
     struct push_part parts[];
@@ -54,6 +64,12 @@ static uint32_t shard_of(const struct ingester *in, fingerprint fp)
 
 static void call_free(struct push_call *c)
 {
+    struct metric_count *m, *tmp;
+
+    HASH_ITER(hh, c->metrics, m, tmp) {
+        HASH_DEL(c->metrics, m);
+        free(m);
+    }
     mutex_fini(&c->refusals_lock);
     arena_fini(&c->arena);
     free(c);
@@ -80,7 +96,10 @@ static void answer(struct push_call *c)
     }
     ingester_count_push(c->in, c->tenant, atomic_load(&c->accepted), c->verdicts, n);
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
-    if (push_answer_encode(&an, &out, &err) == 0)
+    if (n == 0 && atomic_load(&c->failed)) {
+        err_set(&err, RC_UNAVAILABLE, "metadata could not be logged");
+        rpc_reply_err(c->rpc, &err);
+    } else if (push_answer_encode(&an, &out, &err) == 0)
         rpc_reply_buf(c->rpc, RC_OK, &out);
     else
         rpc_reply_err(c->rpc, &err);
@@ -130,9 +149,65 @@ static struct push_series *series_given(struct push_call *c, fingerprint fp)
     return bsearch(&key, c->series, c->view.series_rows, sizeof key, by_fp);
 }
 
-/* Series of this shard whose labels came along and that the head does not have. */
-static void create_series(struct push_call *c, struct shard *s, struct buf *new_series, uint32_t *ret_new)
+/* Before the head is locked: counting takes the locks of all heads. The name's count is taken before this push makes a series of that name anywhere. */
+static struct metric_count *metric_of(struct push_call *c, const struct push_series *ps)
 {
+    struct str name = labels_get(&ps->labels, STR(LABEL_METRIC_NAME));
+    struct metric_count *found, *m;
+
+    if (!name.p)
+        return NULL;
+    mutex_lock(&c->refusals_lock);
+    HASH_FIND(hh, c->metrics, name.p, name.n, found);
+    mutex_unlock(&c->refusals_lock);
+    if (found)
+        return found;
+    m = xcalloc(1, sizeof *m);
+    m->before = ingester_metric_series(c->in, c->tenant, &ps->labels);
+    mutex_lock(&c->refusals_lock);
+    HASH_FIND(hh, c->metrics, name.p, name.n, found);
+    if (found) {
+        free(m);
+        m = found;
+    } else {
+        HASH_ADD_KEYPTR(hh, c->metrics, name.p, name.n, m);
+    }
+    mutex_unlock(&c->refusals_lock);
+    return m;
+}
+
+static void count_metrics(struct push_call *c, const struct shard *s)
+{
+    for (uint32_t i = 0; i < c->view.series_rows; i++)
+        if (ingester_shard(c->in, shard_of(c->in, c->series[i].fp)) == s)
+            c->series[i].metric = metric_of(c, &c->series[i]);
+}
+
+static uint64_t metric_take(struct push_call *c, struct metric_count *m)
+{
+    uint64_t n = 0;
+
+    if (!m)
+        return 0;
+    mutex_lock(&c->refusals_lock);
+    n = m->before + m->made++;
+    mutex_unlock(&c->refusals_lock);
+    return n;
+}
+
+static void metric_give_back(struct push_call *c, struct metric_count *m)
+{
+    if (!m)
+        return;
+    mutex_lock(&c->refusals_lock);
+    m->made--;
+    mutex_unlock(&c->refusals_lock);
+}
+
+/* Series of this shard whose labels came along and that the head does not have. */
+static void create_series(struct push_part *p, struct shard *s, struct buf *new_series, uint32_t *ret_new)
+{
+    struct push_call *c = p->call;
     struct head *h = shard_head(s);
     struct str tenant = c->view.header.tenant;
 
@@ -149,10 +224,12 @@ static void create_series(struct push_call *c, struct shard *s, struct buf *new_
         if (hs) {
             ps->verdict = PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
             ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
+            p->collided = true;
             continue;
         }
-        ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, ps->metric_series, &err);
+        ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, metric_take(c, ps->metric), &err);
         if (ps->verdict != PUSH_ACCEPTED) {
+            metric_give_back(c, ps->metric);
             mutex_lock(&c->refusals_lock);
             ps->refused = arena_str(&c->arena, str_of(err.text));
             mutex_unlock(&c->refusals_lock);
@@ -160,12 +237,27 @@ static void create_series(struct push_call *c, struct shard *s, struct buf *new_
         }
         if (head_create(h, tenant, ps->fp, &ps->labels, &hs, &err) < 0) {
             ps->verdict = PUSH_RETRY;
+            metric_give_back(c, ps->metric);
             ingester_series_undo(c->tenant);
             continue;
         }
         wal_series_add(new_series, ps->fp, &ps->labels);
         ++*ret_new;
     }
+}
+
+/* The head has another series in this one's place. */
+static bool collides(const struct push_part *p, fingerprint fp)
+{
+    const struct push_series *ps = UNLIKELY(p->collided) ? series_given(p->call, fp) : NULL;
+
+    return ps && ps->verdict == PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
+}
+
+/* NULL when the head does not have it, or has another one in its place. */
+static struct head_series *find_series(const struct push_part *p, struct head *h, fingerprint fp)
+{
+    return collides(p, fp) ? NULL : head_find(h, p->call->view.header.tenant, fp);
 }
 
 /* Verdict for a row whose series the head does not have. */
@@ -237,6 +329,9 @@ static uint32_t lookup_fill(struct push_part *p, struct head *h, uint32_t from, 
     }
     l->first[l->runs] = i;
     head_find_many(h, c->view.header.tenant, l->fps, l->runs, l->series);
+    for (uint32_t k = 0; k < l->runs; k++)
+        if (collides(p, l->fps[k]))
+            l->series[k] = NULL;
     return i;
 }
 
@@ -285,7 +380,7 @@ static void judge_histograms(struct push_part *p, struct head *h, struct buf *lo
     for (uint32_t i = 0; i < p->histogram_count; i++) {
         struct push_histogram *ph = &c->histograms[p->histograms[i]];
         uint32_t row = c->view.rows + p->histograms[i];
-        struct head_series *hs = head_find(h, c->view.header.tenant, ph->fp);
+        struct head_series *hs = find_series(p, h, ph->fp);
         enum append_verdict v;
 
         if (c->verdicts[row] == PUSH_MOVED)
@@ -377,7 +472,7 @@ static void take_exemplars(struct push_part *p, struct shard *s, struct buf *log
 
     arena_init(&a, 1 << 20);
     while (push_exemplar_next(&r, &a, &fp, &t, &v, &ls, NULL) > 0) {
-        if (ingester_shard(c->in, shard_of(c->in, fp)) == s && head_find(shard_head(s), c->view.header.tenant, fp)) {
+        if (ingester_shard(c->in, shard_of(c->in, fp)) == s && find_series(p, shard_head(s), fp)) {
             head_exemplar_add(shard_head(s), c->view.header.tenant, fp, t, v, &ls, c->limits.exemplars_max);
             wal_exemplar_add(log, fp, t, v, &ls);
             ++*ret_logged;
@@ -398,17 +493,6 @@ static void take_metadata(struct push_call *c, struct shard *s)
     buf_fini(&rows);
 }
 
-/* Before the head is locked: counting takes the locks of all heads. */
-static void count_metrics(struct push_call *c, const struct shard *s)
-{
-    for (uint32_t i = 0; i < c->view.series_rows; i++) {
-        struct push_series *ps = &c->series[i];
-
-        if (ingester_shard(c->in, shard_of(c->in, ps->fp)) == s)
-            ps->metric_series = ingester_metric_series(c->in, c->tenant, &ps->labels);
-    }
-}
-
 static void part_run(struct shard_job *job, struct shard *s)
 {
     struct push_part *p = CONTAINER_OF(job, struct push_part, job);
@@ -425,7 +509,7 @@ static void part_run(struct shard_job *job, struct shard *s)
         count_metrics(c, s);
     head_lock(shard_head(s));
     if (c->view.series_rows)
-        create_series(c, s, &series, &new_series);
+        create_series(p, s, &series, &new_series);
     judge_floats(p, shard_head(s), &floats);
     if (p->histogram_count)
         judge_histograms(p, shard_head(s), &histograms, &logged, &hists);
@@ -442,7 +526,7 @@ static void part_run(struct shard_job *job, struct shard *s)
     if (c->view.metadata_rows && p == &c->parts[0])
         take_metadata(c, s);
     head_unlock(shard_head(s));
-    atomic_fetch_add(&c->accepted, floats.accepted + hists.accepted);
+    p->accepted = floats.accepted + hists.accepted;
     buf_fini(&series);
     buf_fini(&histograms);
     buf_fini(&exemplars);
@@ -458,6 +542,9 @@ static void part_done(struct shard_job *job, bool dead)
             c->verdicts[p->rows[i]] = PUSH_RETRY;
         for (uint32_t i = 0; i < p->histogram_count; i++)
             c->verdicts[c->view.rows + p->histograms[i]] = PUSH_RETRY;
+        atomic_store(&c->failed, true);
+    } else {
+        atomic_fetch_add(&c->accepted, p->accepted);
     }
     finish_part(c);
 }
@@ -483,6 +570,7 @@ static int decode_series(struct push_call *c, struct err *err)
         CORRUPT_UNLESS(rc == 1, err);
         ps->verdict = PUSH_ACCEPTED;
         ps->refused = (struct str){0};
+        ps->metric = NULL;
     }
     CORRUPT_UNLESS(rd_done(&r), err);
     if (c->view.series_rows)
@@ -508,6 +596,21 @@ static int decode_histograms(struct push_call *c, struct err *err)
         CORRUPT_UNLESS(rc == 1, err);
     }
     CORRUPT_UNLESS(rd_done(&r), err);
+    return 0;
+}
+
+/* Metadata goes into the log as it came: replay must be able to read it. */
+static int check_metadata(const struct push_call *c, struct err *err)
+{
+    struct rd r = rd_of(c->view.metadata);
+    struct push_metadata md;
+    int rc = 1;
+
+    for (uint32_t i = 0; i < c->view.metadata_rows && rc > 0; i++)
+        rc = push_metadata_next(&r, &md, err);
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(rc == 1 && rd_done(&r) && c->view.metadata_rows <= WAL_ROWS_MAX, err);
     return 0;
 }
 
@@ -624,6 +727,8 @@ void ingester_on_push(void *arg, struct rpc_call *rpc)
         rc = decode_series(c, &err);
     if (rc == 0)
         rc = decode_histograms(c, &err);
+    if (rc == 0)
+        rc = check_metadata(c, &err);
     if (rc == 0)
         rc = divide(c, &err);
     if (rc < 0) {

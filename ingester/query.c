@@ -51,6 +51,12 @@ static int bad_message(struct err *err, const char *what)
     return err_set(err, RC_CORRUPT, "%s request does not decode", what);
 }
 
+/* Rows are applied, then logged, under the head's lock: whoever reads them and then finds the shard alive has read logged ones only. */
+static int alive_check(struct ingester *in, uint32_t shard, struct err *err)
+{
+    return shard_dead(in->shards[shard]) ? err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard) : 0;
+}
+
 static int version_check(uint32_t version, struct err *err)
 {
     return version == SELECT_VERSION ? 0 : err_set(err, RC_VERSION, "request version %u, this binary reads %d", version, SELECT_VERSION);
@@ -125,11 +131,11 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
     int rc = 0;
 
     while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
-        if (shard_dead(in->shards[shard]))
-            return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard);
         select_page_renumber(&an->writer);
         rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
+        if (rc >= 0 && alive_check(in, shard, err) < 0)
+            rc = RC_UNAVAILABLE;
         if (rc >= 0 && inner == 0)
             shard++;
     }
@@ -162,10 +168,10 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
             fps[mine] = fp;
             starts[mine++] = (int64_t)le_get64(p + 16);
         }
-        if (mine && shard_dead(in->shards[s]))
-            return err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", s);
         if (mine)
             rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, an, err);
+        if (mine && rc >= 0 && alive_check(in, s, err) < 0)
+            rc = RC_UNAVAILABLE;
     }
     return rc < 0 ? page_error(an, rc, err) : 0;
 }
@@ -319,10 +325,9 @@ static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, s
         return rc;
     q.matchers = matchers;
     for (uint32_t s = 0; s < in->shard_count && rc >= 0; s++) {
-        if (shard_dead(in->shards[s]))
-            rc = err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", s);
-        else
-            rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), value_add, v, err);
+        rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), value_add, v, err);
+        if (rc >= 0 && alive_check(in, s, err) < 0)
+            rc = RC_UNAVAILABLE;
     }
     if (rc == RC_LIMIT)
         err_set(err, rc, "label values of more than %d bytes: narrow the request with match[]", LABEL_VALUES_BYTES_MAX);

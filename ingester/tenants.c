@@ -97,10 +97,14 @@ uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_l
         return PUSH_REFUSED + DISCARD_PER_USER_SERIES_LIMIT;
     }
     if (l->metric_series_max && metric_series >= l->metric_series_max) {
+        struct buf text;
+
         ingester_series_undo(t);
+        buf_init(&text, 800);
+        labels_escape(&text, str_n(name.p, MIN(name.n, (size_t)200)));
         err_set(err, RC_LIMIT, "per-metric series limit of %llu exceeded, please contact administrator to raise it "
-                "(per_metric_series_limit, max_series_per_metric) metric: '%.*s'", (unsigned long long)l->metric_series_limit,
-                (int)MIN(name.n, (size_t)200), name.p ? name.p : "");
+                "(per_metric_series_limit, max_series_per_metric) metric: '%.*s'", (unsigned long long)l->metric_series_limit, STR_FMT(text));
+        buf_fini(&text);
         return PUSH_REFUSED + DISCARD_PER_METRIC_SERIES_LIMIT;
     }
     return PUSH_ACCEPTED;

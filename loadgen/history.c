@@ -61,12 +61,19 @@ static int record_put(struct history *h, const struct history_entry *e, enum his
     return fs_write_all(h->fd, out, sizeof out, err);
 }
 
+static uint64_t batches_of(const struct history_cfg *c)
+{
+    return ((uint64_t)c->model.series + c->batch - 1) / c->batch * c->model.tenants;
+}
+
 int history_new(const struct history_cfg *cfg, const char *path, struct history *ret, struct err *err)
 {
     struct history h = {.cfg = *cfg, .fd = -1};
     char header[HEADER_BYTES];
     int rc = 0;
 
+    if (batches_of(cfg) > HISTORY_BATCHES_MAX)
+        return err_set(err, RC_LIMIT, "more than %d batches: make them larger", HISTORY_BATCHES_MAX);
     if (path) {
         h.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
         if (h.fd < 0)
@@ -159,41 +166,47 @@ const struct history_entry *history_of(const struct history *h, uint32_t batch, 
 
 static int load(struct str in, struct history *h, struct err *err)
 {
-    uint64_t batches;
     int rc;
 
     CORRUPT_UNLESS(in.n >= HEADER_BYTES, err);
     rc = header_get(in.p, &h->cfg, err);
     if (rc < 0)
         return rc;
-    batches = (uint64_t)history_batches(h) * h->cfg.model.tenants;
+    CORRUPT_UNLESS(batches_of(&h->cfg) <= HISTORY_BATCHES_MAX && in.n / RECORD_BYTES <= 2 * (size_t)HISTORY_RECORDS_MAX, err);
     for (size_t at = HEADER_BYTES; at + RECORD_BYTES <= in.n; at += RECORD_BYTES) {
         const char *r = in.p + at;
 
-        CORRUPT_UNLESS(le_get32(r + 8) < batches && (r[12] == HISTORY_SENT || r[12] == HISTORY_ACKED), err);
+        CORRUPT_UNLESS(le_get32(r + 8) < batches_of(&h->cfg) && (r[12] == HISTORY_SENT || r[12] == HISTORY_ACKED), err);
         *vec_push(&h->sent) = (struct history_entry){(int64_t)le_get64(r), le_get32(r + 8), r[12] == HISTORY_ACKED};
     }
     return 0;
 }
 
-int history_open(const char *path, struct history *ret, struct err *err)
+int history_decode(struct str bytes, struct history *ret, struct err *err)
 {
     struct history h = {.fd = -1};
+    int rc = load(bytes, &h, err);
+
+    if (rc < 0) {
+        history_fini(&h);
+        return rc;
+    }
+    history_sort(&h);
+    *ret = h;
+    return 0;
+}
+
+int history_open(const char *path, struct history *ret, struct err *err)
+{
     struct buf in;
     int rc;
 
     buf_init(&in, HEADER_BYTES + 2 * (size_t)HISTORY_RECORDS_MAX * RECORD_BYTES);
     rc = fs_read(path, &in, err);
     if (rc == 0)
-        rc = load(buf_view(&in), &h, err);
+        rc = history_decode(buf_view(&in), ret, err);
     buf_fini(&in);
-    if (rc < 0) {
-        history_fini(&h);
-        return err_wrap(err, rc, "history %s", path);
-    }
-    history_sort(&h);
-    *ret = h;
-    return 0;
+    return rc < 0 ? err_wrap(err, rc, "history %s", path) : 0;
 }
 
 void tenant_name(const struct history_cfg *cfg, uint32_t tenant, char ret[static HISTORY_TENANT_MAX + 12])

@@ -10,7 +10,7 @@
 #include "common/base/vec.h"
 #include "loadgen/model.h"
 
-enum { HISTORY_RECORDS_MAX = 1 << 26, HISTORY_TENANT_MAX = 62 };
+enum { HISTORY_RECORDS_MAX = 1 << 26, HISTORY_BATCHES_MAX = 1 << 22, HISTORY_TENANT_MAX = 62 };
 
 enum history_kind {
     HISTORY_SENT = 1,  /* may be there */
@@ -36,9 +36,10 @@ struct history {
     int fd;
 };
 
-/* path NULL: memory only. An existing file is replaced. */
+/* path NULL: memory only. An existing file is replaced. RC_LIMIT when the series make more than HISTORY_BATCHES_MAX batches. */
 int history_new(const struct history_cfg *cfg, const char *path, struct history *ret, struct err *err);
 int history_open(const char *path, struct history *ret, struct err *err);
+int history_decode(struct str bytes, struct history *ret, struct err *err); /* the same from memory */
 void history_fini(struct history *h);
 /* *ret_at names the entry for history_acked. RC_LIMIT when it is full. */
 int history_sent(struct history *h, uint32_t batch, int64_t t_ms, size_t *ret_at, struct err *err);

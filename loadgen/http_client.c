@@ -144,6 +144,23 @@ short http_client_events(const struct http_client *c)
 
 /* --- the answer --- */
 
+/* Digits and nothing else, unlike strtoull: no sign, no white space, no overflow. */
+static bool number(struct str s, unsigned base, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        unsigned d = c >= '0' && c <= '9' ? c - 0u - '0' : (c | 32u) >= 'a' && (c | 32u) <= 'f' ? (c | 32u) - 'a' + 10 : 16;
+
+        if (d >= base || v > (UINT64_MAX - d) / base)
+            return false;
+        v = v * base + d;
+    }
+    *ret = v;
+    return s.n > 0;
+}
+
 static int head_line(struct http_client *c, struct str line, struct err *err)
 {
     size_t colon = str_find(line, ':');
@@ -153,13 +170,7 @@ static int head_line(struct http_client *c, struct str line, struct err *err)
         return err_set(err, RC_CORRUPT, "the answer has a header line without a colon");
     value = str_trim(str_skip(line, colon + 1));
     if (str_ieq(name, STR("Content-Length"))) {
-        char text[24] = "", *end;
-
-        if (value.n == 0 || value.n >= sizeof text)
-            return err_set(err, RC_CORRUPT, "the answer has a bad Content-Length");
-        memcpy(text, value.p, value.n);
-        c->left = strtoull(text, &end, 10);
-        if (*end)
+        if (!number(value, 10, &c->left))
             return err_set(err, RC_CORRUPT, "the answer has a bad Content-Length");
         c->framing = BODY_LENGTH;
     } else if (str_ieq(name, STR("Transfer-Encoding"))) {
@@ -168,11 +179,9 @@ static int head_line(struct http_client *c, struct str line, struct err *err)
         c->framing = BODY_CHUNKED;
     } else if (str_ieq(name, STR("Connection"))) {
         c->keep = !str_ieq(value, STR("close"));
-    } else if (str_ieq(name, STR("Retry-After")) && value.n > 0 && value.n < 6) {
-        char text[8] = "";
-
-        memcpy(text, value.p, value.n);
-        c->retry_after_s = strtol(text, NULL, 10);
+    } else if (str_ieq(name, STR("Retry-After"))) {
+        if (value.n > 6 || !number(value, 10, &c->retry_after_s))
+            c->retry_after_s = 0; /* a date, which nobody sends us */
     }
     return 0;
 }
@@ -182,14 +191,15 @@ static int take_head(struct http_client *c, struct err *err)
 {
     char *end = c->in.n ? memmem(c->in.p, c->in.n, "\r\n\r\n", 4) : NULL;
     struct str head, line;
+    uint64_t status;
     int rc = 0;
 
     if (!end)
         return c->in.n > HTTP_CLIENT_HEAD_MAX ? err_set(err, RC_LIMIT, "the answer's head is too large") : 0;
     head = str_n(c->in.p, (size_t)(end - c->in.p) + 2);
-    if (head.n < 14 || memcmp(head.p, "HTTP/1.", 7) != 0 || head.p[8] != ' ')
+    if (head.n < 14 || memcmp(head.p, "HTTP/1.", 7) != 0 || head.p[8] != ' ' || !number(str_n(head.p + 9, 3), 10, &status))
         return err_set(err, RC_CORRUPT, "the answer is not HTTP/1");
-    c->status = (int)strtol(head.p + 9, NULL, 10);
+    c->status = (int)status;
     c->keep = head.p[7] == '1';
     c->framing = c->status == 204 || c->status == 304 ? BODY_LENGTH : BODY_TO_CLOSE;
     c->left = 0;
@@ -243,10 +253,9 @@ static int take_chunks(struct http_client *c, struct str in, size_t *ret_used, s
             if (eol > 1)
                 rc = err_set(err, RC_CORRUPT, "a chunk of the answer does not end where it should");
         } else {
-            char *end;
+            struct str line = str_sub(rest, 0, eol), size = str_trim(str_sub(line, 0, str_find(line, ';')));
 
-            c->left = strtoull(rest.p, &end, 16);
-            if (end == rest.p)
+            if (!number(size, 16, &c->left))
                 rc = err_set(err, RC_CORRUPT, "a chunk of the answer has no size");
             c->chunk_open = c->left > 0;
             c->last_chunk = c->left == 0;
@@ -263,8 +272,6 @@ static int take_body(struct http_client *c, struct err *err)
     int rc;
 
     if (c->framing == BODY_CHUNKED) {
-        buf_char(&c->in, '\0'); /* strtoull stops here */
-        c->in.n--;
         rc = take_chunks(c, buf_view(&c->in), &used, err);
     } else {
         used = take_data(c, buf_view(&c->in));

@@ -31,7 +31,7 @@ struct http_client {
     uint64_t left; /* of the body or of this chunk */
     bool chunk_open, last_chunk, keep;
     int status;
-    int64_t retry_after_s; /* 0: not said */
+    uint64_t retry_after_s; /* 0: not said */
     uint64_t dials;
 };
 

@@ -50,6 +50,7 @@ static int write_all(struct loadgen *g, struct err *err)
         .connections = (uint32_t)o->connections,
         .max = o->max,
         .interval_ns = o->interval_ms * 1000000,
+        .out_of_order = o->out_of_order,
         .backfill_ms = o->backfill_ms,
         .step_ms = o->interval_ms,
         .rounds = (uint64_t)o->rounds,
@@ -104,6 +105,10 @@ static int judge(const struct loadgen *g, const struct report *r)
     }
     if (r->verified && !verdict_clean(r->verified))
         code = MAX(code, EXIT_JUDGED);
+    if (r->verified && r->verified->right == 0 && code == EXIT_RAN) {
+        fprintf(stderr, "torc loadgen: there was nothing to verify\n");
+        code = EXIT_JUDGED;
+    }
     if (code == EXIT_RAN && r->sent && r->sent->acked_samples == 0) {
         fprintf(stderr, "torc loadgen: nothing was acknowledged: %s\n", r->sent->last_error);
         code = EXIT_COULD_NOT;

@@ -21,6 +21,7 @@ const struct option load_options_table[] = {
     {"tenants", OPT_INT, AT(tenants), .def = "1", .min = "1", .max = "100000", .doc = "Tenants, each with all the series."},
     {"tenant", OPT_STRING, AT(tenant), .doc = "X-Scope-OrgID; with several tenants the part before -1, -2, ... Empty: no header, or load-1, load-2, ..."},
     {"churn", OPT_FLOAT, AT(churn), .min = "0", .max = "6000", .doc = "Percent of the scraped targets that are replaced by new ones each minute."},
+    {"out-of-order", OPT_FLOAT, AT(out_of_order), .min = "0", .max = "50", .doc = "Percent of the samples that come behind a later one of their series, by one interval."},
     {"special", OPT_BOOL, AT(special), .doc = "One series in 50 sends NaN payloads, staleness markers, infinities, -0, denormals."},
     {"seed", OPT_INT, AT(seed), .def = "1", .min = "0", .doc = "Names and values follow from it."},
     {"batch", OPT_INT, AT(batch), .def = "2000", .min = "1", .max = "100000", .doc = "Samples of a request."},
@@ -65,6 +66,8 @@ int load_options_settle(struct load_options *o, struct err *err)
         return err_set(err, RC_INVALID, "--rate and --interval contradict each other: the series are given");
     if (o->backfill_ms && o->rate <= 0)
         o->max = true;
+    if (o->out_of_order > 0 && o->max && !o->backfill_ms)
+        return err_set(err, RC_INVALID, "--out-of-order needs a pace or --backfill: with --max there is no order to leave");
     if (o->verify_only && !*o->history)
         return err_set(err, RC_INVALID, "--verify-only needs --history");
     if (strlen(o->tenant) > HISTORY_TENANT_MAX)

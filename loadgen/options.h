@@ -7,7 +7,7 @@ struct load_options {
     char *url, *query_url, *tenant, *history;
     int64_t series, tenants, batch, connections, rounds, seed;
     int64_t interval_ms, duration_ms, backfill_ms, timeout_ms, give_up_ms, drain_ms, verify_wait_ms;
-    double rate, churn;
+    double rate, churn, out_of_order;
     bool max, verify, verify_only, special, json;
     struct opt_list thresholds;
 };

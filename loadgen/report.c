@@ -110,7 +110,7 @@ void report_text(const struct report *r, struct buf *out)
     if (r->sent && r->sent->interrupted)
         buf_z(out, "interrupted\n");
     if (r->verified)
-        buf_printf(out, "%s\n%.*s", verdict_clean(r->verified) ? "verify: clean" : "verify: DIFFERENCES", STR_FMT(r->differences));
+        buf_printf(out, "%s\n%.*s", !verdict_clean(r->verified) ? "verify: DIFFERENCES" : r->verified->right ? "verify: clean" : "verify: nothing", STR_FMT(r->differences));
 }
 
 void report_json(const struct report *r, struct buf *out)

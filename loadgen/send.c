@@ -1,5 +1,6 @@
 #include "loadgen/send.h"
 
+#include "common/base/hash.h"
 #include "common/sys/clock.h"
 #include "loadgen/image.h"
 
@@ -68,18 +69,32 @@ static void plan_due(const struct sender *s, struct lane *l, int64_t now)
         l->due_ns = s->start_ns + (int64_t)l->round * s->cfg->interval_ns + part(s->cfg->interval_ns, l->batch, s->batches);
 }
 
-/* Also when the clock jumps back, or rounds are shorter than a millisecond, a batch's time grows. */
+/* Which round's samples go out in a round: the same one, or rounds 2k-1 and 2k change places in 2k and 2k+1. A share p of swapped pairs makes p/2 of
+ * the samples late. */
+static int64_t plan_round(const struct sender *s, const struct lane *l)
+{
+    uint64_t pair = mix64(s->cfg->model->cfg.seed ^ mix64((l->round / 2) << 32 | l->batch));
+    bool swapped = (double)(pair >> 11) * 0x1.0p-53 < s->cfg->out_of_order / 50;
+
+    if (s->cfg->out_of_order <= 0)
+        return (int64_t)l->round;
+    return (int64_t)l->round - 1 + (swapped ? (l->round % 2 ? -1 : 1) : 0);
+}
+
+/* In order, a batch's time grows also when the clock jumps back or rounds are shorter than a millisecond. */
 static int64_t plan_time(struct sender *s, const struct lane *l)
 {
     const struct send_cfg *c = s->cfg;
-    int64_t t;
+    int64_t t, round = plan_round(s, l);
 
     if (c->backfill_ms)
-        t = s->start_wall_ms - c->backfill_ms + (int64_t)l->round * c->step_ms + part(c->step_ms, l->batch, s->batches);
+        t = s->start_wall_ms - c->backfill_ms + round * c->step_ms + part(c->step_ms, l->batch, s->batches);
     else if (c->max)
         t = clock_wall_ms(s->clock);
     else
-        t = s->start_wall_ms + (l->due_ns - s->start_ns) / NS_PER_MS;
+        t = (s->start_wall_ms * NS_PER_MS + round * c->interval_ns + part(c->interval_ns, l->batch, s->batches)) / NS_PER_MS;
+    if (c->out_of_order > 0)
+        return t;
     t = MAX(t, s->last_t_ms[l->batch] + 1);
     s->last_t_ms[l->batch] = t;
     return t;
@@ -120,7 +135,7 @@ static void give_up(struct sender *s, struct lane *l, int64_t now)
 
 static void repeat_later(struct sender *s, struct lane *l, int64_t now)
 {
-    int64_t asked = l->http.retry_after_s * 1000 * NS_PER_MS;
+    int64_t asked = (int64_t)l->http.retry_after_s * 1000 * NS_PER_MS;
     bool over = s->stopping && now - s->stopping_ns >= s->cfg->drain_ms * NS_PER_MS;
 
     if (over || now - l->first_try_ns >= s->cfg->give_up_ms * NS_PER_MS) {

@@ -2,6 +2,7 @@
  *
  * Pace    open loop: round r of batch b of B is due at start + (r + b/B) * interval, and its samples carry that time;
  *         max: as soon as the lane is free, samples carry the time of sending;
+ *         out of order: of two neighbouring rounds some batches send the later one's samples first, one round behind the present;
  *         backfill: samples carry start - backfill + (r + b/B) * step, whatever the pace.
  * Repeat  5xx, 429, timeouts and broken connections: the same bytes again, after 30 ms, doubled up to 5 s or what Retry-After says. Other
  *         4xx: not repeated, counted as failed. A lane that waits holds its later batches back, so every series is sent in order.
@@ -35,6 +36,7 @@ struct send_cfg {
     uint32_t connections;
     bool max;
     int64_t interval_ns;                /* of a round; unused with max */
+    double out_of_order;                /* percent of samples that come behind a later one of their series; not with max, unless backfilled */
     int64_t backfill_ms, step_ms;       /* 0: samples carry the present */
     uint64_t rounds;                    /* 0: until the duration is over */
     int64_t duration_ms;                /* 0: until the rounds are sent */

@@ -18,9 +18,11 @@ void api_reply_error(struct api_request *r, const struct err *err)
         int rc, status;
         const char *type;
     } kinds[] = {
-        {RC_INVALID, 400, "bad_data"},        {RC_EXECUTION, 422, "execution"},     {RC_LIMIT, 422, "execution"},
-        {RC_NOMEM, 422, "execution"},         {RC_TIMEOUT, 503, "timeout"},         {RC_CANCELED, 499, "canceled"},
-        {RC_UNAVAILABLE, 503, "unavailable"}, {RC_RATE, 429, "too_many_requests"}, {RC_NOT_FOUND, 404, "not_found"},
+        {RC_INVALID, 400, "bad_data"},        {RC_EXECUTION, 422, "execution"},
+        {RC_LIMIT, 422, "execution"},         {RC_NOMEM, 422, "execution"},
+        {RC_TIMEOUT, 503, "timeout"},         {RC_CANCELED, 499, "canceled"},
+        {RC_UNAVAILABLE, 503, "unavailable"}, {RC_RATE, 429, "too_many_requests"},
+        {RC_NOT_FOUND, 404, "not_found"},
     };
     int status = 500;
     const char *type = "internal";
@@ -33,7 +35,8 @@ void api_reply_error(struct api_request *r, const struct err *err)
         }
     metric_inc(metric_with(r->q->m_failures, type, NULL));
     if (status >= 500 && err->rc != RC_TIMEOUT)
-        log_limited(r->q->deps.log, LOG_WARN, "request failed", "route", http_route_pattern(r->http), "tenant", r->tenant_text, "err", err_log(err));
+        log_limited(r->q->deps.log, LOG_WARN, "request failed", "route",
+                    http_route_pattern(r->http), "tenant", r->tenant_text, "err", err_log(err));
     buf_init(&out, ERR_TEXT_MAX * 8);
     json_error(&out, type, str_of(err_text(err)));
     respond(r, status, &out);
@@ -107,7 +110,8 @@ static double queriers(const struct querier *q)
     return (double)MAX(n, (size_t)1);
 }
 
-static bool rate_ok(struct querier *q, struct str tenant, const struct limits *l, enum api_class class)
+static bool rate_ok(struct querier *q, struct str tenant, const struct limits *l,
+                    enum api_class class)
 {
     double rate = rate_of(l, class);
     struct query_tenant *t;
@@ -124,7 +128,8 @@ static bool rate_ok(struct querier *q, struct str tenant, const struct limits *l
         t->id_len = tenant.n;
         HASH_ADD_KEYPTR(hh, q->tenants, t->id, t->id_len, t);
     }
-    ok = t && rate_take(&t->rates[class], rate, MAX(ceil(rate), 1), clock_mono_ns(q->deps.clock), 1);
+    ok =
+        t && rate_take(&t->rates[class], rate, MAX(ceil(rate), 1), clock_mono_ns(q->deps.clock), 1);
     mutex_unlock(&q->tenants_lock);
     return ok;
 }
@@ -133,7 +138,8 @@ void tenants_free(struct querier *q)
 {
     struct query_tenant *t, *tmp;
 
-    HASH_ITER(hh, q->tenants, t, tmp) {
+    HASH_ITER(hh, q->tenants, t, tmp)
+    {
         HASH_DEL(q->tenants, t);
         free(t->id);
         free(t);
@@ -158,7 +164,8 @@ static int tenants_parse(struct api_request *r, struct err *err)
         int rc;
 
         if (r->tenant_count == TENANT_FEDERATION_MAX)
-            return err_set(err, RC_INVALID, "more than %d tenants in one query", TENANT_FEDERATION_MAX);
+            return err_set(err, RC_INVALID, "more than %d tenants in one query",
+                           TENANT_FEDERATION_MAX);
         r->tenants[r->tenant_count] = str_sub(rest, 0, bar);
         rc = tenant_id_check(r->tenants[r->tenant_count++], err);
         if (rc < 0)
@@ -215,7 +222,11 @@ void api_enter(void *route, struct http_req *req)
     struct err err;
     int rc;
 
-    *r = (struct api_request){.job = {.run = run}, .q = q, .endpoint = ar->endpoint, .http = req, .queued_ns = clock_mono_ns(q->deps.clock)};
+    *r = (struct api_request){.job = {.run = run},
+                              .q = q,
+                              .endpoint = ar->endpoint,
+                              .http = req,
+                              .queued_ns = clock_mono_ns(q->deps.clock)};
     tenant_find(r);
     rc = tenants_parse(r, &err);
     if (rc == 0) {
@@ -227,7 +238,8 @@ void api_enter(void *route, struct http_req *req)
             request_free(r);
             return;
         }
-        rc = queue_submit(q->queue, r->tenants[0], (size_t)r->limits->max_query_concurrency, &r->job, &err);
+        rc = queue_submit(q->queue, r->tenants[0], (size_t)r->limits->max_query_concurrency,
+                          &r->job, &err);
     }
     if (rc < 0) {
         api_reply_error(r, &err);

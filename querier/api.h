@@ -10,7 +10,12 @@
 #include <uthash.h>
 
 enum api_class { API_QUERY, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_CLASSES };
-enum { API_BODY_BYTES_MAX = 1 << 20, API_ROUTES_MAX = 64, API_ANSWER_BYTES_MAX = 256 << 20, API_NAME_BYTES_MAX = 4096 };
+enum {
+    API_BODY_BYTES_MAX = 1 << 20,
+    API_ROUTES_MAX = 64,
+    API_ANSWER_BYTES_MAX = 256 << 20,
+    API_NAME_BYTES_MAX = 4096
+};
 
 struct api_request;
 struct api_endpoint {
@@ -32,16 +37,16 @@ struct query_tenant {
 };
 
 struct querier {
-    struct querier_cfg cfg;       /* --- fixed after new --- */
+    struct querier_cfg cfg; /* --- fixed after new --- */
     struct querier_deps deps;
     struct blocks *blocks;
     struct source_env env;
-    struct queue *queue;          /* from start on */
+    struct queue *queue; /* from start on */
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;
-    atomic_int helpers;           /* --- any thread: see query_opt --- */
-    struct mutex tenants_lock;    /* --- guards tenants --- */
+    atomic_int helpers;        /* --- any thread: see query_opt --- */
+    struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
     struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;
     struct metric_family *m_failures;
@@ -57,7 +62,7 @@ struct api_request {
     char *tenant_text;           /* "a" or "a|b" */
     struct str tenants[TENANT_FEDERATION_MAX];
     size_t tenant_count;
-    bool workspace;              /* asked under /workspaces/ */
+    bool workspace; /* asked under /workspaces/ */
     int64_t queued_ns, begun_ns;
 };
 
@@ -77,11 +82,14 @@ void tenants_free(struct querier *q);
 /* --- api_params.c: each error is worded as Prometheus words it --- */
 /* err becomes `invalid parameter "name": ...` (RC_INVALID). */
 int param_invalid(const char *name, struct err *err);
-int param_time(const struct api_request *r, const char *name, int64_t *ret_ms, struct err *err); /* required */
+int param_time(const struct api_request *r, const char *name, int64_t *ret_ms,
+               struct err *err); /* required */
 /* ret_given may be NULL; when absent *ret_ms stays. */
-int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms, bool *ret_given, struct err *err);
+int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms,
+                       bool *ret_given, struct err *err);
 int param_limit(const struct api_request *r, const char *name, size_t *ret, struct err *err);
-int param_count(const struct api_request *r, const char *name, uint64_t *ret, struct err *err); /* 0 when absent */
+int param_count(const struct api_request *r, const char *name, uint64_t *ret,
+                struct err *err); /* 0 when absent */
 /* start, end and the range limit of the metadata endpoints. */
 struct api_range {
     int64_t mint_ms, maxt_ms;
@@ -95,7 +103,8 @@ struct api_selectors {
     struct promql_ast *v;
     size_t n;
 };
-int param_selectors(const struct api_request *r, struct arena *a, struct api_selectors *ret, struct err *err);
+int param_selectors(const struct api_request *r, struct arena *a, struct api_selectors *ret,
+                    struct err *err);
 void selectors_fini(struct api_selectors *s);
 
 /* --- endpoints --- */

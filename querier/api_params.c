@@ -24,7 +24,8 @@ int param_time(const struct api_request *r, const char *name, int64_t *ret_ms, s
     return rc < 0 ? param_invalid(name, err) : 0;
 }
 
-int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms, bool *ret_given, struct err *err)
+int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms,
+                       bool *ret_given, struct err *err)
 {
     struct str v = http_param(r->http, name);
 
@@ -50,12 +51,14 @@ static int whole_number(struct str v, int64_t *ret, struct err *err)
         if (v.p[i] < '0' || v.p[i] > '9')
             digits = 0;
     if (digits == 0)
-        return err_set(err, RC_INVALID, "strconv.Atoi: parsing \"%.*s\": invalid syntax", (int)MIN(v.n, (size_t)256), v.p);
+        return err_set(err, RC_INVALID, "strconv.Atoi: parsing \"%.*s\": invalid syntax",
+                       (int)MIN(v.n, (size_t)256), v.p);
     snprintf(text, sizeof text, "%.*s", STR_FMT(v));
     errno = 0;
     n = strtoll(text, &end, 10);
     if (errno || v.n >= sizeof text)
-        return err_set(err, RC_INVALID, "strconv.Atoi: parsing \"%.*s\": value out of range", (int)MIN(v.n, (size_t)256), v.p);
+        return err_set(err, RC_INVALID, "strconv.Atoi: parsing \"%.*s\": value out of range",
+                       (int)MIN(v.n, (size_t)256), v.p);
     *ret = n;
     return 0;
 }
@@ -107,7 +110,9 @@ int range_check(const struct api_request *r, int64_t start_ms, int64_t end_ms, s
     buf_init(&limit, 256);
     duration_print(&length, end_ms - start_ms);
     duration_print(&limit, max);
-    err_set(err, RC_EXECUTION, "the query time range exceeds the limit (query length: %.*s, limit: %.*s)", STR_FMT(buf_view(&length)), STR_FMT(buf_view(&limit)));
+    err_set(err, RC_EXECUTION,
+            "the query time range exceeds the limit (query length: %.*s, limit: %.*s)",
+            STR_FMT(buf_view(&length)), STR_FMT(buf_view(&limit)));
     buf_fini(&length);
     buf_fini(&limit);
     return RC_EXECUTION;
@@ -125,7 +130,8 @@ int param_range(const struct api_request *r, struct api_range *ret, struct err *
         return rc;
     out.mint_ms = MAX(out.mint_ms, TIMESTAMP_MIN_MS);
     out.maxt_ms = MIN(out.maxt_ms, TIMESTAMP_MAX_MS);
-    /* Grafana sends both; who sends none, or Prometheus's limits of time, means everything there is. */
+    /* Grafana sends both; who sends none, or Prometheus's limits of time, means everything there
+     * is. */
     if (has_start && has_end && out.mint_ms > TIMESTAMP_MIN_MS && out.maxt_ms < TIMESTAMP_MAX_MS)
         rc = range_check(r, out.mint_ms, out.maxt_ms, err);
     if (rc == 0)
@@ -158,7 +164,8 @@ static bool rune_unescape(struct str s, size_t *at, struct buf *out)
 
     while (i < s.n && i - *at <= 6 && hex_digit(s.p[i], &rune))
         i++;
-    if (i == *at + 1 || i >= s.n || s.p[i] != '_' || rune > 0x10ffff || (rune >= 0xd800 && rune < 0xe000))
+    if (i == *at + 1 || i >= s.n || s.p[i] != '_' || rune > 0x10ffff ||
+        (rune >= 0xd800 && rune < 0xe000))
         return false;
     n = u8_uctomb(bytes, rune, sizeof bytes);
     ASSERT(n > 0);
@@ -194,7 +201,8 @@ int param_label_name(struct str in, struct arena *a, struct str *ret, struct err
     if (name.n == 0 || !name.p || !utf8_valid(name)) {
         buf_init(&b, API_NAME_BYTES_MAX * 4);
         labels_quote(&b, in);
-        rc = err_set(err, RC_INVALID, "invalid label name: %.*s", (int)MIN(b.n, (size_t)ERR_TEXT_MAX / 2), b.p);
+        rc = err_set(err, RC_INVALID, "invalid label name: %.*s",
+                     (int)MIN(b.n, (size_t)ERR_TEXT_MAX / 2), b.p);
         buf_fini(&b);
     }
     if (rc == 0)
@@ -219,7 +227,8 @@ void selectors_fini(struct api_selectors *s)
     s->n = 0;
 }
 
-int param_selectors(const struct api_request *r, struct arena *a, struct api_selectors *ret, struct err *err)
+int param_selectors(const struct api_request *r, struct arena *a, struct api_selectors *ret,
+                    struct err *err)
 {
     const struct url_params *params = http_params(r->http);
     struct api_selectors out = {.v = arena_array(a, params->n, sizeof *out.v)};

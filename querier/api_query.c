@@ -15,7 +15,7 @@ struct query_params {
     int64_t lookback_ms, timeout_ms;   /* 0: the default */
     size_t limit;
     bool stats, per_step;
-    struct str stats_deprecated;       /* the value, when it is neither true nor all */
+    struct str stats_deprecated; /* the value, when it is neither true nor all */
     uint64_t warn_samples, fail_samples;
 };
 
@@ -31,7 +31,9 @@ struct answer {
 
 static int common_params(const struct api_request *r, struct query_params *p, struct err *err)
 {
-    struct str timeout = http_param(r->http, "timeout"), lookback = http_param(r->http, "lookback_delta"), stats = http_param(r->http, "stats");
+    struct str timeout = http_param(r->http, "timeout"),
+               lookback = http_param(r->http, "lookback_delta"),
+               stats = http_param(r->http, "stats");
     int rc = 0;
 
     p->text = http_param(r->http, "query");
@@ -49,7 +51,8 @@ static int common_params(const struct api_request *r, struct query_params *p, st
     if (rc == 0)
         rc = param_count(r, "max_samples_processed_error_threshold", &p->fail_samples, err);
     if (rc == 0 && r->limits->max_query_text && p->text.n > r->limits->max_query_text) {
-        err_set(err, RC_INVALID, "the expression has %zu bytes, limit %llu (max_query_text)", p->text.n, (unsigned long long)r->limits->max_query_text);
+        err_set(err, RC_INVALID, "the expression has %zu bytes, limit %llu (max_query_text)",
+                p->text.n, (unsigned long long)r->limits->max_query_text);
         rc = param_invalid("query", err);
     }
     return rc;
@@ -84,7 +87,10 @@ static int too_many_points(const struct api_request *r, struct err *err)
         text[at++] = digits[i];
     }
     text[at] = '\0';
-    return err_set(err, RC_INVALID, "exceeded maximum resolution of %s points per timeseries. Try decreasing the query resolution (?step=XX)", text);
+    return err_set(err, RC_INVALID,
+                   "exceeded maximum resolution of %s points per timeseries. Try decreasing the "
+                   "query resolution (?step=XX)",
+                   text);
 }
 
 static int range_params(const struct api_request *r, struct query_params *p, struct err *err)
@@ -105,10 +111,14 @@ static int range_params(const struct api_request *r, struct query_params *p, str
     if (duration_param_parse_ms(step.p ? step : STR(""), &p->step_ms, err) < 0)
         return param_invalid("step", err);
     if (p->step_ms <= 0) {
-        err_set(err, RC_INVALID, "zero or negative query resolution step widths are not accepted. Try a positive integer");
+        err_set(err, RC_INVALID,
+                "zero or negative query resolution step widths are not accepted. Try a positive "
+                "integer");
         return param_invalid("step", err);
     }
-    if (r->limits->max_points && ((uint64_t)p->end_ms - (uint64_t)p->start_ms) / (uint64_t)p->step_ms > (uint64_t)r->limits->max_points)
+    if (r->limits->max_points &&
+        ((uint64_t)p->end_ms - (uint64_t)p->start_ms) / (uint64_t)p->step_ms >
+            (uint64_t)r->limits->max_points)
         return too_many_points(r, err);
     rc = common_params(r, p, err);
     if (rc == 0 && r->limits->align_queries_with_step) {
@@ -128,7 +138,8 @@ static uint64_t per_day(uint64_t limit, const struct query_params *p)
     return __builtin_mul_overflow(limit, MAX(days, 1ull), &out) ? UINT64_MAX : out;
 }
 
-static void source_limits(const struct api_request *r, const struct query_params *p, struct source *s)
+static void source_limits(const struct api_request *r, const struct query_params *p,
+                          struct source *s)
 {
     const struct limits *l = r->limits;
 
@@ -139,22 +150,29 @@ static void source_limits(const struct api_request *r, const struct query_params
         s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
 }
 
-static int too_many_processed(const struct query_params *p, const struct query_result *res, struct err *err)
+static int too_many_processed(const struct query_params *p, const struct query_result *res,
+                              struct err *err)
 {
     if (!p->fail_samples || res->stats.samples_total <= p->fail_samples)
         return 0;
-    return err_set(err, RC_EXECUTION, "the query processed %llu samples, more than max_samples_processed_error_threshold allows (%llu)",
-                   (unsigned long long)res->stats.samples_total, (unsigned long long)p->fail_samples);
+    return err_set(err, RC_EXECUTION,
+                   "the query processed %llu samples, more than "
+                   "max_samples_processed_error_threshold allows (%llu)",
+                   (unsigned long long)res->stats.samples_total,
+                   (unsigned long long)p->fail_samples);
 }
 
-static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast, struct answer *an, struct err *err)
+static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
+                    struct answer *an, struct err *err)
 {
     struct query_opt opt = {
         .start_ms = p->start_ms,
         .end_ms = p->end_ms,
         .step_ms = p->step_ms,
         .lookback_ms = p->lookback_ms > 0 ? p->lookback_ms : r->q->cfg.lookback_ms,
-        .samples_max = r->limits->max_query_samples ? (size_t)per_day((uint64_t)r->limits->max_query_samples, p) : SIZE_MAX / 2,
+        .samples_max = r->limits->max_query_samples
+                           ? (size_t)per_day((uint64_t)r->limits->max_query_samples, p)
+                           : SIZE_MAX / 2,
         .stats_per_step = p->per_step,
         .delayed_name_removal = true,
         .cancel = http_cancel_flag(r->http),
@@ -183,14 +201,18 @@ static void add_notes(const struct query_params *p, struct answer *an)
     const char *text;
 
     if (p->stats_deprecated.n) {
-        text = arena_printf(&an->arena, "value \"%.*s\" for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+        text = arena_printf(&an->arena,
+                            "value \"%.*s\" for parameter \"stats\" is deprecated and will be "
+                            "rejected in the next major release, use \"true\" or \"all\"",
                             (int)MIN(p->stats_deprecated.n, (size_t)256), p->stats_deprecated.p);
         if (text)
             j->notes[j->note_count++] = text;
     }
     if (p->warn_samples && an->res.stats.samples_total >= p->warn_samples) {
-        text = arena_printf(&an->arena, "the query processed %llu samples, max_samples_processed_warning_threshold is %llu",
-                            (unsigned long long)an->res.stats.samples_total, (unsigned long long)p->warn_samples);
+        text = arena_printf(
+            &an->arena,
+            "the query processed %llu samples, max_samples_processed_warning_threshold is %llu",
+            (unsigned long long)an->res.stats.samples_total, (unsigned long long)p->warn_samples);
         if (text)
             j->notes[j->note_count++] = text;
     }
@@ -200,7 +222,8 @@ static void add_notes(const struct query_params *p, struct answer *an)
 
 static int by_labels(const void *a, const void *b)
 {
-    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+    return labels_cmp(&((const struct result_series *)a)->labels,
+                      &((const struct result_series *)b)->labels);
 }
 
 static void answer_free(void *arg)
@@ -229,7 +252,8 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     int64_t now = clock_mono_ns(r->q->deps.clock);
     struct http_resp *resp = http_resp_new(200);
 
-    /* A vector has no order of its own: one that stays the same is easier to read and to compare. */
+    /* A vector has no order of its own: one that stays the same is easier to read and to compare.
+     */
     if (an->res.type == VALUE_VECTOR && !an->res.ordered && an->res.series_count > 1)
         qsort(an->res.series, an->res.series_count, sizeof *an->res.series, by_labels);
     an->json.res = &an->res;
@@ -253,7 +277,8 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     r->http = NULL;
 }
 
-static void run_query(struct api_request *r, int (*params)(const struct api_request *, struct query_params *, struct err *))
+static void run_query(struct api_request *r, int (*params)(const struct api_request *,
+                                                           struct query_params *, struct err *))
 {
     struct answer *an = xcalloc(1, sizeof *an);
     struct query_params p = {0};
@@ -261,7 +286,8 @@ static void run_query(struct api_request *r, int (*params)(const struct api_requ
     struct err err;
     int rc;
 
-    arena_init(&an->arena, r->limits->query_memory ? (size_t)r->limits->query_memory : SIZE_MAX / 2);
+    arena_init(&an->arena,
+               r->limits->query_memory ? (size_t)r->limits->query_memory : SIZE_MAX / 2);
     rc = params(r, &p, &err);
     if (rc == 0) {
         rc = promql_parse(p.text.p ? p.text : STR(""), &promql_parse_all, &an->arena, &ast, &err);

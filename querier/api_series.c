@@ -20,7 +20,8 @@ static void lookup_fini(struct lookup_request *l)
 }
 
 /* series: its errors about match[] name the parameter, those of the others do not. */
-static int lookup_init(struct api_request *r, struct lookup_request *l, bool series, struct err *err)
+static int lookup_init(struct api_request *r, struct lookup_request *l, bool series,
+                       struct err *err)
 {
     int64_t deadline;
     int rc;
@@ -35,17 +36,20 @@ static int lookup_init(struct api_request *r, struct lookup_request *l, bool ser
         if (rc == RC_INVALID && series)
             param_invalid("match[]", err);
     }
-    if (r->limits->max_label_values > 0 && (l->limit == 0 || l->limit > (size_t)r->limits->max_label_values))
+    if (r->limits->max_label_values > 0 &&
+        (l->limit == 0 || l->limit > (size_t)r->limits->max_label_values))
         l->limit = (size_t)r->limits->max_label_values;
     api_deadline(r, r->limits->query_timeout_ms, &deadline);
-    source_init(&l->source, &r->q->env, r->tenants, r->tenant_count, deadline, http_cancel_flag(r->http));
+    source_init(&l->source, &r->q->env, r->tenants, r->tenant_count, deadline,
+                http_cancel_flag(r->http));
     l->source.limits.series_max = (uint64_t)r->limits->max_query_series;
     return rc;
 }
 
 static struct store_select select_of(const struct lookup_request *l, const struct promql_ast *ast)
 {
-    struct store_select q = {.mint_ms = l->range.mint_ms, .maxt_ms = l->range.maxt_ms, .mode = STORE_LABELS};
+    struct store_select q = {
+        .mint_ms = l->range.mint_ms, .maxt_ms = l->range.maxt_ms, .mode = STORE_LABELS};
 
     if (ast) {
         q.matchers = ast->root->selector.matchers;
@@ -54,7 +58,8 @@ static struct store_select select_of(const struct lookup_request *l, const struc
     return q;
 }
 
-static void finish(struct api_request *r, struct lookup_request *l, int rc, struct buf *out, bool truncated, const struct err *err)
+static void finish(struct api_request *r, struct lookup_request *l, int rc, struct buf *out,
+                   bool truncated, const struct err *err)
 {
     api_count_fetched(r->q, &l->source.used);
     if (rc == 0) {
@@ -126,7 +131,8 @@ static int by_labels(const void *a, const void *b)
 }
 
 /* Labels of one tenant's series that match any selector, appended to the list. */
-static int tenant_series(struct lookup_request *l, struct str tenant, struct labels_list *list, struct err *err)
+static int tenant_series(struct lookup_request *l, struct str tenant, struct labels_list *list,
+                         struct err *err)
 {
     struct arena *a = &l->arena;
     bool federated = l->source.tenant_count > 1;
@@ -216,7 +222,8 @@ void api_series(struct api_request *r)
 /* --- metadata --- */
 
 /* Negative: all, as Prometheus has it. */
-static int metadata_limit(const struct api_request *r, const char *name, size_t *ret, struct err *err)
+static int metadata_limit(const struct api_request *r, const char *name, size_t *ret,
+                          struct err *err)
 {
     struct str v = http_param(r->http, name);
 
@@ -228,7 +235,8 @@ static int metadata_limit(const struct api_request *r, const char *name, size_t 
     return 0;
 }
 
-static void write_metadata(struct buf *out, const struct metadata_rows *rows, size_t limit, size_t per_metric)
+static void write_metadata(struct buf *out, const struct metadata_rows *rows, size_t limit,
+                           size_t per_metric)
 {
     size_t metrics = 0, of_metric = 0;
 
@@ -274,7 +282,8 @@ void api_metadata(struct api_request *r)
     if (rc == 0)
         rc = metadata_limit(r, "limit_per_metric", &per_metric, &err);
     api_deadline(r, r->limits->query_timeout_ms, &deadline);
-    source_init(&l.source, &r->q->env, r->tenants, r->tenant_count, deadline, http_cancel_flag(r->http));
+    source_init(&l.source, &r->q->env, r->tenants, r->tenant_count, deadline,
+                http_cancel_flag(r->http));
     if (rc == 0)
         rc = lookup_metadata(&l.source, metric, &l.arena, &rows, &err);
     if (rc == 0)

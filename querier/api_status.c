@@ -7,7 +7,8 @@
 
 /* --- expressions --- */
 
-static void answer_expression(struct api_request *r, void (*write)(struct buf *out, const struct node *n))
+static void answer_expression(struct api_request *r,
+                              void (*write)(struct buf *out, const struct node *n))
 {
     struct str text = http_param(r->http, "query");
     struct promql_ast ast = {0};
@@ -52,42 +53,6 @@ void api_parse_query(struct api_request *r)
     answer_expression(r, promql_print_json);
 }
 
-/* Exemplars are not fetched from ingesters yet: an expression has none. */
-void api_query_exemplars(struct api_request *r)
-{
-    int64_t start = INT64_MIN, end = INT64_MAX;
-    struct str text = http_param(r->http, "query");
-    struct promql_ast ast = {0};
-    struct arena a;
-    struct buf out;
-    struct err err;
-    int rc = param_time_default(r, "start", &start, NULL, &err);
-
-    arena_init(&a, 64 << 20);
-    if (rc == 0)
-        rc = param_time_default(r, "end", &end, NULL, &err);
-    if (rc == 0 && end < start)
-        rc = err_set(&err, RC_INVALID, "end timestamp must not be before start timestamp");
-    if (rc == 0) {
-        rc = promql_parse(text.p ? text : STR(""), &promql_parse_all, &a, &ast, &err);
-        if (rc == RC_LIMIT)
-            rc = err.rc = RC_INVALID;
-    }
-    if (rc < 0) {
-        api_reply_error(r, &err);
-    } else if (ast.selector_count == 0) {
-        http_respond(r->http, http_resp_new(204));
-        r->http = NULL;
-    } else {
-        api_begin(&out);
-        buf_z(&out, "[]");
-        api_end(r, &out, false);
-    }
-    if (rc == 0)
-        promql_ast_fini(&ast);
-    arena_fini(&a);
-}
-
 /* --- rules: there is no ruler, so there are none --- */
 
 /* Under /workspaces/ these two carry the error's keys also when there is none. */
@@ -107,7 +72,8 @@ void api_rules(struct api_request *r)
     struct err err;
 
     if (type.n && !str_eqz(type, "alert") && !str_eqz(type, "record")) {
-        err_set(&err, RC_INVALID, "not supported value \"%.*s\"", (int)MIN(type.n, (size_t)256), type.p);
+        err_set(&err, RC_INVALID, "not supported value \"%.*s\"", (int)MIN(type.n, (size_t)256),
+                type.p);
         param_invalid("type", &err);
         api_reply_error(r, &err);
         return;
@@ -157,7 +123,8 @@ void api_status_runtimeinfo(struct api_request *r)
     time_print_rfc3339(&out, clock_wall_ms(r->q->deps.clock));
     buf_z(&out, "\",\"reloadConfigSuccess\":true,\"lastConfigTime\":\"");
     time_print_rfc3339(&out, r->q->started_wall_ms);
-    buf_z(&out, "\",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"");
+    buf_z(&out, "\",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,"
+                "\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"");
     duration_print(&out, r->limits->retention_period_ms);
     buf_z(&out, "\"}");
     api_end(r, &out, false);

@@ -31,8 +31,8 @@ struct open_block {
 
 struct blocks {
     struct blocks_cfg cfg;
-    struct mutex load_lock;   /* --- one read of the level-0 index at a time; before lock --- */
-    struct mutex lock;        /* --- guards all below --- */
+    struct mutex load_lock; /* --- one read of the level-0 index at a time; before lock --- */
+    struct mutex lock;      /* --- guards all below --- */
     struct l0_index *l0;
     struct tenant_view *tenants;
     struct open_block *by_id, *by_use;
@@ -112,12 +112,15 @@ static int l0_get(struct blocks *b, int64_t not_before_ms, struct l0_index **ret
 
 static void view_add(struct blocks_view *v, const struct index_block *b)
 {
-    v->v[v->n++] = (struct view_block){b->id, b->mint_ms, b->maxt_ms, b->level, b->series, b->samples, b->bytes};
+    v->v[v->n++] = (struct view_block){b->id,     b->mint_ms, b->maxt_ms, b->level,
+                                       b->series, b->samples, b->bytes};
 }
 
-static struct blocks_view *view_build(const struct l0_index *l0, const struct index *tenant, const char *id)
+static struct blocks_view *view_build(const struct l0_index *l0, const struct index *tenant,
+                                      const char *id)
 {
-    struct blocks_view *v = xcalloc(1, sizeof *v + (l0->index.blocks.n + tenant->blocks.n) * sizeof v->v[0]);
+    struct blocks_view *v =
+        xcalloc(1, sizeof *v + (l0->index.blocks.n + tenant->blocks.n) * sizeof v->v[0]);
 
     atomic_init(&v->refs, 1);
     atomic_init(&v->loaded_ms, l0->loaded_ms);
@@ -144,8 +147,8 @@ static void tenant_put(struct blocks *b, const char *tenant, struct blocks_view 
     if (!t) {
         if (HASH_COUNT(b->tenants) >= BLOCKS_TENANTS_MAX) {
             HASH_ITER(hh, b->tenants, t, tmp)
-                if (!oldest || t->used_ms < oldest->used_ms)
-                    oldest = t;
+            if (!oldest || t->used_ms < oldest->used_ms)
+                oldest = t;
             HASH_DEL(b->tenants, oldest);
             blocks_view_unref(oldest->view);
             free(oldest);
@@ -159,7 +162,8 @@ static void tenant_put(struct blocks *b, const char *tenant, struct blocks_view 
     t->view = view_ref(v);
 }
 
-static int view_load(struct blocks *b, const char *tenant, int64_t not_before_ms, struct blocks_view **ret, struct err *err)
+static int view_load(struct blocks *b, const char *tenant, int64_t not_before_ms,
+                     struct blocks_view **ret, struct err *err)
 {
     struct index ix = {0};
     struct l0_index *l0;
@@ -182,7 +186,8 @@ static int view_load(struct blocks *b, const char *tenant, int64_t not_before_ms
     return rc;
 }
 
-int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct blocks_view **ret, struct err *err)
+int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct blocks_view **ret,
+                struct err *err)
 {
     char id[TENANT_ID_BYTES_MAX + 1];
     struct blocks_view *last = NULL;
@@ -209,8 +214,10 @@ int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct 
         return 0;
     }
     rc = view_load(b, id, now - max_age_ms, ret, err);
-    if (rc < 0 && last && max_age_ms > 0 && atomic_load(&last->loaded_ms) >= now - BLOCKS_VIEW_LAST_MS) {
-        log_limited(b->cfg.log, LOG_WARN, "block index not read, the last one is used", "err", err_log(err));
+    if (rc < 0 && last && max_age_ms > 0 &&
+        atomic_load(&last->loaded_ms) >= now - BLOCKS_VIEW_LAST_MS) {
+        log_limited(b->cfg.log, LOG_WARN, "block index not read, the last one is used", "err",
+                    err_log(err));
         *ret = last;
         return 0;
     }
@@ -231,11 +238,13 @@ static void refresh(struct blocks *b)
     if (l0_get(b, now - b->cfg.refresh_ms / 2, &l0, &err) == 0)
         l0_unref(l0);
     else
-        log_limited(b->cfg.log, LOG_WARN, "block index not refreshed, will retry", "err", err_log(&err));
+        log_limited(b->cfg.log, LOG_WARN, "block index not refreshed, will retry", "err",
+                    err_log(&err));
     mutex_lock(&b->lock);
     HASH_ITER(hh, b->tenants, t, tmp)
-        if (t->used_ms >= now - BLOCKS_TENANT_IDLE_MS && atomic_load(&t->view->loaded_ms) < now - b->cfg.refresh_ms / 2)
-            *vec_push(&ids) = xstrdup(t->tenant);
+    if (t->used_ms >= now - BLOCKS_TENANT_IDLE_MS &&
+        atomic_load(&t->view->loaded_ms) < now - b->cfg.refresh_ms / 2)
+        *vec_push(&ids) = xstrdup(t->tenant);
     mutex_unlock(&b->lock);
     for (size_t i = 0; i < ids.n; i++) {
         struct blocks_view *v;
@@ -243,7 +252,8 @@ static void refresh(struct blocks *b)
         if (view_load(b, ids.v[i], now - b->cfg.refresh_ms / 2, &v, &err) == 0)
             blocks_view_unref(v);
         else
-            log_limited(b->cfg.log, LOG_WARN, "block index of a tenant not refreshed, will retry", "tenant", ids.v[i], "err", err_log(&err));
+            log_limited(b->cfg.log, LOG_WARN, "block index of a tenant not refreshed, will retry",
+                        "tenant", ids.v[i], "err", err_log(&err));
         free(ids.v[i]);
     }
     vec_fini(&ids);
@@ -285,10 +295,14 @@ struct blocks *blocks_new(const struct blocks_cfg *cfg)
     mutex_init(&b->load_lock);
     mutex_init(&b->lock);
     cond_init(&b->wake);
-    b->m_gen = metrics_gauge(cfg->metrics, "torc_querier_index_generation", "Generation of the level-0 block index that was read last.");
-    b->m_open = metrics_gauge(cfg->metrics, "torc_querier_blocks_open", "Block readers that are open.");
-    b->m_loads = metrics_counter(cfg->metrics, "torc_querier_index_loads_total", "Times that a tenant's block indexes were read.");
-    b->m_load_failures = metrics_counter(cfg->metrics, "torc_querier_index_load_failures_total", "Times that they could not be read.");
+    b->m_gen = metrics_gauge(cfg->metrics, "torc_querier_index_generation",
+                             "Generation of the level-0 block index that was read last.");
+    b->m_open =
+        metrics_gauge(cfg->metrics, "torc_querier_blocks_open", "Block readers that are open.");
+    b->m_loads = metrics_counter(cfg->metrics, "torc_querier_index_loads_total",
+                                 "Times that a tenant's block indexes were read.");
+    b->m_load_failures = metrics_counter(cfg->metrics, "torc_querier_index_load_failures_total",
+                                         "Times that they could not be read.");
     metrics_on_collect(cfg->metrics, collect, b);
     return b;
 }
@@ -321,12 +335,14 @@ void blocks_free(struct blocks *b)
     if (!b)
         return;
     blocks_stop(b);
-    HASH_ITER(hh, b->tenants, t, tmp) {
+    HASH_ITER(hh, b->tenants, t, tmp)
+    {
         HASH_DEL(b->tenants, t);
         blocks_view_unref(t->view);
         free(t);
     }
-    HASH_ITER(hh, b->by_id, o, otmp) {
+    HASH_ITER(hh, b->by_id, o, otmp)
+    {
         HASH_DEL(b->by_id, o);
         block_unref(o->reader);
         free(o);
@@ -340,8 +356,10 @@ void blocks_free(struct blocks *b)
 
 /* --- readers --- */
 
-/* Lock held; takes the reference. Returns readers to close outside the lock: the one pushed out, or a second one of the same block. */
-static struct block_reader *open_put(struct blocks *b, const struct ulid *id, struct block_reader *r)
+/* Lock held; takes the reference. Returns readers to close outside the lock: the one pushed out, or
+ * a second one of the same block. */
+static struct block_reader *open_put(struct blocks *b, const struct ulid *id,
+                                     struct block_reader *r)
 {
     struct block_reader *out = NULL;
     struct open_block *o;
@@ -365,7 +383,8 @@ static struct block_reader *open_put(struct blocks *b, const struct ulid *id, st
     return out;
 }
 
-static int reader_get(struct blocks *b, const struct ulid *id, struct block_reader **ret, struct err *err)
+int blocks_reader(struct blocks *b, const struct ulid *id, struct block_reader **ret,
+                  struct err *err)
 {
     struct block_reader *r = NULL, *out;
     struct open_block *o;
@@ -390,129 +409,4 @@ static int reader_get(struct blocks *b, const struct ulid *id, struct block_read
     }
     *ret = r;
     return 0;
-}
-
-/* --- select --- */
-
-struct adding {
-    const struct blocks_select *s;
-    struct series_set *set;
-    uint32_t votes;
-    struct err *err;
-};
-
-static int no_memory(struct err *err)
-{
-    return err_set(err, RC_NOMEM, "select: memory budget is spent");
-}
-
-static int interrupted(const struct blocks *b, const struct fan_cfg *f, struct err *err)
-{
-    if (f->cancel && atomic_load_explicit(f->cancel, memory_order_relaxed))
-        return err_set(err, RC_CANCELED, "query was canceled in expression evaluation");
-    if (clock_mono_ns(b->cfg.clock) >= f->deadline_mono_ns)
-        return err_set(err, RC_TIMEOUT, "query timed out in expression evaluation");
-    return 0;
-}
-
-static int copy_windows(struct adding *ad, const struct stored_series *s, struct series_input *in)
-{
-    struct arena *a = ad->set->arena;
-    uint64_t chunks = 0, bytes = 0;
-
-    in->windows = arena_array(a, s->window_count, sizeof *in->windows);
-    in->window_count = s->window_count;
-    if (!in->windows)
-        return no_memory(ad->err);
-    for (size_t i = 0; i < s->window_count; i++) {
-        const struct stored_window *w = &s->windows[i];
-        struct str *list = arena_array(a, w->chunk_count, sizeof *list);
-
-        if (!list)
-            return no_memory(ad->err);
-        for (uint32_t k = 0; k < w->chunk_count; k++) {
-            list[k] = arena_str(a, w->chunks[k]);
-            if (!list[k].p)
-                return no_memory(ad->err);
-            bytes += w->chunks[k].n;
-        }
-        chunks += w->chunk_count;
-        in->windows[i] = *w;
-        in->windows[i].chunks = list;
-    }
-    return fetch_count(ad->s->used, ad->s->limits, chunks, bytes, ad->err);
-}
-
-static int add_series(void *arg, const struct stored_series *s)
-{
-    struct adding *ad = arg;
-    bool fresh = !series_set_find(ad->set, s->fp), labels_only = ad->s->q->mode == STORE_LABELS;
-    struct labels ls = fresh ? labels_dup(ad->set->arena, &s->labels) : s->labels;
-    struct series_input *in = labels_only ? NULL : arena_zalloc(ad->set->arena, sizeof *in);
-    struct series_entry *e;
-    int rc;
-
-    if ((ls.n && !ls.v) || (!labels_only && !in))
-        return no_memory(ad->err);
-    if (labels_only) {
-        rc = series_set_entry(ad->set, s->fp, &ls, &e, ad->err);
-    } else {
-        in->votes = ad->votes;
-        in->from = SERIES_FROM_BLOCK;
-        rc = copy_windows(ad, s, in);
-        if (rc == 0)
-            rc = series_set_add(ad->set, s->fp, &ls, in, ad->err);
-    }
-    return rc == 0 && fresh ? fetch_count_series(ad->s->used, ad->s->limits, 1, ad->err) : rc;
-}
-
-static bool overlaps(const struct view_block *v, const struct store_select *q)
-{
-    return v->mint_ms <= q->maxt_ms && v->maxt_ms >= q->mint_ms;
-}
-
-int blocks_select(struct blocks *b, const struct blocks_select *s, struct series_set *set, struct err *err)
-{
-    struct arena scratch;
-    int rc = 0;
-
-    arena_init(&scratch, set->arena->budget - MIN(set->arena->budget, set->arena->used));
-    for (size_t i = 0; i < s->view->n && rc == 0; i++) {
-        const struct view_block *v = &s->view->v[i];
-        struct adding ad = {s, set, v->level ? s->merged_votes : 1, err};
-        struct block_reader *r;
-
-        if (!overlaps(v, s->q))
-            continue;
-        rc = interrupted(b, s->fan, err);
-        if (rc == 0)
-            rc = reader_get(b, &v->id, &r, err);
-        if (rc < 0)
-            break;
-        rc = block_select(r, s->q, add_series, &ad, &scratch, err);
-        block_unref(r);
-        arena_reset(&scratch);
-    }
-    arena_fini(&scratch);
-    return rc;
-}
-
-int blocks_label_values(struct blocks *b, const struct blocks_select *s, struct str name, int (*fn)(void *arg, struct str value), void *arg, struct err *err)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < s->view->n && rc == 0; i++) {
-        struct block_reader *r;
-
-        if (!overlaps(&s->view->v[i], s->q))
-            continue;
-        rc = interrupted(b, s->fan, err);
-        if (rc == 0)
-            rc = reader_get(b, &s->view->v[i].id, &r, err);
-        if (rc < 0)
-            break;
-        rc = block_label_values(r, s->q, name, fn, arg, err);
-        block_unref(r);
-    }
-    return rc;
 }

@@ -1,9 +1,11 @@
 /* blocks.h - which blocks a query reads, and their readers.
- * A *view* is what the indexes say at one moment: the level-0 generation first, then the tenant's (index.h says why in this order), without blocks that are
- * deleted, done for the tenant or merged into one of its blocks. The view's generation goes to the ingesters, who give whatever its blocks lack and refuse
- * one that is too old (RC_STALE): then the caller takes a fresh view. So an old view is never wrong, only refused.
- * Indexes are read when a view older than max_age_ms is asked for, and every refresh_ms in the background for tenants in use.
- * Readers are kept open, the least recently used go first. Without a bucket views are empty. Threads: any. */
+ * A *view* is what the indexes say at one moment: the level-0 generation first, then the tenant's
+ * (index.h says why in this order), without blocks that are deleted, done for the tenant or merged
+ * into one of its blocks. The view's generation goes to the ingesters, who give whatever its blocks
+ * lack and refuse one that is too old (RC_STALE): then the caller takes a fresh view. So an old
+ * view is never wrong, only refused. Indexes are read when a view older than max_age_ms is asked
+ * for, and every refresh_ms in the background for tenants in use. Readers are kept open, the least
+ * recently used go first. Without a bucket views are empty. Threads: any. */
 #pragma once
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
@@ -11,7 +13,12 @@
 #include "querier/fanout.h"
 #include "tsdb/index.h"
 
-enum { BLOCKS_TENANTS_MAX = 10000, BLOCKS_TENANT_IDLE_MS = 120000, BLOCKS_VIEW_AGE_MS = 1000, BLOCKS_VIEW_LAST_MS = 1200000 };
+enum {
+    BLOCKS_TENANTS_MAX = 10000,
+    BLOCKS_TENANT_IDLE_MS = 120000,
+    BLOCKS_VIEW_AGE_MS = 1000,
+    BLOCKS_VIEW_LAST_MS = 1200000
+};
 
 struct blocks_cfg {
     struct bucket *bucket; /* borrowed; NULL: none */
@@ -40,10 +47,17 @@ struct blocks;
 struct blocks *blocks_new(const struct blocks_cfg *cfg);
 void blocks_start(struct blocks *b); /* the background refresh */
 void blocks_free(struct blocks *b);  /* stops it */
-/* max_age_ms 0: read now. When the indexes cannot be read: the last view, if it is younger than BLOCKS_VIEW_LAST_MS (ingesters
- * keep what they shipped for longer) and max_age_ms is not 0; else RC_UNAVAILABLE. */
-int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct blocks_view **ret, struct err *err);
+/* max_age_ms 0: read now. When the indexes cannot be read: the last view, if it is younger than
+ * BLOCKS_VIEW_LAST_MS (ingesters keep what they shipped for longer) and max_age_ms is not 0; else
+ * RC_UNAVAILABLE. */
+int blocks_view(struct blocks *b, struct str tenant, int64_t max_age_ms, struct blocks_view **ret,
+                struct err *err);
 
+/* With a reference. RC_NOT_FOUND when the block is not there (any more). */
+int blocks_reader(struct blocks *b, const struct ulid *id, struct block_reader **ret,
+                  struct err *err);
+
+/* --- blocks_select.c --- */
 struct blocks_select {
     const struct blocks_view *view;
     const struct store_select *q;
@@ -52,7 +66,10 @@ struct blocks_select {
     const struct fan_cfg *fan; /* deadline and cancel */
     uint32_t merged_votes;     /* of a block that replicas were merged into */
 };
-/* Adds the series of all blocks that overlap to the set. RC_NOT_FOUND: a block has gone, take a fresh view. */
-int blocks_select(struct blocks *b, const struct blocks_select *s, struct series_set *set, struct err *err);
+/* Adds the series of all blocks that overlap to the set. RC_NOT_FOUND: a block has gone, take a
+ * fresh view. */
+int blocks_select(struct blocks *b, const struct blocks_select *s, struct series_set *set,
+                  struct err *err);
 /* Label names (name.n == 0) or values, block by block: not unique over blocks. */
-int blocks_label_values(struct blocks *b, const struct blocks_select *s, struct str name, int (*fn)(void *arg, struct str value), void *arg, struct err *err);
+int blocks_label_values(struct blocks *b, const struct blocks_select *s, struct str name,
+                        int (*fn)(void *arg, struct str value), void *arg, struct err *err);

@@ -79,12 +79,14 @@ int fan_ring_check(const struct fan *f, uint64_t theirs, struct err *err)
 
     if (theirs == ours || theirs == 0)
         return 0;
-    return err_set(err, RC_MOVED, "answers at ring version %llu, ours is %llu", (unsigned long long)theirs, (unsigned long long)ours);
+    return err_set(err, RC_MOVED, "answers at ring version %llu, ours is %llu",
+                   (unsigned long long)theirs, (unsigned long long)ours);
 }
 
 static bool owns(const struct ring_instance *in)
 {
-    return (in->roles & RING_INGESTER) && in->tokens_n > 0 && (in->state == RING_ACTIVE || in->state == RING_LEAVING);
+    return (in->roles & RING_INGESTER) && in->tokens_n > 0 &&
+           (in->state == RING_ACTIVE || in->state == RING_LEAVING);
 }
 
 /* Owners by zone, from a random zone on, suspects at the end of their zone. */
@@ -106,7 +108,8 @@ static void make_order(struct fan *f)
             for (size_t k = 0; k < f->n; k++) {
                 const struct fan_peer *p = &f->peers[(start + k) % f->n];
 
-                if (!p->owner || placed[p->instance] || strcmp(p->in->zone, first->in->zone) != 0 || (p->in->health == RING_SUSPECT) != suspects)
+                if (!p->owner || placed[p->instance] || strcmp(p->in->zone, first->in->zone) != 0 ||
+                    (p->in->health == RING_SUSPECT) != suspects)
                     continue;
                 placed[p->instance] = true;
                 f->order[f->order_n++] = p->instance;
@@ -116,7 +119,8 @@ static void make_order(struct fan *f)
     }
 }
 
-int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring, const struct fan_ops *ops, void *arg, struct arena *a, struct err *err)
+int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring,
+             const struct fan_ops *ops, void *arg, struct arena *a, struct err *err)
 {
     size_t n = ring_instances_n(ring), owners = 0;
     struct fan out = {.cfg = *cfg, .ring = ring, .ops = ops, .arg = arg, .n = n};
@@ -131,7 +135,8 @@ int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring, 
         const struct ring_instance *in = ring_instance(ring, (uint16_t)i);
         struct fan_peer *p = &out.peers[i];
 
-        *p = (struct fan_peer){.in = in, .instance = (uint16_t)i, .owner = owns(in) && in->readable};
+        *p =
+            (struct fan_peer){.in = in, .instance = (uint16_t)i, .owner = owns(in) && in->readable};
         owners += owns(in);
         if (owns(in) && !in->readable) {
             p->state = FAN_FAILED;
@@ -302,12 +307,15 @@ static bool covered_by(struct fan *f, int what, int need)
     for (size_t i = 0; i < f->n; i++) {
         const struct fan_peer *p = &f->peers[i];
 
-        f->covered[i] = p->state == FAN_DONE || (p->state == FAN_ASKED && (what == COUNT_HOPED || (what == COUNT_EXPECTED && !p->late)));
+        f->covered[i] =
+            p->state == FAN_DONE || (p->state == FAN_ASKED &&
+                                     (what == COUNT_HOPED || (what == COUNT_EXPECTED && !p->late)));
     }
     return ring_covered(f->ring, f->covered, need);
 }
 
-/* Chosen in f->covered; those of order[from..to) that coverage does not need are taken out again, last first. */
+/* Chosen in f->covered; those of order[from..to) that coverage does not need are taken out again,
+ * last first. */
 static void prune(struct fan *f, const bool *fresh, int need)
 {
     for (size_t i = f->order_n; i-- > 0;) {
@@ -405,7 +413,9 @@ static int not_covered(struct fan *f, int need, struct err *err)
         if (p->state == FAN_FAILED && b.n < ERR_TEXT_MAX / 4)
             buf_printf(&b, "%s%s (%.100s)", b.n ? ", " : "", p->in->id, err_text(&p->err));
     }
-    rc = err_set(err, moved ? RC_MOVED : RC_UNAVAILABLE, "too few ingesters answered, %d owners of each series are needed; failed: %.*s", need, STR_FMT(buf_view(&b)));
+    rc = err_set(err, moved ? RC_MOVED : RC_UNAVAILABLE,
+                 "too few ingesters answered, %d owners of each series are needed; failed: %.*s",
+                 need, STR_FMT(buf_view(&b)));
     buf_fini(&b);
     return rc;
 }
@@ -431,7 +441,8 @@ int fan_run(struct fan *f, int need, struct err *err)
     }
 }
 
-int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t *peers, size_t n, bool best_effort, struct err *err)
+int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t *peers, size_t n,
+            bool best_effort, struct err *err)
 {
     int64_t give_up = clock_mono_ms(f->cfg.clock) + f->cfg.hedge_ms;
     int rc = 0;
@@ -451,7 +462,8 @@ int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t 
         const struct fan_peer *p = &f->peers[peers[i]];
 
         if (p->state == FAN_FAILED)
-            rc = err_set(err, RC_MOVED, "%s has failed between two steps of a select: %.200s", p->in->id, err_text(&p->err));
+            rc = err_set(err, RC_MOVED, "%s has failed between two steps of a select: %.200s",
+                         p->in->id, err_text(&p->err));
     }
     return rc;
 }

@@ -1,10 +1,13 @@
-/* fan.h - asks ingesters the same question until enough owners of every range of the ring have answered completely.
- * Who is asked: whole zones, one after the other (starting with a random one), until the instances asked cover the ring with `need` owners per range; those
- * that are not needed are left out again. The first zone's instances are marked `data`: a select takes the bytes from them and digests from the others.
- * When one fails, or is silent for hedge_ms, further instances are asked in its place (as data when it was); whoever completes the coverage first wins.
- * An answer at another ring version is no answer: with a newer one our own ring is old and the whole fan ends with RC_MOVED, so that the caller begins
- * again with the ring of that moment.
- * Threads: one; answers arrive on RPC threads and wait in a box until fan_run takes them. Those that come too late are dropped there. */
+/* fan.h - asks ingesters the same question until enough owners of every range of the ring have
+ * answered completely. Who is asked: whole zones, one after the other (starting with a random one),
+ * until the instances asked cover the ring with `need` owners per range; those that are not needed
+ * are left out again. The first zone's instances are marked `data`: a select takes the bytes from
+ * them and digests from the others. When one fails, or is silent for hedge_ms, further instances
+ * are asked in its place (as data when it was); whoever completes the coverage first wins. An
+ * answer at another ring version is no answer: with a newer one our own ring is old and the whole
+ * fan ends with RC_MOVED, so that the caller begins again with the ring of that moment. Threads:
+ * one; answers arrive on RPC threads and wait in a box until fan_run takes them. Those that come
+ * too late are dropped there. */
 #pragma once
 #include "common/base/arena.h"
 #include "common/rpc/rpc.h"
@@ -34,8 +37,9 @@ struct fan_ops {
     enum rpc_method method;
     /* Builds the next request to this peer. Negative ends the fan. */
     int (*request)(void *arg, struct fan_peer *p, struct buf *out, struct err *err);
-    /* Takes an answer: 1 asks again (more pages), 0 this peer is done. RC_MOVED, RC_CORRUPT, RC_VERSION, RC_UNAVAILABLE fail this peer, others end the fan. The bytes
-     * go after it returns, unless it takes them (buf_take). */
+    /* Takes an answer: 1 asks again (more pages), 0 this peer is done. RC_MOVED, RC_CORRUPT,
+     * RC_VERSION, RC_UNAVAILABLE fail this peer, others end the fan. The bytes go after it returns,
+     * unless it takes them (buf_take). */
     int (*answer)(void *arg, struct fan_peer *p, struct buf *payload, struct err *err);
 };
 
@@ -43,8 +47,8 @@ struct fan_cfg {
     struct rpc_client *rpc;
     const struct clock *clock;
     int64_t hedge_ms;
-    int64_t deadline_mono_ns;    /* of the whole query */
-    const atomic_bool *cancel;   /* may be NULL */
+    int64_t deadline_mono_ns;  /* of the whole query */
+    const atomic_bool *cancel; /* may be NULL */
 };
 
 struct fan_box;
@@ -53,27 +57,31 @@ struct fan {
     const struct ring *ring; /* borrowed for the fan's life */
     const struct fan_ops *ops;
     void *arg;
-    struct fan_peer *peers;  /* one for each instance of the ring */
+    struct fan_peer *peers; /* one for each instance of the ring */
     size_t n;
-    uint16_t *order;         /* owners, zone by zone */
-    size_t *zone_end;        /* where in order each zone ends */
+    uint16_t *order;  /* owners, zone by zone */
+    size_t *zone_end; /* where in order each zone ends */
     size_t order_n, zones_n;
-    bool *covered;           /* scratch for ring_covered */
-    bool replace_data;       /* a data peer failed: who is asked instead gives data */
+    bool *covered;     /* scratch for ring_covered */
+    bool replace_data; /* a data peer failed: who is asked instead gives data */
     unsigned in_flight;
-    uint32_t round;          /* answers of earlier rounds are dropped */
+    uint32_t round; /* answers of earlier rounds are dropped */
     struct fan_box *box;
 };
 
 /* Memory from the arena. RC_UNAVAILABLE when the ring has no owners. */
-int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring, const struct fan_ops *ops, void *arg, struct arena *a, struct err *err);
+int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring,
+             const struct fan_ops *ops, void *arg, struct arena *a, struct err *err);
 void fan_fini(struct fan *f);
-/* RC_MOVED when an answer was given at another ring version than ours (0: without a ring, in tests). */
+/* RC_MOVED when an answer was given at another ring version than ours (0: without a ring, in
+ * tests). */
 int fan_ring_check(const struct fan *f, uint64_t theirs, struct err *err);
 /* Owners per range that a read needs: RF - quorum + 1. */
 int fan_read_need(const struct ring *r);
-/* Until covered. RC_UNAVAILABLE names who is missing and why; RC_STALE as soon as one says so; RC_MOVED: again with a new ring; RC_TIMEOUT, RC_CANCELED. */
+/* Until covered. RC_UNAVAILABLE names who is missing and why; RC_STALE as soon as one says so;
+ * RC_MOVED: again with a new ring; RC_TIMEOUT, RC_CANCELED. */
 int fan_run(struct fan *f, int need, struct err *err);
-/* A new round: asks exactly these peers (any state) and waits until each is done or has failed (RC_MOVED: begin again). best_effort: for hedge_ms at
- * most, and failures are no error. */
-int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t *peers, size_t n, bool best_effort, struct err *err);
+/* A new round: asks exactly these peers (any state) and waits until each is done or has failed
+ * (RC_MOVED: begin again). best_effort: for hedge_ms at most, and failures are no error. */
+int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t *peers, size_t n,
+            bool best_effort, struct err *err);

@@ -11,23 +11,31 @@ static int no_memory(struct err *err)
 
 /* --- what a query may fetch --- */
 
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks, uint64_t bytes, struct err *err)
+int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
+                uint64_t bytes, struct err *err)
 {
     used->chunks += chunks;
     used->bytes += bytes;
     if (limits->chunks_max && used->chunks > limits->chunks_max)
-        return err_set(err, RC_EXECUTION, "the query hit the max number of chunks limit while fetching chunks from ingesters (limit: %llu chunks)",
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the max number of chunks limit while fetching chunks from "
+                       "ingesters (limit: %llu chunks)",
                        (unsigned long long)limits->chunks_max);
     if (limits->bytes_max && used->bytes > limits->bytes_max)
-        return err_set(err, RC_EXECUTION, "the query hit the aggregated data size limit (limit: %llu bytes)", (unsigned long long)limits->bytes_max);
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the aggregated data size limit (limit: %llu bytes)",
+                       (unsigned long long)limits->bytes_max);
     return 0;
 }
 
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series, struct err *err)
+int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
+                       struct err *err)
 {
     used->series += series;
     if (limits->series_max && used->series > limits->series_max)
-        return err_set(err, RC_EXECUTION, "the query hit the max number of series limit (limit: %llu series)", (unsigned long long)limits->series_max);
+        return err_set(err, RC_EXECUTION,
+                       "the query hit the max number of series limit (limit: %llu series)",
+                       (unsigned long long)limits->series_max);
     return 0;
 }
 
@@ -51,11 +59,24 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
 {
-    return pb_pack(&m->base, out) ? 0 : err_set(err, RC_LIMIT, "the selector does not fit a message of %d bytes", RPC_MESSAGE_BYTES_MAX);
+    return pb_pack(&m->base, out)
+               ? 0
+               : err_set(err, RC_LIMIT, "the selector does not fit a message of %d bytes",
+                         RPC_MESSAGE_BYTES_MAX);
 }
 
-/* Protobuf, by hand: the page is most of it and stays where it is (fields as in torc.proto, others skipped). */
-enum { FIELD_RING_VERSION = 3, FIELD_CURSOR = 4, FIELD_PAGE = 5, FIELD_SUMMARY = 6, PB_VARINT = 0, PB_FIXED64 = 1, PB_BYTES = 2, PB_FIXED32 = 5 };
+/* Protobuf, by hand: the page is most of it and stays where it is (fields as in torc.proto, others
+ * skipped). */
+enum {
+    FIELD_RING_VERSION = 3,
+    FIELD_CURSOR = 4,
+    FIELD_PAGE = 5,
+    FIELD_SUMMARY = 6,
+    PB_VARINT = 0,
+    PB_FIXED64 = 1,
+    PB_BYTES = 2,
+    PB_FIXED32 = 5
+};
 
 static bool response_field(struct rd *r, struct select_response *m, uint64_t *ring_version)
 {
@@ -89,7 +110,8 @@ static bool response_field(struct rd *r, struct select_response *m, uint64_t *ri
     return rd_ok(r);
 }
 
-int select_response(struct selecting *sel, const struct fan_peer *p, struct buf *payload, bool data, struct select_response *ret, struct err *err)
+int select_response(struct selecting *sel, const struct fan_peer *p, struct buf *payload, bool data,
+                    struct select_response *ret, struct err *err)
 {
     struct arena *a = sel->set->arena;
     struct select_response m = {0};
@@ -114,21 +136,36 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct buf 
     return rc;
 }
 
-/* wire and tsdb do not know each other; the windows are the same and are rewritten where they stand. */
+/* wire and tsdb do not know each other; the windows are the same and are rewritten where they
+ * stand. */
 static struct stored_window *windows_of(struct wire_window *w, size_t n)
 {
     struct stored_window *out = (struct stored_window *)w;
 
-    _Static_assert(sizeof(struct wire_window) == sizeof(struct stored_window), "rewritten in place");
+    _Static_assert(sizeof(struct wire_window) == sizeof(struct stored_window),
+                   "rewritten in place");
     for (size_t i = 0; i < n; i++) {
         struct wire_window from = w[i];
 
-        out[i] = (struct stored_window){from.start_ms, from.mint_ms, from.maxt_ms, from.digest, from.count, from.chunk_count, from.chunks};
+        out[i] = (struct stored_window){from.start_ms, from.mint_ms,     from.maxt_ms, from.digest,
+                                        from.count,    from.chunk_count, from.chunks};
     }
     return out;
 }
 
-int page_next(struct selecting *sel, struct select_reader *r, const struct fan_peer *p, struct page_series **ret, struct err *err)
+/* Order and bounds, which merging relies on. */
+static int windows_check(const struct stored_window *w, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        CORRUPT_UNLESS(w[i].count > 0 && w[i].start_ms <= w[i].mint_ms &&
+                           w[i].mint_ms <= w[i].maxt_ms &&
+                           (i == 0 || w[i - 1].start_ms < w[i].start_ms),
+                       err);
+    return 0;
+}
+
+int page_next(struct selecting *sel, struct select_reader *r, const struct fan_peer *p,
+              struct page_series **ret, struct err *err)
 {
     struct page_series *ps;
     struct wire_series ws;
@@ -148,10 +185,15 @@ int page_next(struct selecting *sel, struct select_reader *r, const struct fan_p
         .fp = ws.fp,
         .sum = sum,
         .labels = ws.labels,
-        .input = {.windows = windows_of(ws.windows, ws.window_count), .window_count = ws.window_count, .votes = 1, .from = p->instance},
+        .input = {.windows = windows_of(ws.windows, ws.window_count),
+                  .window_count = ws.window_count,
+                  .votes = 1,
+                  .from = p->instance},
     };
+    rc = windows_check(ps->input.windows, ps->input.window_count, err);
+    if (rc == 0)
+        rc = fetch_count(sel->s->used, sel->s->limits, chunks, 0, err);
     *ret = ps;
-    rc = fetch_count(sel->s->used, sel->s->limits, chunks, 0, err);
     return rc < 0 ? rc : 1;
 }
 
@@ -198,12 +240,14 @@ static int link_all(struct paging *pg, struct fan_peer *p, struct err *err)
 
             *sum = u128_add(*sum, ps->sum);
         }
-        rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err) : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
+        rc = labels_only ? series_set_entry(set, ps->fp, &ps->labels, &e, err)
+                         : series_set_add(set, ps->fp, &ps->labels, &ps->input, err);
     }
     return rc;
 }
 
-static int take_page(struct paging *pg, struct fan_peer *p, struct str page, uint64_t *ret_seen, struct err *err)
+static int take_page(struct paging *pg, struct fan_peer *p, struct str page, uint64_t *ret_seen,
+                     struct err *err)
 {
     struct select_reader r;
     struct page_series *ps;
@@ -237,8 +281,10 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
         return select_summary_read(m.page, pg->sums->others, err);
     }
     rc = take_page(pg, p, m.page, &seen, err);
-    /* A data peer's series are those of the query, but for what only others have: enough to stop early. */
-    if (rc == 0 && p->data && pg->sel.s->limits->series_max && (p->at += seen) > pg->sel.s->limits->series_max)
+    /* A data peer's series are those of the query, but for what only others have: enough to stop
+     * early. */
+    if (rc == 0 && p->data && pg->sel.s->limits->series_max &&
+        (p->at += seen) > pg->sel.s->limits->series_max)
         rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
     if (rc < 0)
         return rc;
@@ -250,15 +296,17 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
 }
 
 /* --- summaries ---
- * Sums that are equal say that every window that was summed up elsewhere is here with bytes, so it has the votes of both. They can only be equal when the
- * data peers and the summed ones each hold every series once, that is with two owners in two whole zones; else digests come at once. */
+ * Sums that are equal say that every window that was summed up elsewhere is here with bytes, so it
+ * has the votes of both. They can only be equal when the data peers and the summed ones each hold
+ * every series once, that is with two owners in two whole zones; else digests come at once. */
 
 static int want_summaries(struct paging *pg, struct err *err)
 {
     const struct ring *ring = pg->sel.s->ring;
     struct arena *a = pg->sel.set->arena;
 
-    if (pg->sel.s->q->mode != STORE_DATA || fan_read_need(ring) != 2 || ring_zones_n(ring) != (size_t)ring_rf(ring))
+    if (pg->sel.s->q->mode != STORE_DATA || fan_read_need(ring) != 2 ||
+        ring_zones_n(ring) != (size_t)ring_rf(ring))
         return 0;
     pg->sums = arena_zalloc(a, sizeof *pg->sums);
     pg->summed = arena_zalloc(a, pg->sel.fan.n * sizeof *pg->summed);

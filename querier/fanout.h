@@ -1,8 +1,10 @@
 /* fanout.h - one select over the ingesters that own a tenant's series (design D8).
- * Digest first: the instances of one zone give bytes, those of others fingerprints with window digests. Where a digest is without bytes (the replicas
- * differ, or one lacks a window) that window's bytes are fetched from who has it; where two replicas hold different values for a timestamp the
- * remaining owners are asked for that window, so that the majority decides when the inputs are merged (series_set.h).
- * Complete means: of every range at least RF - quorum + 1 owners answered all their pages at our ring version and index generation. */
+ * Digest first: the instances of one zone give bytes, those of others fingerprints with window
+ * digests. Where a digest is without bytes (the replicas differ, or one lacks a window) that
+ * window's bytes are fetched from who has it; where two replicas hold different values for a
+ * timestamp the remaining owners are asked for that window, so that the majority decides when the
+ * inputs are merged (series_set.h). Complete means: of every range at least RF - quorum + 1 owners
+ * answered all their pages at our ring version and index generation. */
 #pragma once
 #include "querier/fan.h"
 #include "querier/series_set.h"
@@ -12,11 +14,14 @@ struct fetch_limits {
 };
 struct fetch_used {
     uint64_t series, chunks, bytes;
-    uint64_t windows_fetched, conflicts; /* windows whose digests differed; timestamps with two values */
+    uint64_t windows_fetched,
+        conflicts; /* windows whose digests differed; timestamps with two values */
 };
 /* RC_EXECUTION once over. */
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks, uint64_t bytes, struct err *err);
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series, struct err *err);
+int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
+                uint64_t bytes, struct err *err);
+int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
+                       struct err *err);
 
 struct fanout_select {
     struct fan_cfg fan;
@@ -26,5 +31,6 @@ struct fanout_select {
     const struct fetch_limits *limits;
     struct fetch_used *used;
 };
-/* Adds what the ingesters have to the set, in its arena. RC_STALE: with a newer index; RC_MOVED: again, with the ring as it is then. */
+/* Adds what the ingesters have to the set, in its arena. RC_STALE: with a newer index; RC_MOVED:
+ * again, with the ring as it is then. */
 int fanout_select(const struct fanout_select *s, struct series_set *set, struct err *err);

@@ -92,7 +92,8 @@ static bool by_series(const struct result_json *w)
 
 static void head(struct result_json *w, struct buf *out)
 {
-    buf_printf(out, "{\"status\":\"success\",\"data\":{\"resultType\":\"%s\",\"result\":", type_name(w->res->type));
+    buf_printf(out, "{\"status\":\"success\",\"data\":{\"resultType\":\"%s\",\"result\":",
+               type_name(w->res->type));
     if (w->res->type == VALUE_SCALAR)
         scalar(out, w->res);
     else if (w->res->type == VALUE_STRING)
@@ -157,7 +158,8 @@ static void matrix_step(struct result_json *w, struct buf *out)
 
 /* --- the end --- */
 
-static void per_step(const struct result_json *w, struct buf *out, const char *key, const uint64_t *v)
+static void per_step(const struct result_json *w, struct buf *out, const char *key,
+                     const uint64_t *v)
 {
     const struct query_stats *st = &w->res->stats;
 
@@ -194,7 +196,8 @@ static void stats(const struct result_json *w, struct buf *out)
     buf_printf(out, "\"totalQueryableSamples\":%llu,", (unsigned long long)st->samples_total);
     if (w->per_step && st->per_step_read)
         per_step(w, out, "samplesReadPerStep", st->per_step_read);
-    buf_printf(out, "\"samplesRead\":%llu,\"peakSamples\":%llu}}", (unsigned long long)st->samples_read, (unsigned long long)st->peak_samples);
+    buf_printf(out, "\"samplesRead\":%llu,\"peakSamples\":%llu}}",
+               (unsigned long long)st->samples_read, (unsigned long long)st->peak_samples);
 }
 
 void json_notes(struct buf *out, const char *key, const char *const *v, size_t n)

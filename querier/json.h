@@ -1,5 +1,6 @@
-/* json.h - the answers of the query API, byte for byte as Prometheus 3 writes them (conformance/http-api.md sections 1 and 2).
- * A result is written piece by piece, so that a large one never stands in one buffer. Threads: none of its own. */
+/* json.h - the answers of the query API, byte for byte as Prometheus 3 writes them
+ * (conformance/http-api.md sections 1 and 2). A result is written piece by piece, so that a large
+ * one never stands in one buffer. Threads: none of its own. */
 #pragma once
 #include "common/base/json.h"
 #include "promql/engine.h"
@@ -15,12 +16,12 @@ struct result_json {
     const struct query_result *res; /* --- set by the caller --- */
     size_t limit;                   /* series; 0: all */
     bool stats, per_step;
-    int64_t start_ms, step_ms;      /* of the query, for per-step statistics */
+    int64_t start_ms, step_ms; /* of the query, for per-step statistics */
     double seconds_queue, seconds_total;
     const char *notes[RESULT_NOTES_MAX]; /* further warnings */
     size_t note_count;
 
-    int stage, part;                /* --- where writing is --- */
+    int stage, part; /* --- where writing is --- */
     size_t series, sample, written;
 };
 /* Appends a little more than bytes at most; false when the answer is complete. */

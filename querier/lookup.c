@@ -29,7 +29,8 @@ static void *grown(struct arena *a, void *v, size_t n, size_t *cap, size_t size)
 
 int value_set_add(struct value_set *s, struct str value, struct err *err)
 {
-    struct str copy = arena_str(s->arena, value), *v = grown(s->arena, s->v, s->n, &s->cap, sizeof *v);
+    struct str copy = arena_str(s->arena, value),
+               *v = grown(s->arena, s->v, s->n, &s->cap, sizeof *v);
 
     if (!copy.p || !v)
         return no_memory(err);
@@ -85,7 +86,8 @@ static int labels_request(void *arg, UNUSED struct fan_peer *p, struct buf *out,
     m.maxt_ms = l->q->maxt_ms;
     m.name = pb_bytes(l->name);
     m.limit = l->limit;
-    return pb_pack(&m.base, out) ? 0 : err_set(err, RC_LIMIT, "the selector does not fit a message");
+    return pb_pack(&m.base, out) ? 0
+                                 : err_set(err, RC_LIMIT, "the selector does not fit a message");
 }
 
 static int labels_answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *err)
@@ -99,8 +101,10 @@ static int labels_answer(void *arg, struct fan_peer *p, struct buf *bytes, struc
     int rc;
 
     arena_init(&a, payload.n * 2 + (64 << 10));
-    m = torc__wire__labels_response__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p);
-    rc = m ? fan_ring_check(&l->fan, m->ring_version, err) : err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
+    m = torc__wire__labels_response__unpack(pb_arena_allocator(&a), payload.n,
+                                            (const uint8_t *)payload.p);
+    rc = m ? fan_ring_check(&l->fan, m->ring_version, err)
+           : err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
     if (rc == 0) {
         r = rd_of(pb_str(m->values));
         n = rd_uvarint(&r);
@@ -125,12 +129,14 @@ static int block_value(void *arg, struct str value)
     return value_set_add(l->values, value, l->err);
 }
 
-static int labels_once(void *arg, const struct ring *ring, const struct blocks_view *view, struct err *err)
+static int labels_once(void *arg, const struct ring *ring, const struct blocks_view *view,
+                       struct err *err)
 {
     static const struct fan_ops ops = {RPC_LABELS, labels_request, labels_answer};
     struct looking *l = arg;
     struct fan_cfg cfg;
-    struct blocks_select bs = {.view = view, .q = l->q, .limits = &l->s->limits, .used = &l->s->used, .fan = &cfg};
+    struct blocks_select bs = {
+        .view = view, .q = l->q, .limits = &l->s->limits, .used = &l->s->used, .fan = &cfg};
     int rc;
 
     source_fan_cfg(l->s, &cfg);
@@ -143,19 +149,22 @@ static int labels_once(void *arg, const struct ring *ring, const struct blocks_v
     return rc == 0 ? blocks_label_values(l->s->env->blocks, &bs, l->name, block_value, l, err) : rc;
 }
 
-static int lookup_tenant(struct source *s, const struct store_select *q, struct str name, size_t limit, struct value_set *values, struct err *err)
+static int lookup_tenant(struct source *s, const struct store_select *q, struct str name,
+                         size_t limit, struct value_set *values, struct err *err)
 {
     struct looking l = {.s = s, .q = q, .name = name, .limit = limit, .values = values};
     int rc;
 
     buf_init(&l.matchers, RPC_MESSAGE_BYTES_MAX / 2);
     matchers_encode(&l.matchers, q->matchers, q->matcher_count);
-    rc = buf_ok(&l.matchers) ? source_try(s, q->tenant, labels_once, &l, err) : err_set(err, RC_LIMIT, "the selector does not fit a message");
+    rc = buf_ok(&l.matchers) ? source_try(s, q->tenant, labels_once, &l, err)
+                             : err_set(err, RC_LIMIT, "the selector does not fit a message");
     buf_fini(&l.matchers);
     return rc;
 }
 
-int lookup_labels(struct source *s, const struct store_select *q, struct str name, size_t limit, struct value_set *values, struct err *err)
+int lookup_labels(struct source *s, const struct store_select *q, struct str name, size_t limit,
+                  struct value_set *values, struct err *err)
 {
     bool federated = s->tenant_count > 1;
     struct matcher *m = arena_array(values->arena, q->matcher_count, sizeof *m);
@@ -168,7 +177,8 @@ int lookup_labels(struct source *s, const struct store_select *q, struct str nam
 
         mine.tenant = s->tenants[i];
         if (federated) {
-            if (!source_tenant_chosen(s->tenants[i], q->matchers, q->matcher_count, m, &mine.matcher_count))
+            if (!source_tenant_chosen(s->tenants[i], q->matchers, q->matcher_count, m,
+                                      &mine.matcher_count))
                 continue;
             mine.matchers = m;
         }
@@ -197,7 +207,8 @@ static int metadata_request(void *arg, UNUSED struct fan_peer *p, struct buf *ou
     m.version = SELECT_VERSION;
     m.tenant = pb_bytes(d->tenant);
     m.metric = pb_bytes(d->metric);
-    return pb_pack(&m.base, out) ? 0 : err_set(err, RC_LIMIT, "the metric name does not fit a message");
+    return pb_pack(&m.base, out) ? 0
+                                 : err_set(err, RC_LIMIT, "the metric name does not fit a message");
 }
 
 static int metadata_answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *err)
@@ -211,7 +222,8 @@ static int metadata_answer(void *arg, struct fan_peer *p, struct buf *bytes, str
     if (!arena_charge(d->arena, payload.n + 4096))
         return no_memory(err);
     arena_uncharge(d->arena, payload.n + 4096);
-    m = torc__wire__metadata_response__unpack(pb_arena_allocator(d->arena), payload.n, (const uint8_t *)payload.p);
+    m = torc__wire__metadata_response__unpack(pb_arena_allocator(d->arena), payload.n,
+                                              (const uint8_t *)payload.p);
     if (!m)
         return err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
     r = rd_of(pb_str(m->rows));
@@ -220,7 +232,8 @@ static int metadata_answer(void *arg, struct fan_peer *p, struct buf *bytes, str
 
         rc = push_metadata_next(&r, &row, err);
         if (rc > 0) {
-            struct metadata_row *v = grown(d->arena, d->rows->v, d->rows->n, &d->rows->cap, sizeof *v);
+            struct metadata_row *v =
+                grown(d->arena, d->rows->v, d->rows->n, &d->rows->cap, sizeof *v);
 
             if (!v)
                 return no_memory(err);
@@ -231,7 +244,8 @@ static int metadata_answer(void *arg, struct fan_peer *p, struct buf *bytes, str
     return rc;
 }
 
-static int metadata_once(void *arg, const struct ring *ring, UNUSED const struct blocks_view *view, struct err *err)
+static int metadata_once(void *arg, const struct ring *ring, UNUSED const struct blocks_view *view,
+                         struct err *err)
 {
     static const struct fan_ops ops = {RPC_METADATA, metadata_request, metadata_answer};
     struct describing *d = arg;
@@ -260,7 +274,8 @@ static int row_cmp(const void *pa, const void *pb)
     return c ? c : str_cmp(a->unit, b->unit);
 }
 
-int lookup_metadata(struct source *s, struct str metric, struct arena *a, struct metadata_rows *ret, struct err *err)
+int lookup_metadata(struct source *s, struct str metric, struct arena *a, struct metadata_rows *ret,
+                    struct err *err)
 {
     struct metadata_rows rows = {0};
     struct describing d = {s, {0}, metric, a, &rows};
@@ -286,7 +301,8 @@ int lookup_metadata(struct source *s, struct str metric, struct arena *a, struct
 /* Numbers as in remote write's MetricMetadata. */
 const char *metadata_type_name(uint8_t type)
 {
-    static const char *const names[] = {"unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"};
+    static const char *const names[] = {"unknown",        "counter", "gauge", "histogram",
+                                        "gaugehistogram", "summary", "info",  "stateset"};
 
     return type < ARRAY_LEN(names) ? names[type] : "unknown";
 }

@@ -10,12 +10,16 @@ enum { PAGE_BYTES_MAX = 64 << 20 };
 
 static void page_json(struct buf *out, const struct blocks_view *v)
 {
-    buf_printf(out, "{\"indexGeneration\":%llu,\"tenantIndexGeneration\":%llu,\"blocks\":[", (unsigned long long)v->gen, (unsigned long long)v->tenant_gen);
+    buf_printf(out, "{\"indexGeneration\":%llu,\"tenantIndexGeneration\":%llu,\"blocks\":[",
+               (unsigned long long)v->gen, (unsigned long long)v->tenant_gen);
     for (size_t i = 0; i < v->n && buf_ok(out); i++) {
         const struct view_block *b = &v->v[i];
 
-        buf_printf(out, "%s{\"ulid\":\"%s\",\"level\":%u,\"minTime\":%lld,\"maxTime\":%lld,\"series\":%llu,\"samples\":%llu,\"bytes\":%llu}", i ? "," : "",
-                   b->id.text, b->level, (long long)b->mint_ms, (long long)b->maxt_ms, (unsigned long long)b->series, (unsigned long long)b->samples,
+        buf_printf(out,
+                   "%s{\"ulid\":\"%s\",\"level\":%u,\"minTime\":%lld,\"maxTime\":%lld,\"series\":%"
+                   "llu,\"samples\":%llu,\"bytes\":%llu}",
+                   i ? "," : "", b->id.text, b->level, (long long)b->mint_ms, (long long)b->maxt_ms,
+                   (unsigned long long)b->series, (unsigned long long)b->samples,
                    (unsigned long long)b->bytes);
     }
     buf_z(out, "]}\n");
@@ -24,9 +28,12 @@ static void page_json(struct buf *out, const struct blocks_view *v)
 static void page_html(struct buf *out, const struct blocks_view *v)
 {
     html_begin(out, "Blocks");
-    buf_printf(out, "<p>index generation %llu, the tenant's %llu</p>\n", (unsigned long long)v->gen, (unsigned long long)v->tenant_gen);
+    buf_printf(out, "<p>index generation %llu, the tenant's %llu</p>\n", (unsigned long long)v->gen,
+               (unsigned long long)v->tenant_gen);
     html_table_begin(out);
-    html_row(out, true, (const char *const[]){"Block", "Level", "From", "To", "Series", "Samples", "Bytes"}, 7);
+    html_row(out, true,
+             (const char *const[]){"Block", "Level", "From", "To", "Series", "Samples", "Bytes"},
+             7);
     for (size_t i = 0; i < v->n && buf_ok(out); i++) {
         const struct view_block *b = &v->v[i];
         char level[16], series[24], samples[24], bytes[24];
@@ -42,7 +49,8 @@ static void page_html(struct buf *out, const struct blocks_view *v)
         time_print_rfc3339(&to, b->maxt_ms);
         buf_char(&from, '\0');
         buf_char(&to, '\0');
-        html_row(out, false, (const char *const[]){b->id.text, level, from.p, to.p, series, samples, bytes}, 7);
+        html_row(out, false,
+                 (const char *const[]){b->id.text, level, from.p, to.p, series, samples, bytes}, 7);
         buf_fini(&from);
         buf_fini(&to);
     }

@@ -10,24 +10,29 @@
 #define AT(field) offsetof(struct querier_cfg, field)
 const struct option querier_options[] = {
     {"querier.helper-threads", OPT_INT, AT(helpers), .def = "-1", .min = "-1", .max = "1024",
-     .doc = "Threads that queries of this process may take, all together, to decode and evaluate series beside their own; -1: one less than there are cores."},
-    {"querier.max-concurrent", OPT_INT, AT(workers), .def = "32", .min = "1", .max = "1024", .doc = "Requests that run at once in this process."},
+     .doc = "Threads that queries of this process may take, all together, to decode and evaluate "
+            "series beside their own; -1: one less than there are cores."},
+    {"querier.max-concurrent", OPT_INT, AT(workers), .def = "32", .min = "1", .max = "1024",
+     .doc = "Requests that run at once in this process."},
     {"querier.max-waiting", OPT_INT, AT(waiting_max), .def = "10000", .min = "1", .max = "1000000",
      .doc = "Requests that wait for a worker; more are answered 503."},
-    {"querier.max-waiting-per-tenant", OPT_INT, AT(tenant_waiting_max), .def = "400", .min = "1", .max = "1000000",
-     .doc = "Requests of one tenant that wait; more are answered 429."},
+    {"querier.max-waiting-per-tenant", OPT_INT, AT(tenant_waiting_max), .def = "400", .min = "1",
+     .max = "1000000", .doc = "Requests of one tenant that wait; more are answered 429."},
     {"querier.hedge-after", OPT_DURATION, AT(hedge_ms), .def = "2s", .min = "10ms", .max = "1m",
      .doc = "Silence of an ingester after which others are asked in its place."},
     {"querier.lookback-delta", OPT_DURATION, AT(lookback_ms), .def = "5m", .min = "1s", .max = "1d",
      .doc = "How old the newest sample of a series may be to count as its value."},
-    {"querier.index-refresh", OPT_DURATION, AT(index_refresh_ms), .def = "5s", .min = "100ms", .max = "5m",
-     .doc = "How often block indexes of tenants in use are read in the background."},
-    {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1", .max = "1000000",
-     .doc = "Block readers that are kept open."},
+    {"querier.index-refresh", OPT_DURATION, AT(index_refresh_ms), .def = "5s", .min = "100ms",
+     .max = "5m", .doc = "How often block indexes of tenants in use are read in the background."},
+    {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1",
+     .max = "1000000", .doc = "Block readers that are kept open."},
     {0},
 };
 
-#define API(path) {"/prometheus/api/v1" path, "/api/v1" path, "/workspaces/{id}/api/v1" path}
+#define API(path)                                                                                  \
+    {                                                                                              \
+        "/prometheus/api/v1" path, "/api/v1" path, "/workspaces/{id}/api/v1" path                  \
+    }
 static const struct api_endpoint endpoints[] = {
     {API("/query"), HTTP_M_GET | HTTP_M_POST, API_QUERY, api_query},
     {API("/query_range"), HTTP_M_GET | HTTP_M_POST, API_QUERY, api_query_range},
@@ -50,20 +55,29 @@ static void metrics_make(struct querier *q)
 {
     struct metrics *m = q->deps.metrics;
 
-    q->m_seconds = metrics_histogram(m, "torc_querier_query_seconds", "Duration of queries that were answered, waiting included.");
-    q->m_series = metrics_counter(m, "torc_querier_fetched_series_total", "Series fetched from ingesters and blocks.");
+    q->m_seconds = metrics_histogram(m, "torc_querier_query_seconds",
+                                     "Duration of queries that were answered, waiting included.");
+    q->m_series = metrics_counter(m, "torc_querier_fetched_series_total",
+                                  "Series fetched from ingesters and blocks.");
     q->m_chunks = metrics_counter(m, "torc_querier_fetched_chunks_total", "Chunks fetched.");
-    q->m_bytes = metrics_counter(m, "torc_querier_fetched_bytes_total", "Bytes of pages and chunks fetched.");
-    q->m_windows = metrics_counter(m, "torc_querier_fetched_windows_total", "Windows fetched because replicas differed.");
-    q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total", "Timestamps for which replicas held different values.");
-    q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total", "Requests refused for a tenant's rate.");
-    q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total", "Selects begun again with a fresh index and ring, by reason.",
+    q->m_bytes = metrics_counter(m, "torc_querier_fetched_bytes_total",
+                                 "Bytes of pages and chunks fetched.");
+    q->m_windows = metrics_counter(m, "torc_querier_fetched_windows_total",
+                                   "Windows fetched because replicas differed.");
+    q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total",
+                                     "Timestamps for which replicas held different values.");
+    q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total",
+                                 "Requests refused for a tenant's rate.");
+    q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
+                                    "Selects begun again with a fresh index and ring, by reason.",
                                     (const char *const[]){"reason", NULL});
-    q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total", "Requests that failed, by type of error.",
+    q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total",
+                                   "Requests that failed, by type of error.",
                                    (const char *const[]){"type", NULL});
 }
 
-int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps, struct querier **ret, UNUSED struct err *err)
+int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
+                struct querier **ret, UNUSED struct err *err)
 {
     struct querier *q = xcalloc(1, sizeof *q);
     struct blocks_cfg blocks = {
@@ -77,7 +91,8 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps, 
 
     q->cfg = *cfg;
     q->deps = *deps;
-    q->helpers = (int)(cfg->helpers >= 0 ? cfg->helpers : MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L) - 1);
+    q->helpers =
+        (int)(cfg->helpers >= 0 ? cfg->helpers : MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L) - 1);
     q->started_wall_ms = clock_wall_ms(deps->clock);
     mutex_init(&q->tenants_lock);
     q->blocks = blocks_new(&blocks);
@@ -107,9 +122,12 @@ void querier_routes(struct querier *q, struct http_server *http)
             struct api_route *ar = &q->routes[q->route_count++];
 
             *ar = (struct api_route){q, &endpoints[i]};
-            http_route(http, &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods, HTTP_FORM, API_BODY_BYTES_MAX, NULL, api_enter, ar});
+            http_route(http,
+                       &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
+                                            HTTP_FORM, API_BODY_BYTES_MAX, NULL, api_enter, ar});
         }
-    http_route(http, &(struct http_route){"/querier/blocks", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_blocks, q});
+    http_route(http, &(struct http_route){"/querier/blocks", HTTP_M_GET, HTTP_BLOCKING, 0, NULL,
+                                          page_blocks, q});
 }
 
 int querier_start(struct querier *q, UNUSED struct err *err)

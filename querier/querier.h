@@ -1,9 +1,11 @@
-/* querier.h - answers queries: the Prometheus HTTP API over recent samples in the ingesters and older ones in blocks (design D8).
- * Routes, all under /prometheus/api/v1, /api/v1 and /workspaces/{id}/api/v1: query, query_range, series, labels, label/{name}/values, metadata, format_query,
- * parse_query, query_exemplars, rules, alerts, status/{config,flags,runtimeinfo}; and /querier/blocks.
- * The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on (a|b: several, whose series get __tenant_id__).
- * Requests wait in a queue that is fair by tenant; each runs on one worker with an arena of its own.
- * Life: querier_new, querier_routes, querier_start; querier_free once the HTTP server has drained. */
+/* querier.h - answers queries: the Prometheus HTTP API over recent samples in the ingesters and
+ * older ones in blocks (design D8). Routes, all under /prometheus/api/v1, /api/v1 and
+ * /workspaces/{id}/api/v1: query, query_range, series, labels, label/{name}/values, metadata,
+ * format_query, parse_query, query_exemplars, rules, alerts, status/{config,flags,runtimeinfo}; and
+ * /querier/blocks. The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on
+ * (a|b: several, whose series get __tenant_id__). Requests wait in a queue that is fair by tenant;
+ * each runs on one worker with an arena of its own. Life: querier_new, querier_routes,
+ * querier_start; querier_free once the HTTP server has drained. */
 #pragma once
 #include "common/config/limits.h"
 #include "common/http/http.h"
@@ -17,14 +19,15 @@
 enum { QUERIER_TENANTS_MAX = 200000 };
 
 struct querier_cfg {
-    int64_t workers;            /* requests that run at once in this process */
-    int64_t helpers;            /* threads that those may take beside their own, all together; -1: one less than cores */
+    int64_t workers; /* requests that run at once in this process */
+    int64_t helpers; /* threads that those may take beside their own, all together; -1: one less
+                        than cores */
     int64_t waiting_max, tenant_waiting_max;
-    int64_t hedge_ms;           /* silence of an ingester after which others are asked too */
+    int64_t hedge_ms; /* silence of an ingester after which others are asked too */
     int64_t lookback_ms;
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
-    bool tenancy;               /* false: X-Scope-OrgID is not read (paths still name a workspace) */
+    bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */
 };
 extern const struct option querier_options[]; /* all but tenancy, which other roles share */
 
@@ -36,11 +39,12 @@ struct querier_deps {
     struct rpc_client *rpc;
     struct ring *(*ring)(void *arg); /* with a reference; NULL: not joined yet */
     void *ring_arg;
-    struct bucket *bucket;           /* NULL: no blocks */
+    struct bucket *bucket; /* NULL: no blocks */
 };
 
 struct querier;
-int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps, struct querier **ret, struct err *err);
+int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
+                struct querier **ret, struct err *err);
 void querier_routes(struct querier *q, struct http_server *http);
 int querier_start(struct querier *q, struct err *err);
 void querier_free(struct querier *q); /* NULL is fine */

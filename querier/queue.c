@@ -62,8 +62,8 @@ static struct queue_tenant *tenant_next(struct queue *q)
     struct queue_tenant *t;
 
     DL_FOREACH(q->turns, t)
-        if (t->waiting && (t->running_max == 0 || t->running < t->running_max))
-            break;
+    if (t->waiting && (t->running_max == 0 || t->running < t->running_max))
+        break;
     if (t) {
         DL_DELETE(q->turns, t);
         DL_APPEND(q->turns, t);
@@ -119,7 +119,8 @@ struct queue *queue_new(const struct queue_cfg *cfg)
     q->cfg = *cfg;
     mutex_init(&q->lock);
     cond_init(&q->work);
-    q->m_waiting = metrics_gauge(cfg->metrics, "torc_querier_queue_length", "Requests that wait for a worker.");
+    q->m_waiting = metrics_gauge(cfg->metrics, "torc_querier_queue_length",
+                                 "Requests that wait for a worker.");
     q->workers = xcalloc((size_t)cfg->workers, sizeof *q->workers);
     for (int i = 0; i < cfg->workers; i++) {
         char name[16];
@@ -130,7 +131,8 @@ struct queue *queue_new(const struct queue_cfg *cfg)
     return q;
 }
 
-int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct queue_job *job, struct err *err)
+int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct queue_job *job,
+                 struct err *err)
 {
     struct queue_tenant *t;
     int rc = 0;
@@ -142,9 +144,11 @@ int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct 
     if (q->stopping)
         rc = err_set(err, RC_UNAVAILABLE, "shutting down");
     else if (t->waiting >= q->cfg.tenant_waiting_max)
-        rc = err_set(err, RC_RATE, "too many outstanding requests: %zu of this tenant are waiting", t->waiting);
+        rc = err_set(err, RC_RATE, "too many outstanding requests: %zu of this tenant are waiting",
+                     t->waiting);
     else if (q->waiting >= q->cfg.waiting_max)
-        rc = err_set(err, RC_UNAVAILABLE, "too many outstanding requests: %zu are waiting", q->waiting);
+        rc = err_set(err, RC_UNAVAILABLE, "too many outstanding requests: %zu are waiting",
+                     q->waiting);
     if (rc == 0) {
         *t->end = job;
         t->end = &job->next;

@@ -1,4 +1,5 @@
-/* reconcile.c - after all digests are here: bytes for those that stand alone, and further votes where values differ. */
+/* reconcile.c - after all digests are here: bytes for those that stand alone, and further votes
+ * where values differ. */
 #include "common/wire/pb_arena.h"
 #include "common/wire/push.h"
 #include "common/wire/select.h"
@@ -7,11 +8,12 @@
 #include <stdlib.h>
 
 enum {
-    WANT_BYTES         = 24,
-    FETCH_ITEMS_MAX    = 100000,
-    FETCH_SAMPLES_FIRST = 8192,     /* of the first batch; later ones follow the bytes that a sample took */
-    FETCH_SAMPLES_MAX  = 4 << 20,
-    FETCH_BYTES        = 4 << 20,  /* wanted in one answer */
+    WANT_BYTES = 24,
+    FETCH_ITEMS_MAX = 100000,
+    FETCH_SAMPLES_FIRST =
+        8192, /* of the first batch; later ones follow the bytes that a sample took */
+    FETCH_SAMPLES_MAX = 4 << 20,
+    FETCH_BYTES = 4 << 20, /* wanted in one answer */
 };
 
 struct want {
@@ -34,12 +36,12 @@ struct contested {
 
 struct reconciling {
     struct selecting *sel;
-    struct arena lists;      /* wants and contested ones: gone before the query goes on */
+    struct arena lists; /* wants and contested ones: gone before the query goes on */
     struct arena scratch;
     struct want_list *wants; /* per instance */
     struct contested *contested;
     size_t contested_n, contested_cap;
-    bool more_votes;         /* answers are new inputs; else they fill inputs that are there */
+    bool more_votes; /* answers are new inputs; else they fill inputs that are there */
 };
 
 static int no_memory(struct err *err)
@@ -61,7 +63,8 @@ static void *grown(struct reconciling *rc, void *v, size_t n, size_t *cap, size_
     return out;
 }
 
-static int want(struct reconciling *rc, uint16_t peer, fingerprint fp, const struct stored_window *w, struct err *err)
+static int want(struct reconciling *rc, uint16_t peer, fingerprint fp,
+                const struct stored_window *w, struct err *err)
 {
     struct want_list *l = &rc->wants[peer];
     struct want *v = grown(rc, l->v, l->n, &l->cap, sizeof *v);
@@ -91,28 +94,13 @@ struct holder {
     struct stored_window *w;
 };
 
-static struct stored_window *window_at(const struct series_input *in, int64_t start)
-{
-    size_t lo = 0, hi = in->window_count;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (in->windows[mid].start_ms < start)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < in->window_count && in->windows[lo].start_ms == start ? &in->windows[lo] : NULL;
-}
-
 /* Who has the window; out has room for all inputs. */
 static size_t holders_of(const struct series_entry *e, int64_t start, struct holder *out)
 {
     size_t n = 0;
 
     for (struct series_input *in = e->inputs; in; in = in->next) {
-        struct stored_window *w = window_at(in, start);
+        struct stored_window *w = series_input_window(in, start);
 
         if (w)
             out[n++] = (struct holder){in, w};
@@ -121,7 +109,8 @@ static size_t holders_of(const struct series_entry *e, int64_t start, struct hol
 }
 
 /* Wants bytes for each digest that has none; returns how many digests there are, or an rc. */
-static int judge_window(struct reconciling *rc, const struct series_entry *e, const struct holder *m, size_t n, struct err *err)
+static int judge_window(struct reconciling *rc, const struct series_entry *e,
+                        const struct holder *m, size_t n, struct err *err)
 {
     int digests = 0;
 
@@ -146,7 +135,8 @@ static int judge_window(struct reconciling *rc, const struct series_entry *e, co
     return digests;
 }
 
-/* The common cases: what one replica gave stands for all, or both hold the same and one gave bytes. */
+/* The common cases: what one replica gave stands for all, or both hold the same and one gave bytes.
+ */
 static bool all_agree(const struct series_entry *e)
 {
     const struct series_input *a = e->inputs, *b;
@@ -165,7 +155,8 @@ static bool all_agree(const struct series_entry *e)
     for (size_t i = 0; i < a->window_count; i++) {
         const struct stored_window *x = &a->windows[i], *y = &b->windows[i];
 
-        if (x->start_ms != y->start_ms || !u128_eq(x->digest, y->digest) || x->chunk_count + y->chunk_count == 0)
+        if (x->start_ms != y->start_ms || !u128_eq(x->digest, y->digest) ||
+            x->chunk_count + y->chunk_count == 0)
             return false;
     }
     return true;
@@ -228,7 +219,8 @@ static int fetch_request(void *arg, struct fan_peer *p, struct buf *out, struct 
     buf_init(&list, (size_t)FETCH_ITEMS_MAX * WANT_BYTES);
     l->batch = 0;
     l->batch_samples = 0;
-    while (l->at + l->batch < l->n && l->batch < FETCH_ITEMS_MAX && (l->batch == 0 || l->batch_samples < l->ask_samples)) {
+    while (l->at + l->batch < l->n && l->batch < FETCH_ITEMS_MAX &&
+           (l->batch == 0 || l->batch_samples < l->ask_samples)) {
         const struct want *w = &l->v[l->at + l->batch++];
 
         l->batch_samples += w->samples;
@@ -264,7 +256,7 @@ static int take_series(struct reconciling *rc, struct page_series *ps, struct er
         return series_set_add(rc->sel->set, ps->fp, &ps->labels, &ps->input, err);
     CORRUPT_UNLESS(in, err);
     for (size_t i = 0; i < ps->input.window_count; i++) {
-        struct stored_window *w = window_at(in, ps->input.windows[i].start_ms);
+        struct stored_window *w = series_input_window(in, ps->input.windows[i].start_ms);
 
         CORRUPT_UNLESS(w && ps->input.windows[i].chunk_count > 0, err);
         *w = ps->input.windows[i];
@@ -293,7 +285,9 @@ static int fetch_answer(void *arg, struct fan_peer *p, struct buf *payload, stru
         return ret;
     l->at += l->batch;
     rc->sel->s->used->windows_fetched += l->batch;
-    l->ask_samples = MIN(FETCH_SAMPLES_MAX, MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES / MAX(m.page.n, (size_t)1)));
+    l->ask_samples =
+        MIN(FETCH_SAMPLES_MAX, MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES /
+                                                           MAX(m.page.n, (size_t)1)));
     return l->at < l->n;
 }
 
@@ -317,11 +311,13 @@ static int fetch_all(struct reconciling *rc, bool more_votes, struct err *err)
 
 /* --- conflicts --- */
 
-static bool same_sample(const struct chunk_columns *a, size_t i, const struct chunk_columns *b, size_t k)
+static bool same_sample(const struct chunk_columns *a, size_t i, const struct chunk_columns *b,
+                        size_t k)
 {
     bool ha = a->hist && a->hist[i], hb = b->hist && b->hist[k];
 
-    return ha == hb && chunk_value_word(a, i) == chunk_value_word(b, k) && (a->st ? a->st[i] : 0) == (b->st ? b->st[k] : 0);
+    return ha == hb && chunk_value_word(a, i) == chunk_value_word(b, k) &&
+           (a->st ? a->st[i] : 0) == (b->st ? b->st[k] : 0);
 }
 
 static uint64_t count_conflicts(const struct chunk_columns *a, const struct chunk_columns *b)
@@ -339,7 +335,8 @@ static uint64_t count_conflicts(const struct chunk_columns *a, const struct chun
     return n;
 }
 
-static int window_decode(const struct series_entry *e, const struct stored_window *w, struct arena *a, struct chunk_columns *ret, struct err *err)
+static int window_decode(const struct series_entry *e, const struct stored_window *w,
+                         struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     struct stored_series one = {.fp = e->fp, .labels = e->labels, .window_count = 1, .windows = w};
 
@@ -347,7 +344,8 @@ static int window_decode(const struct series_entry *e, const struct stored_windo
 }
 
 /* How many timestamps of the window have two values. */
-static int window_conflicts(struct reconciling *rc, const struct series_entry *e, const struct holder *m, size_t n, uint64_t *ret_n, struct err *err)
+static int window_conflicts(struct reconciling *rc, const struct series_entry *e,
+                            const struct holder *m, size_t n, uint64_t *ret_n, struct err *err)
 {
     struct chunk_columns *c = arena_array(&rc->scratch, n, sizeof *c);
     size_t have = 0;
@@ -372,7 +370,8 @@ static int window_conflicts(struct reconciling *rc, const struct series_entry *e
 }
 
 /* Owners of the series that have not been heard about it. */
-static int ask_others(struct reconciling *rc, const struct series_entry *e, const struct stored_window *w, struct err *err)
+static int ask_others(struct reconciling *rc, const struct series_entry *e,
+                      const struct stored_window *w, struct err *err)
 {
     const struct fan *f = &rc->sel->fan;
     const struct ring_replicas *set = ring_replicas(f->ring, fingerprint_token(e->fp));
@@ -381,7 +380,8 @@ static int ask_others(struct reconciling *rc, const struct series_entry *e, cons
     for (size_t i = 0; set && i < set->owners_n && ret == 0; i++) {
         const struct fan_peer *p = &f->peers[set->owners[i]];
 
-        if (p->owner && p->state != FAN_DONE && p->state != FAN_FAILED && !input_from(e, p->instance))
+        if (p->owner && p->state != FAN_DONE && p->state != FAN_FAILED &&
+            !input_from(e, p->instance))
             ret = want(rc, p->instance, e->fp, w, err);
     }
     return ret;
@@ -412,10 +412,11 @@ static int check_bytes(struct reconciling *rc, struct err *err)
         for (size_t k = 0; k < l->n; k++) {
             const struct series_entry *e = series_set_find(rc->sel->set, l->v[k].fp);
             const struct series_input *in = e ? input_from(e, (uint16_t)i) : NULL;
-            const struct stored_window *w = in ? window_at(in, l->v[k].start) : NULL;
+            const struct stored_window *w = in ? series_input_window(in, l->v[k].start) : NULL;
 
             if (!w || w->chunk_count == 0)
-                return err_set(err, RC_MOVED, "%s has lost samples between two steps of a select", rc->sel->fan.peers[i].in->id);
+                return err_set(err, RC_MOVED, "%s has lost samples between two steps of a select",
+                               rc->sel->fan.peers[i].in->id);
         }
         rc->wants[i] = (struct want_list){0};
     }

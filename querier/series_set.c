@@ -46,7 +46,8 @@ static bool grow(struct series_set *s)
     return true;
 }
 
-int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_entry **ret, struct err *err)
+int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls,
+                     struct series_entry **ret, struct err *err)
 {
     struct series_entry *e = series_set_find(s, fp);
 
@@ -64,7 +65,8 @@ int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *
     return 0;
 }
 
-int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_input *in, struct err *err)
+int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls,
+                   struct series_input *in, struct err *err)
 {
     struct series_entry *e;
     int rc = series_set_entry(s, fp, ls, &e, err);
@@ -77,7 +79,34 @@ int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls
     return 0;
 }
 
-static int merge_inputs(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms)
+{
+    size_t lo = 0, hi = in->window_count;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (in->windows[mid].start_ms < start_ms)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < in->window_count && in->windows[lo].start_ms == start_ms ? &in->windows[lo] : NULL;
+}
+
+bool series_entry_has_bytes(const struct series_entry *e, const struct stored_window *w)
+{
+    for (const struct series_input *in = e->inputs; in; in = in->next) {
+        const struct stored_window *mine = series_input_window(in, w->start_ms);
+
+        if (mine && mine->chunk_count > 0 && u128_eq(mine->digest, w->digest))
+            return true;
+    }
+    return false;
+}
+
+static int merge_inputs(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                        struct err *err)
 {
     struct stored_series *in = arena_array(a, e->input_count, sizeof *in);
     const struct stored_series **list = arena_array(a, e->input_count, sizeof *list);
@@ -87,14 +116,18 @@ static int merge_inputs(const struct series_entry *e, struct arena *a, struct st
     if (!in || !list || !votes)
         return no_memory(err);
     for (const struct series_input *i = e->inputs; i; i = i->next, n++) {
-        in[n] = (struct stored_series){.fp = e->fp, .labels = e->labels, .window_count = i->window_count, .windows = i->windows};
+        in[n] = (struct stored_series){.fp = e->fp,
+                                       .labels = e->labels,
+                                       .window_count = i->window_count,
+                                       .windows = i->windows};
         list[n] = &in[n];
         votes[n] = i->votes;
     }
     return stored_series_merge(list, votes, n, a, ret, err);
 }
 
-int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err)
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                       struct err *err)
 {
     if (e->input_count > 1)
         return merge_inputs(e, a, ret, err);

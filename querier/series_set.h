@@ -1,7 +1,9 @@
 /* series_set.h - the series of one select, by fingerprint, each with what every store gave for it.
- * An input is one replica's (or one block's) windows of the series; merging happens later, per series, when samples are wanted. Inputs without
- * bytes (digests only) count as votes and must have been given bytes wherever their digest stands alone (reconcile.h).
- * Memory: everything in the arena given; strings and windows that are added are borrowed and must live as long. Not for threads. */
+ * An input is one replica's (or one block's) windows of the series; merging happens later, per
+ * series, when samples are wanted. Inputs without bytes (digests only) count as votes and must have
+ * been given bytes wherever their digest stands alone (reconcile.h). Memory: everything in the
+ * arena given; strings and windows that are added are borrowed and must live as long. Not for
+ * threads. */
 #pragma once
 #include "tsdb/store.h"
 
@@ -32,9 +34,17 @@ struct series_set {
 void series_set_init(struct series_set *s, struct arena *a);
 /* NULL when absent. */
 struct series_entry *series_set_find(const struct series_set *s, fingerprint fp);
-/* Finds or makes the entry. RC_CORRUPT when another label set has this fingerprint; RC_NOMEM. Entries move when others are added. */
-int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_entry **ret, struct err *err);
+/* Finds or makes the entry. RC_CORRUPT when another label set has this fingerprint; RC_NOMEM.
+ * Entries move when others are added. */
+int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *ls,
+                     struct series_entry **ret, struct err *err);
 /* The same, and links an input, which lives in the arena. */
-int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls, struct series_input *in, struct err *err);
+int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls,
+                   struct series_input *in, struct err *err);
+/* The window that starts there; NULL when there is none. */
+struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms);
+/* Whether some input has the bytes of a window with this start and digest. */
+bool series_entry_has_bytes(const struct series_entry *e, const struct stored_window *w);
 /* All inputs of one entry, merged. */
-int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret, struct err *err);
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                       struct err *err);

@@ -60,7 +60,8 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         if (rc < 0)
             return rc;
         ring = s->env->ring(s->env->ring_arg);
-        rc = ring ? fn(arg, ring, view, err) : err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
+        rc = ring ? fn(arg, ring, view, err)
+                  : err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
         ring_unref(ring);
         blocks_view_unref(view);
         if (!again(rc))
@@ -78,10 +79,15 @@ struct gathering {
     struct series_set *set;
 };
 
-static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view, struct err *err)
+static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view,
+                       struct err *err)
 {
     struct gathering *g = arg;
-    struct fanout_select fs = {.ring = ring, .q = g->q, .index_gen = view->gen, .limits = &g->s->limits, .used = &g->s->used};
+    struct fanout_select fs = {.ring = ring,
+                               .q = g->q,
+                               .index_gen = view->gen,
+                               .limits = &g->s->limits,
+                               .used = &g->s->used};
     struct blocks_select bs = {
         .view = view,
         .q = g->q,
@@ -101,7 +107,8 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
 }
 
-int source_gather(struct source *s, const struct store_select *q, struct series_set *set, struct err *err)
+int source_gather(struct source *s, const struct store_select *q, struct series_set *set,
+                  struct err *err)
 {
     struct gathering g = {s, q, set};
 
@@ -110,7 +117,8 @@ int source_gather(struct source *s, const struct store_select *q, struct series_
 
 /* --- tenants --- */
 
-bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret, size_t *ret_n)
+bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret,
+                          size_t *ret_n)
 {
     size_t out = 0;
 
@@ -124,7 +132,8 @@ bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, 
     return true;
 }
 
-int source_label_tenant(struct str tenant, const struct labels *ls, struct arena *a, struct labels *ret, struct err *err)
+int source_label_tenant(struct str tenant, const struct labels *ls, struct arena *a,
+                        struct labels *ret, struct err *err)
 {
     struct label mine = {STR(LABEL_TENANT), tenant};
     struct labels out = {.v = arena_array(a, ls->n + 1, sizeof *out.v)};
@@ -178,7 +187,8 @@ static const struct labels *cursor_labels(const struct series_cursor *base, size
     return &CONTAINER_OF(base, struct cursor, base)->labels[i];
 }
 
-static int cursor_samples_in(const struct series_cursor *base, size_t i, struct arena *a, struct columns *ret, struct err *err)
+static int cursor_samples_in(const struct series_cursor *base, size_t i, struct arena *a,
+                             struct columns *ret, struct err *err)
 {
     const struct cursor *c = CONTAINER_OF(base, struct cursor, base);
     struct stored_series merged;
@@ -190,7 +200,8 @@ static int cursor_samples_in(const struct series_cursor *base, size_t i, struct 
     return rc < 0 ? rc : stored_to_columns(&merged, c->mint_ms, c->maxt_ms, a, ret, err);
 }
 
-static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret, struct err *err)
+static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret,
+                          struct err *err)
 {
     struct cursor *c = CONTAINER_OF(base, struct cursor, base);
 
@@ -210,7 +221,8 @@ static void cursor_free(struct series_cursor *base)
     free(c);
 }
 
-static int gather_tenant(struct source *s, struct cursor *c, struct str tenant, const struct store_select *q, struct err *err)
+static int gather_tenant(struct source *s, struct cursor *c, struct str tenant,
+                         const struct store_select *q, struct err *err)
 {
     struct part *p = &c->parts[c->part_count++];
     struct store_select mine = *q;
@@ -247,10 +259,15 @@ static int by_fingerprint(const void *a, const void *b)
     return u128_cmp(((const struct placed *)a)->fp, ((const struct placed *)b)->fp);
 }
 
-/* Entries of a set by fingerprint. Fingerprints are spread evenly: the upper bits divide them into runs of a few. */
-static int sort_entries(const struct series_set *set, size_t budget, const struct series_entry **ret, struct err *err)
+/* Entries of a set by fingerprint. Fingerprints are spread evenly: the upper bits divide them into
+ * runs of a few. */
+static int sort_entries(const struct series_set *set, size_t budget,
+                        const struct series_entry **ret, struct err *err)
 {
-    unsigned bits = set->n > 16 ? MIN(60 - (unsigned)__builtin_clzll(set->n), (unsigned)RUN_BITS_MAX) : 1, shift = 64 - bits;
+    unsigned bits = set->n > 16
+                        ? MIN(60 - (unsigned)__builtin_clzll(set->n), (unsigned)RUN_BITS_MAX)
+                        : 1,
+             shift = 64 - bits;
     size_t runs = (size_t)1 << bits, at = 0, *ends;
     struct placed *v;
     struct arena a;
@@ -292,12 +309,14 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
         const struct series_set *set = &c->parts[p].set;
         size_t first = at;
 
-        rc = sort_entries(set, c->query->budget - MIN(c->query->budget, c->query->used), c->entries + first, err);
+        rc = sort_entries(set, c->query->budget - MIN(c->query->budget, c->query->used),
+                          c->entries + first, err);
         at += set->n;
         for (size_t i = first; i < at && rc == 0; i++) {
             c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
-                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query, &c->labels[i], err);
+                rc = source_label_tenant(s->tenants[p], &c->entries[i]->labels, c->query,
+                                         &c->labels[i], err);
         }
     }
     if (limit)
@@ -305,13 +324,19 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
     return rc;
 }
 
-static int source_select(struct series_source *base, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
+static int source_select(struct series_source *base, const struct matcher *m, size_t n,
+                         const struct select_hints *hints, struct arena *arena,
                          struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_samples_in, cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
+                                                 cursor_samples_in, cursor_free};
     struct source *s = CONTAINER_OF(base, struct source, base);
     struct cursor *c = xcalloc(1, sizeof *c + s->tenant_count * sizeof c->parts[0]);
-    struct store_select q = {.matchers = m, .matcher_count = n, .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms), .maxt_ms = hints->maxt_ms, .mode = STORE_DATA};
+    struct store_select q = {.matchers = m,
+                             .matcher_count = n,
+                             .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms),
+                             .maxt_ms = hints->maxt_ms,
+                             .mode = STORE_DATA};
     int rc = 0;
 
     c->base.ops = &ops;
@@ -330,8 +355,8 @@ static int source_select(struct series_source *base, const struct matcher *m, si
     return rc;
 }
 
-void source_init(struct source *s, const struct source_env *env, const struct str *tenants, size_t tenant_count, int64_t deadline_mono_ns,
-                 const atomic_bool *cancel)
+void source_init(struct source *s, const struct source_env *env, const struct str *tenants,
+                 size_t tenant_count, int64_t deadline_mono_ns, const atomic_bool *cancel)
 {
     ASSERT(tenant_count > 0 && tenant_count <= TENANT_FEDERATION_MAX);
     *s = (struct source){

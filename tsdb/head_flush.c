@@ -77,8 +77,11 @@ uint64_t head_seal(struct head *h, int64_t below_ms, uint64_t set_id)
 
 void head_published(struct head *h, uint64_t set_id, uint64_t gen)
 {
+    uint32_t set;
+
     lock_slice(h);
-    h->sets.v[set_make(h, set_id) - 1].gen = gen;
+    set = set_make(h, set_id); /* may move the sets */
+    h->sets.v[set - 1].gen = gen;
     unlock_slice(h);
 }
 

@@ -26,16 +26,22 @@ index_of() {
     case $1 in
     front) echo 0 ;;
     compactor) echo $((ingesters + 1)) ;;
-    ingester-*) echo "${1#ingester-}" ;;
-    *) fail "no process '$1': there are $(names | tr '\n' ' ')" ;;
+    *)
+        names | grep -qx -- "$1" || fail "no process '$1': there are $(names | tr '\n' ' ')"
+        echo "${1#ingester-}"
+        ;;
     esac
 }
 http_port() { echo $((port + $(index_of "$1"))); }
 rpc_port() { echo $((port + 100 + $(index_of "$1"))); }
 
 pid_of() { cat "$dir/pids/$1.pid" 2> /dev/null || true; }
-# A zombie is dead.
-alive() { local pid; pid=$(pid_of "$1"); [ -n "$pid" ] && grep -qs '^State:.[^ZX]' "/proc/$pid/status"; }
+# A zombie is dead. So is a process that only has the number of one of ours: it has not our arguments.
+alive() {
+    local pid
+    pid=$(pid_of "$1")
+    [ -n "$pid" ] && grep -qs '^State:.[^ZX]' "/proc/$pid/status" && tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline" | grep -qxF -- "--data-dir=$dir/data/$1"
+}
 ready() { curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(http_port "$1")/ready"; }
 
 target_of() {
@@ -58,6 +64,8 @@ start() {
         --data-dir="$dir/data/$name" --bucket.url="filesystem://$dir/bucket" $flags \
         >> "$dir/logs/$name.log" 2>&1 < /dev/null &
     echo $! > "$dir/pids/$name.pid"
+    # Until the program is loaded the process is still this script's.
+    while kill -0 $! 2> /dev/null && ! alive "$name"; do sleep 0.01; done
 }
 
 # Waits for NAME...; shows who is still missing. SECONDS at most.
@@ -81,8 +89,7 @@ wait_ready() {
 stop() {
     local name=$1 pid n=0
     pid=$(pid_of "$name")
-    [ -n "$pid" ] || return 0
-    kill "$pid" 2> /dev/null || true
+    alive "$name" && kill "$pid" 2> /dev/null
     while alive "$name"; do
         n=$((n + 1))
         [ $n -gt 600 ] && { kill -9 "$pid" 2> /dev/null || true; }

@@ -6,6 +6,7 @@ Each system gets the same requests from `torc loadgen --max` over two connection
 build and Debian's prometheus and victoria-metrics (tools/install test)."""
 import argparse
 import json
+import random
 import os
 import shutil
 import signal
@@ -25,11 +26,14 @@ QUERIES = [
     ("sum of rates by job, range", 'sum by (job) (rate({__name__=~".+_total"}[2m]))', True),
     ("topk of sums", 'topk(5, sum by (instance) (rate({__name__=~".+_total"}[2m])))', False),
     ("regex selection", 'count({__name__=~".*(bytes|seconds).*",instance=~".*7.*"})', False),
-    ("quantile_over_time", 'avg(quantile_over_time(0.9, {__name__=~".+_total",instance=~".*1"}[5m]))', False),
+    ("quantile_over_time", 'avg(quantile_over_time(0.9, {__name__=~".+_total",instance=~".*1.*"}[5m]))', False),
     ("max by name, range", 'max by (__name__) ({__name__=~".+"})', True),
     ("subquery", 'max_over_time(sum(rate({__name__=~".+_total"}[1m]))[5m:30s])', False),
     ("group by instance, range", 'count by (instance) ({__name__!=""})', True),
 ]
+
+
+BASE = random.randrange(20000, 30000, 200)
 
 
 def cpu_seconds(pids):
@@ -80,11 +84,17 @@ class System:
         self.procs.append(subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
 
     def pids(self):
-        return [p.pid for p in self.procs]
+        """Of the programs themselves: a launcher script's only child stands for it."""
+        found = []
+        for p in self.procs:
+            children = open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()
+            found.append(int(children[0]) if len(children) == 1 else p.pid)
+        return found
 
     def stop(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
         for p in self.procs:
-            p.send_signal(signal.SIGKILL)
             p.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -93,18 +103,18 @@ def torc():
     s = System("torc, 3 copies")
     limits = ["--limits.ingestion-rate=0", "--limits.max-sample-age=0", "--limits.request-rate=0", "--limits.creation-grace-period=0",
               "--limits.query-request-rate=0", "--limits.other-request-rate=0"]
-    seeds = "127.0.0.1:19101"
+    seeds = f"127.0.0.1:{BASE + 101}"
     for i in (1, 2, 3):
         s.run(TORC, "--target=ingester", f"--instance.id=ingester-{i}", f"--instance.zone=zone-{i}", "--server.http-listen-address=127.0.0.1",
-              f"--server.http-listen-port={19000 + i}", f"--server.rpc-listen-address=127.0.0.1:{19100 + i}", f"--ring.seeds={seeds}",
+              f"--server.http-listen-port={BASE + i}", f"--server.rpc-listen-address=127.0.0.1:{BASE + 100 + i}", f"--ring.seeds={seeds}",
               f"--data-dir={s.dir}/ingester-{i}", f"--bucket.url=filesystem://{s.dir}/bucket", *limits)
-    s.run(TORC, "--target=distributor,querier", "--instance.id=front", "--server.http-listen-address=127.0.0.1", "--server.http-listen-port=19000",
-          "--server.rpc-listen-address=127.0.0.1:19100", f"--ring.seeds={seeds}", f"--data-dir={s.dir}/front",
+    s.run(TORC, "--target=distributor,querier", "--instance.id=front", "--server.http-listen-address=127.0.0.1", f"--server.http-listen-port={BASE}",
+          f"--server.rpc-listen-address=127.0.0.1:{BASE + 100}", f"--ring.seeds={seeds}", f"--data-dir={s.dir}/front",
           f"--bucket.url=filesystem://{s.dir}/bucket", *limits)
-    for port in range(19000, 19004):
+    for port in range(BASE, BASE + 4):
         wait_http(f"http://127.0.0.1:{port}/ready")
         wait_ring(port, 4)
-    s.push, s.query = "http://127.0.0.1:19000/api/v1/push", "http://127.0.0.1:19000/prometheus/api/v1"
+    s.push, s.query = f"http://127.0.0.1:{BASE}/api/v1/push", f"http://127.0.0.1:{BASE}/prometheus/api/v1"
     s.ingesters = s.pids()[:3]
     return s
 
@@ -113,20 +123,20 @@ def prometheus():
     s = System("Prometheus, 1 copy")
     config = os.path.join(s.dir, "prometheus.yml")
     open(config, "w").write("global: {scrape_interval: 1h}\n")
-    s.run("prometheus", f"--config.file={config}", f"--storage.tsdb.path={s.dir}/data", "--web.listen-address=127.0.0.1:19010",
+    s.run("prometheus", f"--config.file={config}", f"--storage.tsdb.path={s.dir}/data", f"--web.listen-address=127.0.0.1:{BASE + 10}",
           "--web.enable-remote-write-receiver")
-    wait_http("http://127.0.0.1:19010/-/ready")
-    s.push, s.query = "http://127.0.0.1:19010/api/v1/write", "http://127.0.0.1:19010/api/v1"
+    wait_http(f"http://127.0.0.1:{BASE + 10}/-/ready")
+    s.push, s.query = f"http://127.0.0.1:{BASE + 10}/api/v1/write", f"http://127.0.0.1:{BASE + 10}/api/v1"
     s.ingesters = s.pids()
     return s
 
 
 def victoria():
     s = System("VictoriaMetrics, 1 copy")
-    s.run("victoria-metrics", f"-storageDataPath={s.dir}/data", "-httpListenAddr=127.0.0.1:19011", "-retentionPeriod=1y",
+    s.run("victoria-metrics", f"-storageDataPath={s.dir}/data", f"-httpListenAddr=127.0.0.1:{BASE + 11}", "-retentionPeriod=1y",
           "-search.maxSeries=10000000")
-    wait_http("http://127.0.0.1:19011/health")
-    s.push, s.query = "http://127.0.0.1:19011/api/v1/write", "http://127.0.0.1:19011/api/v1"
+    wait_http(f"http://127.0.0.1:{BASE + 11}/health")
+    s.push, s.query = f"http://127.0.0.1:{BASE + 11}/api/v1/write", f"http://127.0.0.1:{BASE + 11}/api/v1"
     s.ingesters = s.pids()
     return s
 
@@ -159,8 +169,11 @@ def measure_queries(s, end, series_selector):
 def run_one(make, args):
     s = make()
     try:
+        if any(p.poll() is not None for p in s.procs):
+            sys.exit(f"{s.name}: a process ended at its start, see {s.dir}")
         before = cpu_seconds(s.pids())
         out = subprocess.run([TORC, "loadgen", "--url", s.push, "--series", str(args.series), "--rounds", str(args.rounds), "--interval", "15s", "--max",
+                              "--backfill", f"{args.rounds * 15}s",
                               "--connections", "2", "--batch", "2000", "--json"], capture_output=True, text=True, check=False)
         if out.returncode != 0:
             sys.exit(f"{s.name}: the generator failed: {out.stderr[-2000:]}")
@@ -168,12 +181,12 @@ def run_one(make, args):
         time.sleep(1)
         cpu = cpu_seconds(s.pids()) - before
         rss = sum(rss_bytes(p) for p in s.ingesters) / len(s.ingesters)
-        end = report["last_timestamp_ms"] / 1000
+        end = int(time.time()) - 5
         first = get(f"{s.query}/query", {"query": "topk(1, {__name__=~\".+_total\"})", "time": end})["data"]["result"][0]["metric"]
         name = first.pop("__name__")
         selector = name + "{" + ",".join(f"{k}={json.dumps(v)}" for k, v in sorted(first.items())) + "}"
         queries = measure_queries(s, end, selector)
-        return s.name, report["samples_accepted"], cpu, rss, report["seconds"], queries
+        return s.name, report["samples_acked"], cpu, rss, report["elapsed"], queries
     finally:
         s.stop()
 
@@ -187,11 +200,11 @@ def main():
     results = []
     for make in (torc, prometheus, victoria):
         results.append(run_one(make, args))
-        print(f"{results[-1][0]}: done", file=sys.stderr)
+        print(f"{results[-1][:5]}", file=sys.stderr)
     lines = [f"{args.series} series x {args.rounds} rounds, 2,000 samples a request, two connections", "",
              "| | samples | wall s | server CPU s | samples per CPU second | RSS per series (and ingester) |", "|---|---|---|---|---|---|"]
     for name, samples, cpu, rss, wall, _ in results:
-        lines.append(f"| {name} | {samples:,} | {wall:.1f} | {cpu:.1f} | {samples / cpu:,.0f} | {rss / args.series:,.0f} B |")
+        lines.append(f"| {name} | {samples:,} | {wall:.1f} | {cpu:.1f} | {samples / max(cpu, 0.01):,.0f} | {rss / args.series:,.0f} B |")
     lines += ["", "Queries, best of three, milliseconds (result series):", "", "| query | " + " | ".join(r[0] for r in results) + " |",
               "|---" * (len(results) + 1) + "|"]
     for i, (name, _, _) in enumerate(QUERIES):

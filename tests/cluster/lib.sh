@@ -4,7 +4,19 @@ root=${TORC_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 export TORC_BINARY=${TORC_BINARY:-${TORC_BUILD:-$root/build/asan}/app/torc}
 work=$(mktemp -d /tmp/torc-cluster-XXXXXX)
 cluster=$work/cluster
-port=${CLUSTER_PORT:-$((20000 + RANDOM % 8000))}
+# The first of a row of ports that nobody listens at: HTTP from port on, RPC from port + 100 on.
+free_row() {
+    local p i
+    while :; do
+        p=$((20000 + RANDOM % 8000))
+        for i in 0 1 2 3 4 100 101 102 103 104; do
+            (: < "/dev/tcp/127.0.0.1/$((p + i))") 2> /dev/null && continue 2
+        done
+        echo $p
+        return
+    done
+}
+port=${CLUSTER_PORT:-$(free_row)}
 passed=0 failed=0
 
 finish() {
@@ -37,3 +49,5 @@ crash() { for n in "$@"; do kill -9 "$(pid "$n")"; done; }
 again() { for n in "$@"; do "$root/deploy/local/restart" --dir "$cluster" "$n"; done; }
 # The value of an instant query with one result; empty when there is none.
 value() { curl -s -G "$(url)/prometheus/api/v1/query" --data-urlencode "query=$1" | sed -nE 's/.*"value":\[[0-9.]+,"([^"]*)"\].*/\1/p'; }
+# Ends a process in order and waits for it.
+stop_one() { kill "$(pid "$1")"; while grep -qs '^State:.[^ZX]' "/proc/$(pid "$1")/status"; do sleep 0.05; done; }

@@ -122,6 +122,11 @@ class Scratch:
         with open(self.path(name + ".log"), "ab") as log:
             self.procs[name] = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.dir)
 
+    def check_alive(self):
+        for name, p in self.procs.items():
+            if p.poll() is not None:
+                raise RuntimeError(f"{name} has ended with {p.returncode}, nobody here asked it to: {self.path(name + '.log')}")
+
     def stop(self, name):
         p = self.procs.pop(name)
         p.terminate()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The promqltest scripts through every backend. Scripts: TORC_CONFORMANCE_DIR (relative to the root of the tree), else the few of our own.
+# The promqltest scripts over plain memory, over heads and over a cluster of real processes. Scripts: TORC_CONFORMANCE_DIR (relative to the root of the tree), else the few of our own.
 set -u
 cd "$TORC_ROOT" || exit 1
 dir=${TORC_CONFORMANCE_DIR:-../shared/conformance/promql}
@@ -26,6 +26,27 @@ for via in memory head; do
     echo "--- via $via"
     count "$runner" --via $via "$dir"
 done
+# Real processes: everything from heads, and what says most about samples and their order again from blocks.
+# shellcheck disable=SC1091
+. tests/conformance/cluster.sh
+if cluster_up; then
+    url=(--via cluster --url "$cluster_url")
+    flush=()
+    for i in 1 2 3; do flush+=(--flush "http://127.0.0.1:$((cluster_port + i))"); done
+    except=(--exceptions tests/conformance/promqltest/cluster_exceptions.txt)
+    echo "--- via cluster, heads"
+    count "$runner" "${url[@]}" "${except[@]}" "$dir"
+    echo "--- via cluster, blocks"
+    files=()
+    for name in staleness range_queries selectors extended_vectors limit forms; do
+        [ -f "$dir/$name.test" ] && files+=("$dir/$name.test")
+    done
+    count "$runner" "${url[@]}" "${flush[@]}" "${except[@]}" "${files[@]}"
+    if cluster_logs_clean; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+else
+    failed=$((failed + 1))
+fi
+
 # The runner itself: it must fail what is wrong.
 if "$runner" --must-fail tests/conformance/promqltest/refused > /dev/null; then
     passed=$((passed + 1))

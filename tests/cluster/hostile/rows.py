@@ -30,6 +30,7 @@ OVERRIDES = """overrides:
   any-size: {max_request_body_size: 64MiB, max_request_inflated_size: 64MiB, ingestion_burst_size: 10000000, max_sample_age: 0}
   small: {max_request_body_size: 1KiB, max_request_inflated_size: 2KiB}
   wide: {max_request_body_size: 8MB}
+  burst: {max_request_body_size: 8MB}
   long-window: {out_of_order_window: 30m}
 """
 
@@ -261,8 +262,8 @@ def sample_rows():
             before=[pb(one(metric("o")))], stored=2, discarded={"sample-out-of-order": 1}),
         Row("inside a longer window", out_of_order, 204, before=[pb(one(metric("o")))], tenant="long-window", stored=2),
         Row("descending in one series", pb(descending), 204, stored=100),
-        Row("400,000 samples of one series", snappy(request([series(metric("m"), [sample(0.5, NOW - 400000 + i) for i in range(400000)])])), 204,
-            tenant="wide", stored=400000),
+        Row("400,000 samples of one series", snappy(request([series(metric("burst"), [sample(0.5, NOW - 400000 + i) for i in range(400000)])])), 204,
+            tenant="burst", stored=400000),
         Row("a million samples in one request", snappy(request([series(metric("m"), [f_varint(2, NOW - 1000000 + i) for i in range(1000000)])])),
             413, ["1000000 samples", "smaller requests"], tenant="any-size", stored=0),
         Row("more than 2^20 samples", snappy(request([series(metric("m"), [f_varint(2, NOW)] * ((1 << 20) + 1))])), 413, "1048576", tenant="any-size",

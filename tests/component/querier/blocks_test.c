@@ -1,7 +1,7 @@
 /* Samples move from heads to blocks while they are read. */
 #include "tests/component/querier/cluster_util.h"
 
-#define T0 1599998400000LL /* a multiple of 2 h */
+#define T0  1599998400000LL /* a multiple of 2 h */
 #define ALL 7u
 
 static void flush(size_t i)
@@ -30,7 +30,12 @@ static void push_histogram(const char *series, int64_t t, uint64_t count, unsign
 {
     struct hist_span span = {1, 2};
     uint64_t buckets[2] = {count / 2, count - count / 2};
-    struct histogram h = {.schema = 0, .zero_threshold = 0.001, .sum = (double)count, .count.i = count, .pos = {.spans = &span, .span_count = 1, .bucket_count = 2, .i = buckets}};
+    struct histogram h = {
+        .schema = 0,
+        .zero_threshold = 0.001,
+        .sum = (double)count,
+        .count.i = count,
+        .pos = {.spans = &span, .span_count = 1, .bucket_count = 2, .i = buckets}};
     struct label lv[8];
     struct labels ls = labels_of(series, lv);
     fingerprint fp = labels_fingerprint(STR("anonymous"), &ls);
@@ -61,14 +66,18 @@ static void fill(void)
 
     for (int s = 0; s < 20; s++) {
         snprintf(name, sizeof name, "__name__=m,i=%d", s);
-        push_series_to("anonymous", name, T0 + s * 100, 15000, 200, 0.1 * s, 0.7, s % 4 == 0 ? 3 : ALL);
-        push_series_to("anonymous", name, T0 + s * 100 + 200 * 15000, 15000, 20, s, 0.3, s % 3 == 0 ? 5 : 6);
+        push_series_to("anonymous", name, T0 + s * 100, 15000, 200, 0.1 * s, 0.7,
+                       s % 4 == 0 ? 3 : ALL);
+        push_series_to("anonymous", name, T0 + s * 100 + 200 * 15000, 15000, 20, s, 0.3,
+                       s % 3 == 0 ? 5 : 6);
     }
     for (int i = 0; i < 30; i++)
-        push_histogram("__name__=h,job=x", T0 + i * 60000, (uint64_t)(i < 20 ? 10 * i : i), i % 2 ? 3 : 6);
+        push_histogram("__name__=h,job=x", T0 + i * 60000, (uint64_t)(i < 20 ? 10 * i : i),
+                       i % 2 ? 3 : 6);
 }
 
-/* One ingester after the other ships what it has: every answer stays the same, bit for bit, whoever is asked. */
+/* One ingester after the other ships what it has: every answer stays the same, bit for bit, whoever
+ * is asked. */
 TEST(answers_stay_the_same_while_samples_move_to_blocks)
 {
     char *want[ARRAY_LEN(questions)];
@@ -80,7 +89,9 @@ TEST(answers_stay_the_same_while_samples_move_to_blocks)
         CHECK(!strstr(want[q], "[]"));
     }
     for (size_t flushed = 0; flushed <= 3; flushed++) {
-        char *blocks = body_of("/querier/blocks", ""); /* the index is read: from now on queries see what was shipped */
+        char *blocks =
+            body_of("/querier/blocks",
+                    ""); /* the index is read: from now on queries see what was shipped */
         char generation[64];
 
         snprintf(generation, sizeof generation, "{\"indexGeneration\":%zu,", flushed);
@@ -91,7 +102,8 @@ TEST(answers_stay_the_same_while_samples_move_to_blocks)
                 char *got = body_of(questions[q][0], questions[q][1]);
 
                 if (strcmp(got, want[q]) != 0)
-                    fprintf(stderr, "after %zu flushes %s?%s\n  got  %s\n  want %s\n", flushed, questions[q][0], questions[q][1], got, want[q]);
+                    fprintf(stderr, "after %zu flushes %s?%s\n  got  %s\n  want %s\n", flushed,
+                            questions[q][0], questions[q][1], got, want[q]);
                 CHECK_STR(got, want[q]);
                 free(got);
             }
@@ -104,7 +116,8 @@ TEST(answers_stay_the_same_while_samples_move_to_blocks)
     cluster_down();
 }
 
-/* What leaves the heads at once after it was shipped is refused to a reader with the index of a moment ago, who then reads a fresh one. */
+/* What leaves the heads at once after it was shipped is refused to a reader with the index of a
+ * moment ago, who then reads a fresh one. */
 TEST(a_stale_index_is_refused_and_read_again)
 {
     struct ingester_cfg cfg = ingester_cfg_default;
@@ -115,7 +128,8 @@ TEST(a_stale_index_is_refused_and_read_again)
     cluster_up(&(struct cluster_opt){.blocks = true, .ingester = &cfg});
     fill();
     for (int round = 0; round < 3; round++) {
-        push_series_to("anonymous", "__name__=m,i=0", T0 + 3600000 + round * 600000, 15000, 30, 1, 1, ALL);
+        push_series_to("anonymous", "__name__=m,i=0", T0 + 3600000 + round * 600000, 15000, 30, 1,
+                       1, ALL);
         before = body_of("/api/v1/query", "query=sum(count_over_time(m[3h]))&time=1600006400");
         for (size_t i = 0; i < 3; i++)
             flush(i);

@@ -1,4 +1,5 @@
-/* cluster_util.h - real ingesters behind real RPC servers, one querier behind a real HTTP server, all in this process. */
+/* cluster_util.h - real ingesters behind real RPC servers, one querier behind a real HTTP server,
+ * all in this process. */
 #pragma once
 #include "common/sys/thread.h"
 #include "common/wire/push.h"
@@ -32,7 +33,7 @@ struct cluster {
     uint16_t port;
     struct mutex ring_lock; /* guards ring and below */
     struct ring *ring;
-    struct ring *old_ring;  /* what the querier still sees, so often; NULL: the ring */
+    struct ring *old_ring; /* what the querier still sees, so often; NULL: the ring */
     int old_ring_uses;
 };
 static struct cluster cl;
@@ -98,7 +99,10 @@ static inline void node_up(struct cluster *c, size_t i, const struct ingester_cf
     cfg.instance_id = id;
     cfg.shards = 2;
     CHECK(ingester_new(&cfg, &deps, &n->in, &err) == 0);
-    CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = listen, .cluster = STR("test"), .metrics = c->metrics[i]}, &n->srv, &err) == 0);
+    CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = listen,
+                                                  .cluster = STR("test"),
+                                                  .metrics = c->metrics[i]},
+                         &n->srv, &err) == 0);
     ingester_handle(n->in, n->srv);
     CHECK(rpc_server_start(n->srv, &err) == 0);
     CHECK(ingester_start(n->in, &err) == 0);
@@ -128,7 +132,7 @@ static inline void member_make(struct cluster *c, size_t i, const char *zone)
 }
 
 struct cluster_opt {
-    size_t nodes;      /* 0: 3 */
+    size_t nodes; /* 0: 3 */
     bool one_zone;
     bool blocks;
     bool tenancy;
@@ -161,7 +165,8 @@ static inline void cluster_up(const struct cluster_opt *o)
         CHECK(bucket_fs_new(path, &c->bucket, &err) == 0);
     }
     for (size_t i = 0; i < c->n; i++)
-        member_make(c, i, o->one_zone ? "zone" : (const char *[]){"zone-a", "zone-b", "zone-c"}[i % 3]);
+        member_make(c, i,
+                    o->one_zone ? "zone" : (const char *[]){"zone-a", "zone-b", "zone-c"}[i % 3]);
     cluster_ring_set(c, 1);
     ingester.flush_check_ms = 3600000; /* nothing is shipped unless the test says so */
     for (size_t i = 0; i < c->n; i++)
@@ -172,13 +177,16 @@ static inline void cluster_up(const struct cluster_opt *o)
     qc.hedge_ms = 500;
     qc.workers = 4;
     qc.tenancy = o->tenancy;
-    deps = (struct querier_deps){clock_system(), c->log, c->metrics[INGESTERS_MAX], c->overrides, c->rpc, querier_ring, c, c->bucket};
+    deps = (struct querier_deps){
+        clock_system(), c->log, c->metrics[INGESTERS_MAX], c->overrides, c->rpc, querier_ring, c,
+        c->bucket};
     CHECK(querier_new(&qc, &deps, &c->querier, &err) == 0);
     http.address = "127.0.0.1";
     http.port = 0;
     http.threads = 2;
     http.gzip_level = 0;
-    CHECK(http_server_new(&http, &(struct http_deps){NULL, c->metrics[INGESTERS_MAX]}, &c->http, &err) == 0);
+    CHECK(http_server_new(&http, &(struct http_deps){NULL, c->metrics[INGESTERS_MAX]}, &c->http,
+                          &err) == 0);
     querier_routes(c->querier, c->http);
     CHECK(querier_start(c->querier, &err) == 0);
     CHECK(http_server_start(c->http, &err) == 0);
@@ -223,7 +231,8 @@ static inline struct labels labels_of(const char *text, struct label *v)
 
         if (!end)
             end = eq + strlen(eq);
-        v[ls.n++] = (struct label){str_n(p, (size_t)(eq - p)), str_n(eq + 1, (size_t)(end - eq - 1))};
+        v[ls.n++] =
+            (struct label){str_n(p, (size_t)(eq - p)), str_n(eq + 1, (size_t)(end - eq - 1))};
         p = *end ? end + 1 : end;
     }
     CHECK(labels_sort(&ls, NULL));
@@ -246,7 +255,8 @@ static inline void push_batch_to(const char *tenant, const struct push_batch *b,
         buf_init(&reply, 16 << 20);
         arena_init(&a, 16 << 20);
         CHECK(push_batch_encode(b, &h, &out, &err) == 0);
-        CHECK(rpc_call_sync(cl.rpc, cl.nodes[i].member.addr, RPC_PUSH, buf_view(&out), 5000, &reply, &err) == 0);
+        CHECK(rpc_call_sync(cl.rpc, cl.nodes[i].member.addr, RPC_PUSH, buf_view(&out), 5000, &reply,
+                            &err) == 0);
         CHECK(push_answer_decode(buf_view(&reply), &a, &an, &err) == 0);
         for (size_t k = 0; k < an.verdict_count; k++)
             CHECK(push_is_vote(an.verdicts[k]));
@@ -257,7 +267,8 @@ static inline void push_batch_to(const char *tenant, const struct push_batch *b,
 }
 
 /* n samples, one each step_ms from t on, with values v, v + dv, ... */
-static inline void push_series_to(const char *tenant, const char *series, int64_t t, int64_t step_ms, size_t n, double v, double dv, unsigned mask)
+static inline void push_series_to(const char *tenant, const char *series, int64_t t,
+                                  int64_t step_ms, size_t n, double v, double dv, unsigned mask)
 {
     struct label lv[16];
     struct labels ls = labels_of(series, lv);
@@ -301,15 +312,20 @@ static inline bool ask_is(const char *path, const char *params, int status, cons
     bool ok = r.status == status && strcmp(r.body ? r.body : "", body) == 0;
 
     if (!ok)
-        fprintf(stderr, "%s?%s\n  status %d: %s\n  wanted %d: %s\n", path, params, r.status, r.body ? r.body : "", status, body);
+        fprintf(stderr, "%s?%s\n  status %d: %s\n  wanted %d: %s\n", path, params, r.status,
+                r.body ? r.body : "", status, body);
     raw_free(&r);
     return ok;
 }
 
 static inline double querier_metric(const char *family, const char *label, const char *value)
 {
-    return metric_value(metric_with(metrics_family(cl.metrics[INGESTERS_MAX], METRIC_COUNTER, family, "", (const char *const[]){label, NULL}), value, NULL));
+    return metric_value(metric_with(metrics_family(cl.metrics[INGESTERS_MAX], METRIC_COUNTER,
+                                                   family, "", (const char *const[]){label, NULL}),
+                                    value, NULL));
 }
 
-#define VECTOR(result) "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[" result "]}}"
-#define MATRIX(result) "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[" result "]}}"
+#define VECTOR(result)                                                                             \
+    "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[" result "]}}"
+#define MATRIX(result)                                                                             \
+    "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[" result "]}}"

@@ -18,12 +18,13 @@ static struct histogram *hist_of(struct made *m, uint64_t n)
     static const struct hist_span span = {0, 1};
     struct histogram *h = arena_zalloc(&m->a, sizeof *h);
 
-    *h = (struct histogram){
-        .schema = 1,
-        .sum = 5,
-        .count.i = n,
-        .pos = {.spans = &span, .span_count = 1, .bucket_count = 1,
-                .i = arena_dup(&m->a, &n, sizeof n)}};
+    *h = (struct histogram){.schema = 1,
+                            .sum = 5,
+                            .count.i = n,
+                            .pos = {.spans = &span,
+                                    .span_count = 1,
+                                    .bucket_count = 1,
+                                    .i = arena_dup(&m->a, &n, sizeof n)}};
     return h;
 }
 
@@ -41,13 +42,8 @@ static void made_window(struct made *m, int64_t t0, const uint64_t *counts, size
     }
     chunk_encode_histograms(&b, n, t, h, NULL);
     m->chunks[w] = arena_str(&m->a, buf_view(&b));
-    m->windows[w] = (struct stored_window){window_start(m->s.fp, t[0], NULL),
-                                           t[0],
-                                           t[n - 1],
-                                           {0, 0},
-                                           (uint32_t)n,
-                                           1,
-                                           &m->chunks[w]};
+    m->windows[w] = (struct stored_window){
+        window_start(m->s.fp, t[0], NULL), t[0], t[n - 1], {0, 0}, (uint32_t)n, 1, &m->chunks[w]};
     m->s.windows = m->windows;
     buf_fini(&b);
 }

@@ -1,0 +1,393 @@
+/* A whole ingester over RPC: what it acknowledged is there, bit for bit and once, through restarts, flushes, drops, crashes and failing disks. */
+#include "tests/component/ingester/ingester_util.h"
+
+/* --- push and select --- */
+
+TEST(what_was_accepted_is_read_back_bit_for_bit)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+
+    start(&f, "exact");
+    push_mixture(&f, &t);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+TEST(verdicts_tell_accepted_duplicate_new_value_and_too_old_apart)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    struct sending s;
+    struct item late = {.series = 1, .t = T0 - 700001, .bits = 1}, same = {.series = 1, .t = T0, .bits = 7};
+    struct item other = {.series = 1, .t = T0, .bits = 8}, hist = {.series = 1, .t = T0, .bits = 7, .hist = true};
+
+    start(&f, "verdicts");
+    push_one(&f, &t, &same, WITH_LABELS, PUSH_ACCEPTED);
+    sending_begin(&s);
+    sending_add(&s, &same, NO_LABELS);
+    sending_add(&s, &other, NO_LABELS);
+    sending_add(&s, &late, NO_LABELS);
+    sending_add(&s, &hist, NO_LABELS); /* histograms are judged behind the floats */
+    CHECK_INT(send(&f, &s), RC_OK);
+    CHECK_INT(s.answer.verdict_count, 4);
+    CHECK_INT(s.answer.verdicts[0], PUSH_DUPLICATE);
+    CHECK_INT(s.answer.verdicts[1], PUSH_REFUSED + DISCARD_NEW_VALUE_FOR_TIMESTAMP);
+    CHECK_INT(s.answer.verdicts[2], PUSH_REFUSED + DISCARD_SAMPLE_OUT_OF_ORDER);
+    CHECK_INT(s.answer.verdicts[3], PUSH_REFUSED + DISCARD_NEW_VALUE_FOR_TIMESTAMP);
+    CHECK_INT(s.answer.refusal_count, 3);
+    sending_end(&s);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+TEST(an_unknown_series_wants_labels)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    struct item it = {.series = 3, .t = T0, .bits = 1};
+
+    start(&f, "unknown");
+    push_one(&f, &t, &it, NO_LABELS, PUSH_UNKNOWN);
+    check_memory(&f, &t, 0);
+    push_one(&f, &t, &it, WITH_LABELS, PUSH_ACCEPTED);
+    push_one(&f, &t, &it, NO_LABELS, PUSH_DUPLICATE);
+    it.hist = true;
+    it.series = 4;
+    push_one(&f, &t, &it, NO_LABELS, PUSH_UNKNOWN);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+/* Two label sets under one fingerprint: the second is never mixed into the first. */
+TEST(other_labels_for_a_known_fingerprint_are_refused)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    struct item it = {.series = 3, .t = T0, .bits = 1};
+    struct sending s;
+
+    start(&f, "collision");
+    push_one(&f, &t, &it, WITH_LABELS, PUSH_ACCEPTED);
+    for (int hist = 0; hist < 2; hist++) {
+        it.t = T0 + 1000;
+        it.hist = hist;
+        sending_begin(&s);
+        sending_add_as(&s, &it, 5);
+        CHECK_INT(send(&f, &s), RC_OK);
+        CHECK(s.answer.verdicts && s.answer.verdict_count == 1);
+        CHECK_INT(s.answer.verdicts[0], PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION);
+        CHECK(s.answer.refusal_count == 1 && text_has(s.answer.refusals[0].text, "fingerprint_collision"));
+        sending_end(&s);
+    }
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+TEST(a_metric_limit_counts_the_series_of_one_push_in_all_shards)
+{
+    struct fixture f = {.shards = 3, .metric_series = 4};
+    struct sending s;
+    unsigned accepted = 0;
+
+    start(&f, "metric");
+    sending_begin(&s);
+    for (uint16_t i = 0; i < 30; i += 3) /* ten series of one name */
+        sending_add(&s, &(struct item){.series = i, .t = T0, .bits = i}, WITH_LABELS);
+    CHECK_INT(send(&f, &s), RC_OK);
+    for (size_t i = 0; i < s.answer.verdict_count; i++) {
+        CHECK(s.answer.verdicts[i] == PUSH_ACCEPTED || s.answer.verdicts[i] == PUSH_REFUSED + DISCARD_PER_METRIC_SERIES_LIMIT);
+        accepted += s.answer.verdicts[i] == PUSH_ACCEPTED;
+    }
+    CHECK_INT(accepted, 4);
+    sending_end(&s);
+    finish(&f);
+}
+
+TEST(metadata_that_does_not_decode_is_not_logged)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    struct sending s;
+
+    start(&f, "metadata");
+    push_mixture(&f, &t);
+    sending_begin(&s);
+    push_batch_metadata(&s.batch, STR("up"), 1, STR("help"), STR(""));
+    s.batch.metadata_rows++;
+    CHECK_INT(send(&f, &s), RC_CORRUPT);
+    s.batch.metadata_rows -= 2;
+    CHECK_INT(send(&f, &s), RC_CORRUPT);
+    s.batch.metadata_rows++;
+    CHECK_INT(send(&f, &s), RC_OK);
+    CHECK_INT(metadata_rows(&f), 3);
+    sending_end(&s);
+    restart(&f);
+    CHECK_INT(metadata_rows(&f), 3);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+/* --- restarts --- */
+
+TEST(a_restart_replays_exactly_what_was_accepted)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    uint64_t head_id;
+
+    start(&f, "restart");
+    push_mixture(&f, &t);
+    head_id = f.head_id;
+    for (int i = 0; i < 3; i++) {
+        struct item next = {.series = 1, .t = T0 + 9600000 + i, .bits = (uint64_t)i};
+
+        restart(&f);
+        check_memory(&f, &t, 0);
+        push_one(&f, &t, &next, NO_LABELS, PUSH_ACCEPTED);
+        CHECK(f.head_id == head_id);
+    }
+    CHECK_INT(metadata_rows(&f), 2);
+    restart(&f);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
+TEST(a_changed_shard_count_loses_and_doubles_nothing)
+{
+    static const uint32_t counts[] = {2, 3, 1, 4};
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+
+    start(&f, "shards");
+    push_mixture(&f, &t);
+    for (size_t i = 1; i < ARRAY_LEN(counts); i++) {
+        struct item next = {.series = 1, .t = T0 + 9600000 + (int64_t)i, .bits = i};
+
+        f.shards = counts[i];
+        restart(&f);
+        check_all(&f, &t);
+        /* The head is the same: labels sent once are known still, also after the next restart. */
+        push_one(&f, &t, &next, NO_LABELS, PUSH_ACCEPTED);
+        CHECK_INT(metadata_rows(&f), 2);
+        check_all(&f, &t);
+        restart(&f);
+        check_all(&f, &t);
+    }
+    finish(&f);
+    vec_fini(&t);
+}
+
+/* --- flush --- */
+
+TEST(a_flush_moves_samples_from_memory_to_blocks)
+{
+    struct fixture f = {.shards = 2};
+    struct item late = {.series = 1, .t = T0 + 9400001, .bits = 99};
+    truth t = {0}, before = {0};
+    got_list got = {0};
+    uint64_t gen = 0, blocks = 0;
+    struct index ix;
+
+    start(&f, "flush");
+    push_mixture(&f, &t);
+    CHECK_INT(ingester_flush_all(f.in, &gen, &blocks, NULL), 0);
+    CHECK(gen >= 2 && blocks == gen); /* more than one range */
+    CHECK_INT(index_load(f.bucket, NULL, &ix, NULL), 0);
+    CHECK(ix.gen == gen && ix.blocks.n == blocks);
+    read_blocks(&f, &ix, &got);
+    check_got(&got, &t);
+    index_fini(&ix);
+    check_memory(&f, &t, 0);     /* a reader without the blocks still finds all in memory */
+    check_memory(&f, &before, gen); /* one with them nothing */
+    push_one(&f, &t, &late, NO_LABELS, PUSH_ACCEPTED);
+    *vec_push(&before) = late;
+    check_memory(&f, &before, gen); /* but what came since */
+    check_all(&f, &t);
+    restart(&f);
+    check_memory(&f, &t, 0);
+    check_memory(&f, &before, gen);
+    CHECK_INT(ingester_flush_all(f.in, &gen, &blocks, NULL), 0);
+    CHECK_INT(blocks, 1);
+    check_all(&f, &t);
+    finish(&f);
+    vec_fini(&t);
+    vec_fini(&before);
+}
+
+TEST(readers_with_an_index_older_than_what_was_dropped_are_told)
+{
+    struct fixture f = {.shards = 2, .drops = true};
+    truth t = {0}, none = {0};
+    uint64_t gen = 0;
+
+    start(&f, "drop");
+    push_mixture(&f, &t);
+    CHECK_INT(ingester_flush_all(f.in, &gen, NULL, NULL), 0);
+    wait_dropped(&f);
+    CHECK_INT(select_rc(&f, 0, 0), RC_STALE);
+    CHECK_INT(select_rc(&f, 0, gen - 1), RC_STALE);
+    check_memory(&f, &none, gen);
+    check_all(&f, &t);
+    restart(&f);
+    check_all(&f, &t);
+    finish(&f);
+    vec_fini(&t);
+}
+
+TEST(the_log_is_cut_behind_what_was_dropped)
+{
+    struct fixture f = {.shards = 2};
+    struct ingester_stats big, small;
+    truth t = {0};
+
+    start(&f, "cut");
+    push_mixture(&f, &t);
+    push_ballast(&f, &t, 200);
+    rotate_logs(&f);
+    ingester_stats(f.in, &big);
+    CHECK_INT(ingester_flush_all(f.in, NULL, NULL, NULL), 0);
+    f.drops = true;
+    restart(&f);
+    wait_dropped(&f);
+    ingester_stats(f.in, &small);
+    CHECK(small.wal_bytes < big.wal_bytes / 2);
+    check_all(&f, &t);
+    push_one(&f, &t, &(struct item){.series = 1, .t = T0 + 34000000, .bits = 3}, ANY_LABELS, PUSH_ACCEPTED);
+    restart(&f);
+    CHECK_INT(metadata_rows(&f), 2);
+    check_all(&f, &t);
+    finish(&f);
+    vec_fini(&t);
+}
+
+/* --- crashes and failing disks --- */
+
+/* Runs in the child: a flush and the drop of what it published, up to the crash. */
+static void crash_child(const char *name, long at)
+{
+    struct fixture f = {.shards = 2, .drops = true};
+
+    start(&f, name);
+    fault_at(FAULT_CRASH, at);
+    CHECK_INT(ingester_flush_all(f.in, NULL, NULL, NULL), 0);
+    wait_dropped(&f);
+    finish(&f);
+}
+
+/* The same program again: no fork of a process with threads. */
+__attribute__((constructor)) static void be_child(void)
+{
+    const char *name = getenv("INGESTER_TEST_CRASH");
+
+    if (!name)
+        return;
+    unsetenv("INGESTER_TEST_CRASH");
+    use_tmpdir(getenv("INGESTER_TEST_DIR"));
+    crash_child(name, atol(getenv("INGESTER_TEST_AT")));
+    _exit(0);
+}
+
+TEST(a_crash_at_any_step_of_a_flush_leaves_every_sample_readable_once)
+{
+    unsigned crashed = 0;
+    int code;
+
+    for (long at = 1;; at++) {
+        struct fixture f = {.shards = 2};
+        truth t = {0};
+        char name[32];
+
+        snprintf(name, sizeof name, "crash-%ld", at);
+        start(&f, name);
+        push_mixture(&f, &t);
+        finish(&f);
+        code = spawn_child(name, at);
+        CHECK(code == 0 || code == 99);
+        crashed += code == 99;
+        f.drops = false;
+        start(&f, name);
+        check_all(&f, &t);
+        CHECK_INT(ingester_flush_all(f.in, NULL, NULL, NULL), 0);
+        check_all(&f, &t);
+        restart(&f);
+        check_all(&f, &t);
+        finish(&f);
+        vec_fini(&t);
+        if (code == 0)
+            break;
+    }
+    CHECK(crashed >= 6);
+}
+
+TEST(a_shard_whose_log_failed_answers_nothing_any_more)
+{
+    for (int sync = 0; sync < 2; sync++) {
+        struct fixture f = {.shards = 1, .sync = sync ? WAL_ALWAYS : WAL_INTERVAL};
+        struct item lost = {.series = 1, .t = T0 + 9600000, .bits = 5};
+        struct sending s;
+        truth t = {0};
+
+        start(&f, sync ? "failing-always" : "failing-interval");
+        push_mixture(&f, &t);
+        sending_begin(&s);
+        sending_add(&s, &lost, NO_LABELS);
+        fault_at(FAULT_IO, 1);
+        CHECK_INT(send(&f, &s), RC_OK);
+        CHECK(fault_fired());
+        fault_at(0, 0);
+        CHECK(s.answer.verdicts && s.answer.verdict_count == 1);
+        CHECK_INT(s.answer.verdicts[0], PUSH_RETRY);
+        CHECK_INT(send(&f, &s), RC_UNAVAILABLE);
+        CHECK_INT(select_rc(&f, 0, 0), RC_UNAVAILABLE);
+        CHECK_INT(ingester_ready(f.in, NULL), RC_UNAVAILABLE);
+        CHECK(ingester_flush_all(f.in, NULL, NULL, NULL) < 0);
+        sending_end(&s);
+        restart(&f);
+        check_memory(&f, &t, 0);
+        push_one(&f, &t, &lost, NO_LABELS, PUSH_ACCEPTED);
+        check_memory(&f, &t, 0);
+        finish(&f);
+        vec_fini(&t);
+    }
+}
+
+/* A flush whose bucket fails is tried again; nothing is lost or doubled on the way. */
+TEST(a_flush_that_fails_at_any_place_can_be_repeated)
+{
+    struct fixture f = {.shards = 2};
+    unsigned failed = 0;
+    truth t = {0};
+
+    for (long at = 1;; at++) {
+        char name[32];
+        bool fired;
+        int rc;
+
+        snprintf(name, sizeof name, "flush-%ld", at);
+        vec_clear(&t);
+        start(&f, name);
+        push_mixture(&f, &t);
+        fault_at(FAULT_IO, at);
+        rc = ingester_flush_all(f.in, NULL, NULL, NULL);
+        fired = fault_fired();
+        fault_at(0, 0);
+        failed += rc < 0;
+        if (ingester_ready(f.in, NULL) < 0)
+            restart(&f); /* the fault was the log's */
+        check_all(&f, &t);
+        CHECK_INT(ingester_flush_all(f.in, NULL, NULL, NULL), 0);
+        check_all(&f, &t);
+        finish(&f);
+        if (!fired)
+            break;
+    }
+    CHECK(failed >= 5);
+    vec_fini(&t);
+}
