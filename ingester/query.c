@@ -11,6 +11,25 @@ enum { QUERY_ARENA_MAX = 256 << 20, FETCH_MAX = 1 << 20, LABEL_VALUES_BYTES_MAX 
 #define CURSOR_SHARD(c) ((uint32_t)((c) >> 56))
 #define CURSOR_INNER(c) ((c) & ((1ULL << 56) - 1))
 
+/* The page of a SelectResponse is written where it will be sent from: field 5 with a length of fixed width in front, the other fields behind it. */
+enum { PAGE_TAG = 5 << 3 | 2, PAGE_LENGTH_BYTES = 4, PAGE_AT = 1 + PAGE_LENGTH_BYTES };
+_Static_assert(RPC_MESSAGE_BYTES_MAX < 1 << (7 * PAGE_LENGTH_BYTES), "its length fits");
+
+static void page_begin(struct buf *out)
+{
+    buf_clear(out);
+    buf_u8(out, PAGE_TAG);
+    buf_add(out, (char[PAGE_LENGTH_BYTES]){0}, PAGE_LENGTH_BYTES);
+}
+
+static void page_end(struct buf *out)
+{
+    size_t n = out->n - PAGE_AT;
+
+    for (int i = 0; i < PAGE_LENGTH_BYTES && buf_ok(out); i++)
+        out->p[1 + i] = (char)((n >> (7 * i) & 0x7f) | (i + 1 < PAGE_LENGTH_BYTES ? 0x80 : 0));
+}
+
 static void reply_message(struct rpc_call *call, const ProtobufCMessage *m)
 {
     struct buf out;
@@ -45,38 +64,75 @@ static int version_check(uint32_t version, struct err *err)
 
 /* --- select --- */
 
+/* What an answer is made of: a page of series, or sums of their hashes. */
+struct answer {
+    struct buf page;
+    struct select_writer writer;
+    struct str buckets;  /* of the request */
+    struct u128 *sums;   /* NULL: a page */
+    uint64_t left;       /* series until there are enough */
+};
+
+static bool bucket_wanted(const struct answer *an, fingerprint fp)
+{
+    uint32_t b = select_bucket(fp);
+
+    return an->buckets.n == 0 || (an->buckets.p[b / 8] >> (b % 8) & 1);
+}
+
+static struct wire_window wire_window(const struct stored_window *w)
+{
+    return (struct wire_window){w->start_ms, w->mint_ms, w->maxt_ms, w->digest, w->count, w->chunk_count, w->chunks};
+}
+
 static int emit_series(void *arg, const struct stored_series *s)
 {
-    struct buf *page = arg;
+    struct answer *an = arg;
     int64_t previous = 0;
 
-    select_page_series(page, s->fp, &s->labels, s->window_count);
+    if (!bucket_wanted(an, s->fp))
+        return 0;
+    select_page_series(&an->writer, s->fp, &s->labels, s->label_numbers, s->window_count);
     for (size_t i = 0; i < s->window_count; i++) {
-        const struct stored_window *w = &s->windows[i];
-        struct wire_window out = {w->start_ms, w->mint_ms, w->maxt_ms, w->digest, w->count, w->chunk_count, w->chunks};
+        struct wire_window out = wire_window(&s->windows[i]);
 
-        select_page_window(page, previous, &out);
-        previous = w->start_ms;
+        select_page_window(&an->page, previous, &out);
+        previous = out.start_ms;
     }
-    return buf_ok(page) ? 0 : RC_LIMIT;
+    if (!buf_ok(&an->page))
+        return RC_LIMIT;
+    return --an->left == 0;
+}
+
+static int sum_series(void *arg, const struct stored_series *s)
+{
+    struct u128 *sum = &((struct answer *)arg)->sums[select_bucket(s->fp)];
+
+    for (size_t i = 0; i < s->window_count; i++) {
+        struct wire_window w = wire_window(&s->windows[i]);
+
+        *sum = u128_add(*sum, select_series_hash(s->fp, &w, 1));
+    }
+    return 0;
 }
 
 /* emit_series cannot say why it stopped. */
-static int page_error(const struct buf *page, int rc, struct err *err)
+static int page_error(const struct answer *an, int rc, struct err *err)
 {
-    return buf_ok(page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
+    return buf_ok(&an->page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
 }
 
-static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct buf *page,
+static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct answer *an,
                          uint64_t *cursor, struct err *err)
 {
-    size_t bytes_max = m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
+    size_t bytes_max = an->sums ? SIZE_MAX : m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
     uint32_t shard = CURSOR_SHARD(*cursor);
     uint64_t inner = CURSOR_INNER(*cursor);
     int rc = 0;
 
-    while (rc >= 0 && shard < in->shard_count && page->n < bytes_max) {
-        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - page->n, &inner, emit_series, page, err);
+    while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
+        select_page_renumber(&an->writer);
+        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
         if (rc >= 0 && alive_check(in, shard, err) < 0)
             rc = RC_UNAVAILABLE;
@@ -84,13 +140,13 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
             shard++;
     }
     if (rc < 0)
-        return page_error(page, rc, err);
-    *cursor = shard < in->shard_count ? ((uint64_t)shard << 56) | inner : 0;
+        return page_error(an, rc, err);
+    *cursor = shard < in->shard_count && an->left > 0 ? ((uint64_t)shard << 56) | inner : 0;
     return 0;
 }
 
 /* want: (fp, window start) pairs, divided by shard. */
-static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, struct err *err)
+static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, struct err *err)
 {
     size_t n = m->want.len / 24;
     fingerprint *fps = arena_array(a, n, sizeof *fps);
@@ -113,14 +169,14 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
             starts[mine++] = (int64_t)le_get64(p + 16);
         }
         if (mine)
-            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, page, err);
+            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, an, err);
         if (mine && rc >= 0 && alive_check(in, s, err) < 0)
             rc = RC_UNAVAILABLE;
     }
-    return rc < 0 ? page_error(page, rc, err) : 0;
+    return rc < 0 ? page_error(an, rc, err) : 0;
 }
 
-static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct buf *page, uint64_t *cursor,
+static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, uint64_t *cursor,
                       struct err *err)
 {
     struct store_select q = {
@@ -137,14 +193,25 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
     if (rc < 0)
         return rc;
+    CORRUPT_UNLESS(m->buckets.len == 0 || m->buckets.len == SELECT_BUCKETS / 8, err);
+    an->buckets = pb_str(m->buckets);
+    if (m->enough && m->mode == STORE_LABELS)
+        an->left = m->enough;
     q.mode = (enum store_mode)m->mode;
     if (m->want.len)
-        return fetch_shards(in, m, a, page, err);
+        return fetch_shards(in, m, a, an, err);
+    if (m->summary) {
+        q.mode = STORE_DIGESTS;
+        q.no_labels = true;
+        an->sums = arena_zalloc(a, SELECT_BUCKETS * sizeof *an->sums);
+        if (!an->sums)
+            return err_set(err, RC_NOMEM, "select: memory budget is spent");
+    }
     rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
     if (rc < 0)
         return rc;
     q.matchers = matchers;
-    rc = select_shards(in, m, &q, page, cursor, err);
+    rc = select_shards(in, m, &q, an, cursor, err);
     for (size_t i = 0; i < q.matcher_count; i++)
         matcher_fini(&matchers[i]);
     return rc;
@@ -156,31 +223,42 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     struct str payload = rpc_call_payload(call);
     Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
     Torc__Wire__SelectRequest *m;
+    struct answer an = {.left = UINT64_MAX};
     struct arena a;
-    struct buf page;
     struct err err;
     int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&page, RPC_MESSAGE_BYTES_MAX - 4096);
-    select_page_begin(&page);
+    buf_init(&an.page, RPC_MESSAGE_BYTES_MAX);
+    page_begin(&an.page);
+    select_page_begin(&an.writer, &an.page);
     m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
         rc = bad_message(&err, "select");
     if (rc == 0) {
         out.cursor = m->cursor;
-        rc = select_run(in, m, &a, &page, &out.cursor, &err);
+        rc = select_run(in, m, &a, &an, &out.cursor, &err);
+    }
+    if (rc == 0 && an.sums) {
+        page_begin(&an.page);
+        select_summary_write(&an.page, an.sums);
     }
     if (rc == 0) {
         out.version = SELECT_VERSION;
         out.head_id = in->head_id;
         out.ring_version = ingester_ring_version(in);
-        out.page = pb_bytes(buf_view(&page));
-        reply_message(call, &out.base);
-    } else {
+        out.summary = an.sums != NULL;
+        page_end(&an.page);
+        if (pb_pack(&out.base, &an.page))
+            rpc_reply_buf(call, RC_OK, &an.page);
+        else
+            rc = page_error(&an, RC_LIMIT, &err);
+    }
+    if (rc < 0) {
         rpc_reply_err(call, &err);
     }
-    buf_fini(&page);
+    select_page_end(&an.writer);
+    buf_fini(&an.page);
     arena_fini(&a);
 }
 

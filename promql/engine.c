@@ -324,6 +324,7 @@ static int stats_init(struct query *q, const struct ev *ev)
 
 static void query_close(struct query *q)
 {
+    aheads_close(q);
     for (struct open_cursor *o = q->cursors; o; o = o->next)
         o->c->ops->free(o->c);
     for (struct scratch *s = q->scratches; s; s = s->next)

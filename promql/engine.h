@@ -2,7 +2,8 @@
  * Series-at-a-time: per selector, each series is decoded once into columns and evaluated for all steps as arrays; aggregations fold series into
  * groups, so that memory follows the groups. All memory of a query comes from one arena with a byte budget: over budget is
  * that query's error (RC_EXECUTION, "query processing would load too many ...").
- * Threads: an engine is immutable and shared; a run belongs to one thread. */
+ * Threads: an engine is immutable and shared; a run belongs to one thread, which may take helpers for decoding and evaluating series. Results do not
+ * depend on them: rows are folded in the order of the series. */
 #pragma once
 #include "promql/ast.h"
 #include "promql/source.h"
@@ -23,6 +24,7 @@ struct query_opt {
     const atomic_bool *cancel;         /* polled often; NULL: none */
     int64_t deadline_mono_ns;          /* 0: none */
     struct arena *arena;               /* results live here; owned by the caller */
+    atomic_int *helpers;               /* threads that queries of this process may still take beside their own; NULL: none */
 };
 
 struct result_sample {

@@ -84,6 +84,7 @@ struct query {
     struct query_stats *stats;
     struct open_cursor *cursors; /* open until the query ends: labels are borrowed from them */
     struct scratch *scratches;
+    struct ahead *aheads; /* whose threads end before the cursors go */
     struct buf key; /* scratch for label keys */
     size_t samples_max, held;
     int64_t lookback_ms;
@@ -161,7 +162,18 @@ static inline size_t point_samples(const struct point *p)
 {
     return p->kind == POINT_HIST ? hist_samples(p->h) : p->kind;
 }
-void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t read);
+void ev_count_step(struct ev *ev, size_t step, uint64_t total, uint64_t read);
+static inline void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t read)
+{
+    struct query_stats *st = ev->q->stats;
+
+    if (!ev->count)
+        return;
+    st->samples_total += total;
+    st->samples_read += read;
+    if (st->per_step)
+        ev_count_step(ev, step, total, read);
+}
 
 /* Arrays of one row for ev->steps, cleared. */
 int row_init(struct ev *ev, struct row *row, bool with_hist);
@@ -289,6 +301,25 @@ void hints_above(const struct query *q, struct select_hints *h);
 int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret);
 
+/* --- ahead.c: rows of many series by several threads, while the process has some to spare (query_opt.helpers) --- */
+enum { AHEAD_THREADS_MAX = 8 };
+struct ahead_row {
+    bool ready; /* false: not a plain series: whoever pulls computes it as usual */
+    bool any, floats;
+    uint8_t *kind; /* floats only */
+    double *v;
+    size_t total, fresh, most; /* samples: for ev_count, query_peak */
+};
+/* On any of the threads: fills kind and v for all steps and the rest as it applies; false: not ready. Touches nothing that is shared, query included. */
+typedef bool ahead_fn(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret);
+struct ahead;
+/* *ret NULL: not worth it, or no threads. arg: borrowed. */
+int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
+/* Row of series i, which never decreases; borrowed until the next call. */
+int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
+void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
+void aheads_close(struct query *q);
+
 /* --- eval_range.c: series windows for functions over ranges --- */
 /* Raw samples of a series, split by type; stale markers are gone. */
 struct samples {
@@ -309,6 +340,12 @@ struct window {
     double range_s;
     const double *args; /* scalar arguments at this step */
 };
+/* Factors of rate() depend on times alone in most windows: those of the last window. */
+struct extrapolation {
+    int64_t sampled_ms, to_start_ms, to_end_ms;
+    size_t n;
+    double factor;
+};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -316,7 +353,9 @@ struct range_call {
     struct pos_range pos;          /* of the argument, for annotations */
     bool anchored, smoothed;
     struct arena *scratch;
-    double *sort; /* room for one window's values */
+    double *sort;             /* room for all values of the series at hand */
+    size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
+    struct extrapolation last;
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -324,6 +363,8 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
                       struct query_result *ret); /* a bare range selector or subquery */
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
+struct ahead_row;
+void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */
@@ -340,7 +381,12 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
 
 /* --- numbers.c --- */
 double quantile_sorted(double q, const double *v, size_t n);
-void sort_values(double *v, size_t n); /* NaN first */
+/* Order of values as integers: NaN first, -0 before 0; different bits never compare equal. */
+uint64_t value_order(double v);
+void sort_values(double *v, size_t n);
+/* Into and out of n sorted values; one more has room, or is there. */
+void sorted_add(double *v, size_t n, double x);
+void sorted_remove(double *v, size_t n, double x);
 
 /* --- the rest --- */
 int eval_func(struct ev *ev, const struct node *n, struct stream **ret);

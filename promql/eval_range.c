@@ -20,6 +20,8 @@ struct range_stream {
         moves; /* moves: the result depends on the step even when the window does not */
     struct row row;
     struct arena *scratch;
+    struct ahead *ahead; /* NULL: none */
+    struct range_call ahead_calls[AHEAD_THREADS_MAX];
 };
 
 /* --- samples of one series --- */
@@ -188,7 +190,16 @@ static size_t hists_size(const struct samples *s, size_t from, size_t to)
     return n;
 }
 
-static void window_move(struct range_stream *rs, struct window *w, int64_t ts)
+/* As seek_time; mostly it is the next one or the one after that. */
+static inline size_t seek_near(const int64_t *times, size_t n, size_t i, int64_t t)
+{
+    for (int k = 0; k < 3; k++, i++)
+        if (i >= n || times[i] >= t)
+            return i;
+    return seek_time(times, n, i, t);
+}
+
+static void window_move(const struct range_stream *rs, struct window *w, int64_t ts)
 {
     const struct samples *s = w->s;
     int64_t lookback = rs->call.q->lookback_ms, lo, hi;
@@ -199,24 +210,34 @@ static void window_move(struct range_stream *rs, struct window *w, int64_t ts)
         lo -= lookback;
     if (rs->call.smoothed)
         hi += lookback;
-    w->f0 = seek_time(s->ft, s->nf, w->f0, lo + 1);
-    w->f1 = seek_time(s->ft, s->nf, MAX(w->f0, w->f1), hi + 1);
+    w->f0 = seek_near(s->ft, s->nf, w->f0, lo + 1);
+    w->f1 = seek_near(s->ft, s->nf, MAX(w->f0, w->f1), hi + 1);
+    if (s->nh == 0)
+        return;
     w->h0 = seek_time(s->ht, s->nh, w->h0, lo + 1);
     w->h1 = seek_time(s->ht, s->nh, MAX(w->h0, w->h1), hi + 1);
 }
 
-/* Moves the window to step i and counts it: *ret_samples are in it. */
+/* Moves the window to step i; returns how many samples are in it. */
+static inline size_t window_to(const struct range_stream *rs, struct window *w, size_t i, size_t *ret_fresh)
+{
+    size_t f1 = w->f1, h1 = w->h1;
+
+    *ret_fresh = 0;
+    w->ts = ev_time(rs->base.ev, i);
+    if (i == 0 || rs->ref.at == AT_NONE) {
+        window_move(rs, w, w->ts);
+        *ret_fresh = w->f1 - MAX(w->f0, f1) + hists_size(w->s, MAX(w->h0, h1), w->h1);
+    }
+    return w->f1 - w->f0 + hists_size(w->s, w->h0, w->h1);
+}
+
+/* The same, counted. */
 static int window_step(struct range_stream *rs, struct window *w, size_t i, size_t *ret_samples)
 {
     struct ev *ev = rs->base.ev;
-    size_t f1 = w->f1, h1 = w->h1, total, fresh = 0;
+    size_t fresh, total = window_to(rs, w, i, &fresh);
 
-    w->ts = ev_time(ev, i);
-    if (i == 0 || rs->ref.at == AT_NONE) {
-        window_move(rs, w, w->ts);
-        fresh = w->f1 - MAX(w->f0, f1) + hists_size(w->s, MAX(w->h0, h1), w->h1);
-    }
-    total = w->f1 - w->f0 + hists_size(w->s, w->h0, w->h1);
     if (!rs->bare || !rs->sub)
         ev_count(ev, i, total, fresh);
     *ret_samples = total;
@@ -253,6 +274,100 @@ static int run_windows(struct range_stream *rs, const struct samples *s, bool *r
     return rc < 0 ? rc : query_peak(ev->q, most);
 }
 
+/* --- ahead of time --- */
+/* Plain floats only, and functions that have nothing to say about those: see window_*.c. */
+static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret)
+{
+    struct range_stream *rs = arg;
+    struct range_call *call = &rs->ahead_calls[thread];
+    const struct ev *ev = rs->base.ev;
+    double args[FUNCTION_ARGS_MAX];
+    struct samples s = {0};
+    struct window w = {.s = &s, .range_s = (double)rs->range_ms / 1000, .args = args};
+    struct point p = {0};
+    struct columns c;
+    struct err err;
+
+    if (rs->cursor->ops->samples_in(rs->cursor, i, scratch, &c, &err) < 0 || c.hist || c.st || any_stale(c.v, c.n))
+        return false;
+    s.nf = c.n;
+    s.ft = c.t;
+    s.fv = c.v;
+    s.falls = values_fall(c.v, c.n);
+    if (rs->fn == window_rate && rs->ref.at == AT_NONE) {
+        window_rate_steps(call, &s, ref_time(AT_NONE, 0, rs->ref.offset_ms, ev->start), ev->step, ev->steps, rs->range_ms, ret);
+        ret->floats = ret->any;
+        return true;
+    }
+    call->sorted0 = call->sorted1 = 0;
+    call->sort = arena_array(scratch, c.n, sizeof *call->sort);
+    for (size_t k = 0; call->sort && k < ev->steps; k++) {
+        size_t fresh, total = window_to(rs, &w, k, &fresh);
+
+        ret->total += total;
+        ret->fresh += fresh;
+        ret->most = MAX(ret->most, total);
+        if (k == 0 || rs->ref.at == AT_NONE || rs->moves) {
+            for (size_t n = 0; n < rs->arg_count; n++)
+                args[n] = rs->args[n][k];
+            p = (struct point){0};
+            if (total > 0 && rs->fn(call, &w, &p) < 0)
+                return false;
+        }
+        ret->kind[k] = p.kind;
+        ret->v[k] = p.v;
+        ret->any |= p.kind != POINT_NONE;
+    }
+    ret->floats = ret->any;
+    return call->sort != NULL;
+}
+
+static bool args_in_unit(const struct range_stream *rs)
+{
+    for (size_t n = 0; n < rs->arg_count; n++)
+        for (size_t i = 0; i < rs->base.ev->steps; i++)
+            if (!(rs->args[n][i] >= 0 && rs->args[n][i] <= 1))
+                return false;
+    return true;
+}
+
+/* Functions that touch nothing but their window when it has plain floats only. */
+static bool may_run_ahead(const struct range_stream *rs)
+{
+    if (!rs->cursor || !rs->cursor->ops->samples_in || rs->call.anchored || rs->call.smoothed)
+        return false;
+    if (rs->fn == window_quantile)
+        return args_in_unit(rs); /* others are annotated */
+    return rs->fn == window_rate || rs->fn == window_instant || rs->fn == window_aggregate || rs->fn == window_over_time;
+}
+
+static int open_ahead(struct range_stream *rs)
+{
+    for (unsigned i = 0; i < AHEAD_THREADS_MAX; i++)
+        rs->ahead_calls[i] = rs->call;
+    return may_run_ahead(rs) ? ahead_open(rs->call.q, rs->base.ev->steps, rs->count, range_ahead, rs, &rs->ahead) : 0;
+}
+
+/* 1: the next row was ready; 0: it must be computed here. */
+static int take_ahead(struct range_stream *rs, struct samples *s, struct row *ret, bool *ret_any, bool *ret_floats)
+{
+    struct ev *ev = rs->base.ev;
+    const struct ahead_row *r;
+    int rc = ahead_row(rs->ahead, rs->at, &r);
+
+    if (rc < 0 || !r->ready)
+        return rc;
+    ev_count(ev, 0, r->total, r->fresh);
+    rc = query_poll(ev->q, r->total);
+    if (rc == 0)
+        rc = query_peak(ev->q, r->most);
+    *s = (struct samples){.labels = *rs->cursor->ops->labels(rs->cursor, rs->at++)};
+    *ret = (struct row){.kind = r->kind, .v = r->v, .scratch = rs->scratch};
+    *ret_any = r->any;
+    *ret_floats = r->floats;
+    return rc < 0 ? rc : 1;
+}
+
 /* rate() of something that does not look like a counter. */
 static void hint_counter(struct range_stream *rs, const struct labels *ls)
 {
@@ -285,36 +400,47 @@ static void hint_counter(struct range_stream *rs, const struct labels *ls)
     buf_fini(&b);
 }
 
-static int range_next(struct stream *s, struct row *ret)
+/* 1: a series, all steps; 0: no more. */
+static int run_series(struct range_stream *rs, struct samples *s, struct row *ret, bool *ret_any, bool *ret_floats)
 {
-    struct range_stream *rs = CONTAINER_OF(s, struct range_stream, base);
+    int rc = rs->ahead && rs->at < rs->count ? take_ahead(rs, s, ret, ret_any, ret_floats) : 0;
+
+    if (rc != 0)
+        return rc;
+    rc = load(rs, s);
+    if (rc <= 0)
+        return rc;
+    rs->call.sort = arena_array(rs->scratch, s->nf, sizeof *rs->call.sort);
+    if (!rs->call.sort)
+        return query_nomem(rs->call.q);
+    rs->call.sorted0 = rs->call.sorted1 = 0;
+    rc = run_windows(rs, s, ret_any, ret_floats);
+    if (rc == 0)
+        rc = query_scratch_settle(rs->call.q, rs->scratch);
+    *ret = rs->row;
+    return rc < 0 ? rc : 1;
+}
+
+static int range_next(struct stream *st, struct row *ret)
+{
+    struct range_stream *rs = CONTAINER_OF(st, struct range_stream, base);
     enum function_id id = rs->call.fn->id;
     struct samples samples;
-    int rc;
 
     for (;;) {
         bool any = false, floats = false;
+        int rc = run_series(rs, &samples, ret, &any, &floats);
 
-        rc = load(rs, &samples);
         if (rc <= 0)
-            return rc;
-        rs->call.sort = arena_array(rs->scratch, samples.nf, sizeof *rs->call.sort);
-        if (!rs->call.sort)
-            return query_nomem(rs->call.q);
-        rc = run_windows(rs, &samples, &any, &floats);
-        if (rc == 0)
-            rc = query_scratch_settle(rs->call.q, rs->scratch);
-        if (rc < 0)
             return rc;
         if (floats && (id == FN_RATE || id == FN_INCREASE))
             hint_counter(rs, &samples.labels);
         if (!any)
             continue;
-        *ret = rs->row;
         ret->labels = samples.labels;
         ret->drop_name = samples.drop_name;
         if (!rs->keeps_name)
-            rc = row_drop_name(s->ev, ret);
+            rc = row_drop_name(st->ev, ret);
         return rc < 0 ? rc : 1;
     }
 }
@@ -323,6 +449,7 @@ static void range_free(struct stream *s)
 {
     struct range_stream *rs = CONTAINER_OF(s, struct range_stream, base);
 
+    ahead_stop(rs->ahead);
     stream_free(rs->sub);
     query_scratch_free(s->ev->q, rs->scratch);
 }
@@ -506,6 +633,8 @@ int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret)
     if (rc == 0)
         rc = range_open(rs, ev, range_arg(call));
     rs->row.scratch = rs->scratch;
+    if (rc == 0)
+        rc = open_ahead(rs);
     if (rc == 0)
         *ret = &rs->base;
     return rc;

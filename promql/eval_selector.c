@@ -87,6 +87,7 @@ struct selector_stream {
     struct pos_range pos;
     struct row row;
     struct arena *scratch;
+    struct ahead *ahead; /* NULL: none */
 };
 
 size_t seek_time(const int64_t *times, size_t n, size_t i, int64_t t)
@@ -258,6 +259,66 @@ static int fill_row(struct selector_stream *ss, const struct columns *c, size_t 
     return rc < 0 ? rc : query_peak(ev->q, n);
 }
 
+/* --- ahead of time: plain floats --- */
+static bool selector_ahead(void *arg, unsigned thread UNUSED, size_t i, struct arena *scratch, struct ahead_row *ret)
+{
+    const struct selector_stream *ss = arg;
+    const struct ev *ev = ss->base.ev;
+    int64_t lookback = ev->q->lookback_ms;
+    struct columns c;
+    struct err err;
+    size_t at = 0;
+
+    if (ss->cursor->ops->samples_in(ss->cursor, i, scratch, &c, &err) < 0 || c.hist)
+        return false;
+    for (size_t k = 0; k < ev->steps; k++) {
+        bool fresh = k == 0 || ss->ref.at == AT_NONE;
+
+        if (fresh) {
+            int64_t t = ref_time(ss->ref.at, ss->ref.at_ms, ss->ref.offset_ms, ev_time(ev, k));
+
+            at = seek_time(c.t, c.n, at, t + 1);
+            ret->kind[k] = at > 0 && c.t[at - 1] > t - lookback && !is_stale_nan(c.v[at - 1]) ? POINT_FLOAT : POINT_NONE;
+            ret->v[k] = at > 0 ? c.v[at - 1] : 0;
+        } else {
+            ret->kind[k] = ret->kind[0];
+            ret->v[k] = ret->v[0];
+        }
+        ret->total += ret->kind[k];
+        ret->fresh += fresh ? ret->kind[k] : 0;
+    }
+    ret->any = ret->total > 0;
+    return true;
+}
+_Static_assert(POINT_NONE == 0 && POINT_FLOAT == 1, "kinds are added up");
+
+/* 1: a row; 0: the next one must be computed here. */
+static int take_ahead(struct selector_stream *ss, struct row *ret)
+{
+    struct ev *ev = ss->base.ev;
+    const struct ahead_row *r;
+
+    while (ss->at < ss->count) {
+        int rc = ahead_row(ss->ahead, ss->at, &r);
+
+        if (rc < 0 || !r->ready)
+            return rc;
+        ev_count(ev, 0, r->total, r->fresh);
+        rc = query_poll(ev->q, ev->steps);
+        if (rc == 0)
+            rc = query_peak(ev->q, r->total);
+        if (rc < 0)
+            return rc;
+        if (!r->any) {
+            ss->at++;
+            continue;
+        }
+        *ret = (struct row){.labels = *ss->cursor->ops->labels(ss->cursor, ss->at++), .kind = r->kind, .v = r->v, .scratch = ss->scratch};
+        return 1;
+    }
+    return 0;
+}
+
 static int selector_next(struct stream *s, struct row *ret)
 {
     struct selector_stream *ss = CONTAINER_OF(s, struct selector_stream, base);
@@ -267,8 +328,14 @@ static int selector_next(struct stream *s, struct row *ret)
     int rc;
 
     while (ss->at < ss->count) {
-        size_t i = ss->at++;
+        size_t i;
 
+        rc = ss->ahead ? take_ahead(ss, ret) : 0;
+        if (rc != 0)
+            return rc;
+        if (ss->at == ss->count)
+            break;
+        i = ss->at++;
         arena_reset(ss->scratch);
         rc = ss->cursor->ops->samples(ss->cursor, i, &c, q->err);
         if (rc < 0)
@@ -296,7 +363,10 @@ static int selector_next(struct stream *s, struct row *ret)
 
 static void selector_free(struct stream *s)
 {
-    query_scratch_free(s->ev->q, CONTAINER_OF(s, struct selector_stream, base)->scratch);
+    struct selector_stream *ss = CONTAINER_OF(s, struct selector_stream, base);
+
+    ahead_stop(ss->ahead);
+    query_scratch_free(s->ev->q, ss->scratch);
 }
 
 /* Times that are looked at: steps, moved by @ and offset, and the lookback before them. */
@@ -337,8 +407,11 @@ static int open_selector(struct ev *ev, const struct matcher *m, size_t n,
         return rc;
     ss->count = ss->cursor->ops->count(ss->cursor);
     ss->row.scratch = ss->scratch;
-    *ret = &ss->base;
-    return 0;
+    if (ss->what == SELECT_VALUE && !ss->smoothed && ss->cursor->ops->samples_in)
+        rc = ahead_open(q, ev->steps, ss->count, selector_ahead, ss, &ss->ahead);
+    if (rc == 0)
+        *ret = &ss->base;
+    return rc;
 }
 
 int eval_selector(struct ev *ev, const struct node *n, enum selector_value what,

@@ -150,7 +150,7 @@ static size_t first_at(const struct mem_series *s, int64_t t)
     return lo;
 }
 
-static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret, struct err *err UNUSED)
+static int cursor_samples_in(const struct series_cursor *c, size_t i, struct arena *a UNUSED, struct columns *ret, struct err *err UNUSED)
 {
     const struct mem_cursor *mc = CONTAINER_OF(c, struct mem_cursor, base);
     const struct mem_series *s = &mc->m->series[mc->index[i]];
@@ -165,6 +165,11 @@ static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret
     ret->st = s->any_st ? s->st + from : NULL;
     ret->hist = s->any_hist ? s->hist + from : NULL;
     return 0;
+}
+
+static int cursor_samples(struct series_cursor *c, size_t i, struct columns *ret, struct err *err)
+{
+    return cursor_samples_in(c, i, NULL, ret, err);
 }
 
 static void cursor_free(struct series_cursor *c UNUSED)
@@ -186,7 +191,7 @@ static bool matches(const struct matcher *m, size_t n, const struct labels *ls)
 static int select_series(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints,
                          struct arena *arena, struct series_cursor **ret, struct err *err)
 {
-    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_free};
+    static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples, cursor_samples_in, cursor_free};
     const struct memsource *ms = CONTAINER_OF(src, struct memsource, base);
     struct mem_cursor *c = arena_alloc(arena, sizeof *c);
     size_t *index = arena_array(arena, ms->n, sizeof *index);

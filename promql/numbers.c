@@ -3,18 +3,73 @@
 
 #include <stdlib.h>
 
+enum { INSERTION_MAX = 48 };
+
+uint64_t value_order(double v)
+{
+    uint64_t bits = double_bits(v);
+
+    bits = bits >> 63 ? ~bits : bits | 1ULL << 63;
+    return bits + (1ULL << 52); /* NaNs with a plus sign wrap around to the front */
+}
+
 static int value_cmp(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    uint64_t x = value_order(*(const double *)a), y = value_order(*(const double *)b);
 
-    if (isnan(x) || isnan(y))
-        return isnan(y) - isnan(x);
     return (x > y) - (x < y);
 }
 
 void sort_values(double *v, size_t n)
 {
-    qsort(v, n, sizeof *v, value_cmp);
+    if (n > INSERTION_MAX) {
+        qsort(v, n, sizeof *v, value_cmp);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        double x = v[i];
+        uint64_t order = value_order(x);
+        size_t k = i;
+
+        for (; k > 0 && value_order(v[k - 1]) > order; k--)
+            v[k] = v[k - 1];
+        v[k] = x;
+    }
+}
+
+/* Index of the first value that is not before x. */
+static size_t value_lower(const double *v, size_t n, double x)
+{
+    uint64_t order = value_order(x);
+    size_t lo = 0;
+
+    while (n > 0) {
+        size_t half = n / 2;
+
+        if (value_order(v[lo + half]) < order) {
+            lo += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return lo;
+}
+
+void sorted_add(double *v, size_t n, double x)
+{
+    size_t at = value_lower(v, n, x);
+
+    memmove(v + at + 1, v + at, (n - at) * sizeof *v);
+    v[at] = x;
+}
+
+void sorted_remove(double *v, size_t n, double x)
+{
+    size_t at = value_lower(v, n, x);
+
+    ASSERT(at < n && double_bits(v[at]) == double_bits(x));
+    memmove(v + at, v + at + 1, (n - at - 1) * sizeof *v);
 }
 
 /* Linear between the two values around rank q (n - 1). */

@@ -111,20 +111,13 @@ size_t hist_samples(const struct histogram *h)
     return (STRUCT_BYTES + 8 * words + TIME_BYTES) / SAMPLE_BYTES;
 }
 
-void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t read)
+void ev_count_step(struct ev *ev, size_t step, uint64_t total, uint64_t read)
 {
     struct query_stats *st = ev->q->stats;
+    size_t at = ev->outer ? st->step_count - 1 : step;
 
-    if (!ev->count)
-        return;
-    st->samples_total += total;
-    st->samples_read += read;
-    if (st->per_step) {
-        size_t at = ev->outer ? st->step_count - 1 : step;
-
-        st->per_step[at] += total;
-        st->per_step_read[at] += read;
-    }
+    st->per_step[at] += total;
+    st->per_step_read[at] += read;
 }
 
 /* --- rows --- */

@@ -222,6 +222,26 @@ static double deviation(double *v, size_t n)
     return quantile_sorted(0.5, v, n);
 }
 
+/* The window's values, sorted: what was sorted for the window before, changed at both ends. */
+static const double *sorted_window(struct range_call *c, const struct window *w)
+{
+    const double *v = w->s->fv;
+    size_t n = c->sorted1 - c->sorted0;
+
+    if (w->f0 < c->sorted0 || w->f0 >= c->sorted1 || w->f1 < c->sorted1 || (w->f0 - c->sorted0) + (w->f1 - c->sorted1) > n / 2) {
+        memcpy(c->sort, v + w->f0, (w->f1 - w->f0) * sizeof *v);
+        sort_values(c->sort, w->f1 - w->f0);
+    } else {
+        for (size_t i = c->sorted0; i < w->f0; i++)
+            sorted_remove(c->sort, n--, v[i]);
+        for (size_t i = c->sorted1; i < w->f1; i++)
+            sorted_add(c->sort, n++, v[i]);
+    }
+    c->sorted0 = w->f0;
+    c->sorted1 = w->f1;
+    return c->sort;
+}
+
 int window_quantile(struct range_call *c, const struct window *w, struct point *ret)
 {
     size_t n = floats(w);
@@ -230,14 +250,14 @@ int window_quantile(struct range_call *c, const struct window *w, struct point *
     if (n == 0)
         return 0;
     note_ignored(c, w);
-    memcpy(c->sort, w->s->fv + w->f0, n * sizeof *c->sort);
-    if (c->fn->id == FN_MAD_OVER_TIME)
+    if (c->fn->id == FN_MAD_OVER_TIME) {
+        memcpy(c->sort, w->s->fv + w->f0, n * sizeof *c->sort);
         return float_out(ret, deviation(c->sort, n));
+    }
     q = w->args[0];
     if (isnan(q) || q < 0 || q > 1)
         annotate_quantile(c->q, node_unwrap(c->call->call.args[0])->pos, q);
-    sort_values(c->sort, n);
-    return float_out(ret, quantile_sorted(q, c->sort, n));
+    return float_out(ret, quantile_sorted(q, sorted_window(c, w), n));
 }
 
 /* --- double_exponential_smoothing --- */

@@ -174,6 +174,24 @@ static double extrapolate(const struct range_call *c, const struct window *w, co
     return c->fn->id == FN_RATE ? factor / w->range_s : factor;
 }
 
+/* The same for plain counters and gauges. While the zero of a counter is out of reach (first >= increase, so that the slope meets it more than the sampled
+ * time ago) the factor follows from times alone, and those are mostly the same from window to window and series to series. */
+static double extrapolate_floats(struct range_call *c, const struct window *w, const struct span *s)
+{
+    struct extrapolation *x = &c->last;
+    int64_t sampled = s->last_t - s->first_t, to_start = s->first_t - w->start, to_end = w->end - s->last_t;
+    bool far = !call_counts(c) || !(s->increase > 0 && s->first >= 0) || s->first >= s->increase;
+    double factor;
+
+    if (far && x->n == s->n && x->sampled_ms == sampled && x->to_start_ms == to_start && x->to_end_ms == to_end)
+        return x->factor;
+    factor = extrapolate(c, w, s, false);
+    /* With a longer way to the start the zero could matter after all. */
+    if (far && s->n > 1 && to_start <= sampled)
+        *x = (struct extrapolation){.sampled_ms = sampled, .to_start_ms = to_start, .to_end_ms = to_end, .n = s->n, .factor = factor};
+    return factor;
+}
+
 static bool st_inside(const struct range_call *c, const struct window *w, const struct span *s)
 {
     return call_counts(c) && s->st != 0 && s->st > w->start && s->st < s->first_t;
@@ -189,7 +207,7 @@ static int rate_floats(struct range_call *c, const struct window *w, struct poin
 
     if (span.n < 2 && !st_used)
         return 0;
-    factor = extrapolate(c, w, &span, st_used);
+    factor = st_used ? extrapolate(c, w, &span, true) : extrapolate_floats(c, w, &span);
     if (st_used)
         increase += s->fv[w->f0];
     *ret = (struct point){.kind = POINT_FLOAT, .v = increase * factor};
@@ -225,6 +243,37 @@ static int rate_hists(struct range_call *c, const struct window *w, struct point
     if (rc == 0)
         *ret = (struct point){.kind = POINT_HIST, .h = h};
     return rc;
+}
+
+/* rate_floats over all steps at once, without start timestamps: window i ends at start + i * step. The hot loop of sum(rate(x[5m])). */
+void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret)
+{
+    struct window w = {.s = s, .range_s = (double)range_ms / 1000};
+
+    for (size_t i = 0; i < steps; i++) {
+        size_t seen = w.f1;
+        struct span span;
+
+        w.end = start + (int64_t)i * step;
+        w.start = w.end - range_ms;
+        while (w.f0 < s->nf && s->ft[w.f0] <= w.start)
+            w.f0++;
+        w.f1 = MAX(w.f1, w.f0);
+        while (w.f1 < s->nf && s->ft[w.f1] <= w.end)
+            w.f1++;
+        ret->total += w.f1 - w.f0;
+        ret->fresh += w.f1 - MAX(w.f0, seen);
+        ret->most = MAX(ret->most, w.f1 - w.f0);
+        ret->kind[i] = POINT_NONE;
+        if (w.f1 - w.f0 < 2) {
+            ret->v[i] = 0;
+            continue;
+        }
+        span = (struct span){.first_t = s->ft[w.f0], .last_t = s->ft[w.f1 - 1], .n = w.f1 - w.f0, .first = s->fv[w.f0], .increase = float_increase(c, &w)};
+        ret->kind[i] = POINT_FLOAT;
+        ret->v[i] = span.increase * extrapolate_floats(c, &w, &span);
+        ret->any = true;
+    }
 }
 
 int window_rate(struct range_call *c, const struct window *w, struct point *ret)

@@ -45,6 +45,7 @@ struct querier {
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;
+    atomic_int helpers;        /* --- any thread: see query_opt --- */
     struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
     struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;

@@ -177,6 +177,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         .delayed_name_removal = true,
         .cancel = http_cancel_flag(r->http),
         .arena = &an->arena,
+        .helpers = &r->q->helpers,
     };
     int64_t timeout = r->limits->query_timeout_ms;
     struct source src;

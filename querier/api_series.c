@@ -148,6 +148,7 @@ static int tenant_series(struct lookup_request *l, struct str tenant, struct lab
         if (!m)
             return err_set(err, RC_NOMEM, "series: memory budget is spent");
         q.tenant = tenant;
+        q.enough = l->limit ? l->limit + 1 : 0; /* one more: whether the limit cuts */
         if (federated) {
             if (!source_tenant_chosen(tenant, q.matchers, q.matcher_count, m, &q.matcher_count))
                 continue;

@@ -57,8 +57,9 @@ static int add(struct asking *as, const struct found_exemplar *e, struct err *er
     return 0;
 }
 
-static int answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+static int answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *err)
 {
+    struct str payload = buf_view(bytes);
     struct asking *as = arg;
     Torc__Wire__ExemplarsResponse *m;
     struct rd r;

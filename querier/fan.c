@@ -237,7 +237,7 @@ static int take_reply(struct fan *f, struct fan_reply *r, struct err *err)
         return 0;
     f->in_flight--;
     if (rc == RC_OK) {
-        rc = f->ops->answer(f->arg, p, buf_view(&r->payload), err);
+        rc = f->ops->answer(f->arg, p, &r->payload, err);
         if (rc > 0)
             return send_next(f, p, err);
         if (rc == 0) {

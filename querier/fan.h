@@ -38,8 +38,9 @@ struct fan_ops {
     /* Builds the next request to this peer. Negative ends the fan. */
     int (*request)(void *arg, struct fan_peer *p, struct buf *out, struct err *err);
     /* Takes an answer: 1 asks again (more pages), 0 this peer is done. RC_MOVED, RC_CORRUPT,
-     * RC_VERSION, RC_UNAVAILABLE fail this peer, others end the fan. */
-    int (*answer)(void *arg, struct fan_peer *p, struct str payload, struct err *err);
+     * RC_VERSION, RC_UNAVAILABLE fail this peer, others end the fan. The bytes go after it returns,
+     * unless it takes them (buf_take). */
+    int (*answer)(void *arg, struct fan_peer *p, struct buf *payload, struct err *err);
 };
 
 struct fan_cfg {

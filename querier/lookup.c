@@ -90,8 +90,9 @@ static int labels_request(void *arg, UNUSED struct fan_peer *p, struct buf *out,
                                  : err_set(err, RC_LIMIT, "the selector does not fit a message");
 }
 
-static int labels_answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+static int labels_answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *err)
 {
+    struct str payload = buf_view(bytes);
     struct looking *l = arg;
     struct arena a;
     Torc__Wire__LabelsResponse *m;
@@ -210,8 +211,9 @@ static int metadata_request(void *arg, UNUSED struct fan_peer *p, struct buf *ou
                                  : err_set(err, RC_LIMIT, "the metric name does not fit a message");
 }
 
-static int metadata_answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+static int metadata_answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *err)
 {
+    struct str payload = buf_view(bytes);
     struct describing *d = arg;
     Torc__Wire__MetadataResponse *m;
     struct rd r;

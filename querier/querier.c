@@ -5,9 +5,13 @@
 #include "tsdb/block.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define AT(field) offsetof(struct querier_cfg, field)
 const struct option querier_options[] = {
+    {"querier.helper-threads", OPT_INT, AT(helpers), .def = "-1", .min = "-1", .max = "1024",
+     .doc = "Threads that queries of this process may take, all together, to decode and evaluate "
+            "series beside their own; -1: one less than there are cores."},
     {"querier.max-concurrent", OPT_INT, AT(workers), .def = "32", .min = "1", .max = "1024",
      .doc = "Requests that run at once in this process."},
     {"querier.max-waiting", OPT_INT, AT(waiting_max), .def = "10000", .min = "1", .max = "1000000",
@@ -87,6 +91,8 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
 
     q->cfg = *cfg;
     q->deps = *deps;
+    q->helpers =
+        (int)(cfg->helpers >= 0 ? cfg->helpers : MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L) - 1);
     q->started_wall_ms = clock_wall_ms(deps->clock);
     mutex_init(&q->tenants_lock);
     q->blocks = blocks_new(&blocks);

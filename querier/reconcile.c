@@ -135,11 +135,18 @@ static int judge_window(struct reconciling *rc, const struct series_entry *e,
     return digests;
 }
 
-/* The common case: both replicas hold the same and one gave bytes. */
+/* The common cases: what one replica gave stands for all, or both hold the same and one gave bytes.
+ */
 static bool all_agree(const struct series_entry *e)
 {
     const struct series_input *a = e->inputs, *b;
 
+    if (e->input_count == 1) {
+        for (size_t i = 0; i < a->window_count; i++)
+            if (a->windows[i].chunk_count == 0)
+                return false;
+        return true;
+    }
     if (e->input_count != 2)
         return false;
     b = a->next;
@@ -257,17 +264,17 @@ static int take_series(struct reconciling *rc, struct page_series *ps, struct er
     return 0;
 }
 
-static int fetch_answer(void *arg, struct fan_peer *p, struct str payload, struct err *err)
+static int fetch_answer(void *arg, struct fan_peer *p, struct buf *payload, struct err *err)
 {
     struct reconciling *rc = arg;
     struct want_list *l = &rc->wants[p->instance];
-    Torc__Wire__SelectResponse *m;
+    struct select_response m;
+    struct select_reader r;
     struct page_series *ps;
-    struct rd r;
     int ret = select_response(rc->sel, p, payload, true, &m, err);
 
     if (ret == 0)
-        ret = select_page_open(pb_str(m->page), &r, err);
+        ret = select_page_open(m.page, rc->sel->set->arena, &r, err);
     while (ret == 0) {
         ret = page_next(rc->sel, &r, p, &ps, err);
         if (ret <= 0)
@@ -279,8 +286,8 @@ static int fetch_answer(void *arg, struct fan_peer *p, struct str payload, struc
     l->at += l->batch;
     rc->sel->s->used->windows_fetched += l->batch;
     l->ask_samples =
-        MIN(FETCH_SAMPLES_MAX,
-            MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES / MAX(m->page.len, 1)));
+        MIN(FETCH_SAMPLES_MAX, MIN(l->ask_samples * 4, MAX(l->batch_samples, 1) * FETCH_BYTES /
+                                                           MAX(m.page.n, (size_t)1)));
     return l->at < l->n;
 }
 
@@ -331,7 +338,7 @@ static uint64_t count_conflicts(const struct chunk_columns *a, const struct chun
 static int window_decode(const struct series_entry *e, const struct stored_window *w,
                          struct arena *a, struct chunk_columns *ret, struct err *err)
 {
-    struct stored_series one = {e->fp, e->labels, 1, w};
+    struct stored_series one = {.fp = e->fp, .labels = e->labels, .window_count = 1, .windows = w};
 
     return stored_series_columns(&one, INT64_MIN, INT64_MAX, a, ret, err);
 }

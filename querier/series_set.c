@@ -105,8 +105,8 @@ bool series_entry_has_bytes(const struct series_entry *e, const struct stored_wi
     return false;
 }
 
-int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
-                       struct err *err)
+static int merge_inputs(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                        struct err *err)
 {
     struct stored_series *in = arena_array(a, e->input_count, sizeof *in);
     const struct stored_series **list = arena_array(a, e->input_count, sizeof *list);
@@ -116,13 +116,25 @@ int series_entry_merge(const struct series_entry *e, struct arena *a, struct sto
     if (!in || !list || !votes)
         return no_memory(err);
     for (const struct series_input *i = e->inputs; i; i = i->next, n++) {
-        in[n] = (struct stored_series){e->fp, e->labels, i->window_count, i->windows};
+        in[n] = (struct stored_series){.fp = e->fp,
+                                       .labels = e->labels,
+                                       .window_count = i->window_count,
+                                       .windows = i->windows};
         list[n] = &in[n];
         votes[n] = i->votes;
     }
-    if (n == 0) {
-        *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
-        return 0;
-    }
     return stored_series_merge(list, votes, n, a, ret, err);
+}
+
+int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
+                       struct err *err)
+{
+    if (e->input_count > 1)
+        return merge_inputs(e, a, ret, err);
+    *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
+    if (e->inputs) {
+        ret->window_count = e->inputs->window_count;
+        ret->windows = e->inputs->windows;
+    }
+    return 0;
 }

@@ -102,6 +102,8 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     arena_reset(g->set->arena);
     series_set_init(g->set, g->set->arena);
     rc = fanout_select(&fs, g->set, err);
+    if (rc == 0 && g->q->enough && g->set->n >= g->q->enough)
+        return 0;
     return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
 }
 
@@ -185,18 +187,26 @@ static const struct labels *cursor_labels(const struct series_cursor *base, size
     return &CONTAINER_OF(base, struct cursor, base)->labels[i];
 }
 
+static int cursor_samples_in(const struct series_cursor *base, size_t i, struct arena *a,
+                             struct columns *ret, struct err *err)
+{
+    const struct cursor *c = CONTAINER_OF(base, struct cursor, base);
+    struct stored_series merged;
+    int rc;
+
+    if (i + 1 < c->n)
+        __builtin_prefetch(c->entries[i + 1]->inputs);
+    rc = series_entry_merge(c->entries[i], a, &merged, err);
+    return rc < 0 ? rc : stored_to_columns(&merged, c->mint_ms, c->maxt_ms, a, ret, err);
+}
+
 static int cursor_samples(struct series_cursor *base, size_t i, struct columns *ret,
                           struct err *err)
 {
     struct cursor *c = CONTAINER_OF(base, struct cursor, base);
-    struct stored_series merged;
-    int rc;
 
     arena_reset(&c->scratch);
-    rc = series_entry_merge(c->entries[i], &c->scratch, &merged, err);
-    if (rc == 0)
-        rc = stored_to_columns(&merged, c->mint_ms, c->maxt_ms, &c->scratch, ret, err);
-    return rc;
+    return cursor_samples_in(base, i, &c->scratch, ret, err);
 }
 
 static void cursor_free(struct series_cursor *base)
@@ -238,10 +248,51 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant,
     return rc;
 }
 
+enum { RUN_BITS_MAX = 20 };
+struct placed {
+    fingerprint fp;
+    const struct series_entry *e;
+};
+
 static int by_fingerprint(const void *a, const void *b)
 {
-    return u128_cmp((*(const struct series_entry *const *)a)->fp,
-                    (*(const struct series_entry *const *)b)->fp);
+    return u128_cmp(((const struct placed *)a)->fp, ((const struct placed *)b)->fp);
+}
+
+/* Entries of a set by fingerprint. Fingerprints are spread evenly: the upper bits divide them into
+ * runs of a few. */
+static int sort_entries(const struct series_set *set, size_t budget,
+                        const struct series_entry **ret, struct err *err)
+{
+    unsigned bits = set->n > 16
+                        ? MIN(60 - (unsigned)__builtin_clzll(set->n), (unsigned)RUN_BITS_MAX)
+                        : 1,
+             shift = 64 - bits;
+    size_t runs = (size_t)1 << bits, at = 0, *ends;
+    struct placed *v;
+    struct arena a;
+
+    arena_init(&a, budget);
+    ends = arena_zalloc(&a, (runs + 1) * sizeof *ends);
+    v = arena_array(&a, set->n, sizeof *v);
+    if (!ends || !v) {
+        arena_fini(&a);
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < set->n; i++)
+        ends[(set->v[i].fp.hi >> shift) + 1]++;
+    for (size_t r = 0; r < runs; r++)
+        ends[r + 1] += ends[r];
+    /* ends[r] is where run r begins, and ends where it ends once it is full. */
+    for (size_t i = 0; i < set->n; i++)
+        v[ends[set->v[i].fp.hi >> shift]++] = (struct placed){set->v[i].fp, &set->v[i]};
+    for (size_t r = 0; r < runs; at = ends[r++])
+        if (ends[r] - at > 1)
+            qsort(v + at, ends[r] - at, sizeof *v, by_fingerprint);
+    for (size_t i = 0; i < set->n; i++)
+        ret[i] = v[i].e;
+    arena_fini(&a);
+    return 0;
 }
 
 /* Series come in one order whoever answered first: sums of floats depend on it. */
@@ -254,14 +305,13 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
     c->entries = arena_array(c->query, c->n, sizeof *c->entries);
     if (!c->labels || !c->entries)
         return no_memory(err);
-    for (size_t p = 0; p < c->part_count; p++) {
+    for (size_t p = 0; p < c->part_count && rc == 0; p++) {
         const struct series_set *set = &c->parts[p].set;
         size_t first = at;
 
-        for (size_t i = 0; i < set->n; i++)
-            c->entries[at++] = &set->v[i];
-        if (set->n)
-            qsort(c->entries + first, set->n, sizeof *c->entries, by_fingerprint);
+        rc = sort_entries(set, c->query->budget - MIN(c->query->budget, c->query->used),
+                          c->entries + first, err);
+        at += set->n;
         for (size_t i = first; i < at && rc == 0; i++) {
             c->labels[i] = c->entries[i]->labels;
             if (s->tenant_count > 1)
@@ -279,7 +329,7 @@ static int source_select(struct series_source *base, const struct matcher *m, si
                          struct series_cursor **ret, struct err *err)
 {
     static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
-                                                 cursor_free};
+                                                 cursor_samples_in, cursor_free};
     struct source *s = CONTAINER_OF(base, struct source, base);
     struct cursor *c = xcalloc(1, sizeof *c + s->tenant_count * sizeof c->parts[0]);
     struct store_select q = {.matchers = m,

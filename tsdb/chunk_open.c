@@ -239,6 +239,39 @@ static int64_t get_time(struct bit_reader *r)
     return unzigzag(bit_get(r, widths[bit_unary(r, 3)]));
 }
 
+/* A sample without a change of step whose value is the one before or a short residual, all in one look at the reader. False: nothing was read. */
+static inline bool get_short(struct bit_reader *r, struct model *s)
+{
+    static const uint8_t extra[] = {0, 3, 8};
+    unsigned class, bits;
+    uint64_t acc;
+
+    bit_refill(r);
+    acc = r->acc;
+    if (r->have < 56 || (acc & 1) || s->mode == MODE_XOR)
+        return false;
+    if (!(acc & 2)) {
+        model_same(s);
+        r->acc >>= 2;
+        r->have -= 2;
+        return true;
+    }
+    class = (unsigned)__builtin_ctzll(~(acc >> 2));
+    if (class > 2)
+        return false;
+    bits = s->k + extra[class];
+    if (3 + class + bits > 56)
+        return false;
+    acc >>= 3 + class;
+    if (!model_take(s, low_bits(acc, bits), model_prediction(s), class == 0)) {
+        r->failed = true;
+        return false;
+    }
+    r->acc >>= 3 + class + bits;
+    r->have -= 3 + class + bits;
+    return true;
+}
+
 static int64_t get_start(struct bit_reader *r, int64_t last_st, int64_t previous_t)
 {
     switch (bit_unary(r, 3)) {
@@ -306,6 +339,14 @@ int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns 
     for (size_t i = 0; i < c.n; i++) {
         int64_t before = t;
 
+        /* The usual sample: same step, a residual in one of the short classes. */
+        if (!has_st && i > 1 && get_short(&r, &s)) {
+            CORRUPT_UNLESS(step <= info.maxt_ms - t, err);
+            t += step;
+            c.t[i] = t;
+            c.v[i] = bits_double(s.bits);
+            continue;
+        }
         step = wrap_add(step, get_time(&r));
         CORRUPT_UNLESS(i ? step > 0 : step == 0, err);
         CORRUPT_UNLESS(step <= info.maxt_ms - t, err);

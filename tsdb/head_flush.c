@@ -334,7 +334,7 @@ static int slice_copy(struct head_flush_iter *it, struct err *err)
     lock_slice(it->f.h);
     while (it->to < it->f.series.n && it->to - it->from < HEAD_SELECT_SLICE &&
            it->arena.used < FLUSH_SLICE_BYTES && rc >= 0) {
-        rc = series_copy(it->f.h, it->f.series.v[it->to].s, &filter, &it->arena,
+        rc = series_copy(it->f.h, it->f.series.v[it->to].s, &filter, &it->arena, NULL,
                          &it->slice[it->to - it->from], &bytes, err);
         ASSERT(rc != 0);
         it->to++;

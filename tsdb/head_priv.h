@@ -228,13 +228,30 @@ struct window_filter {
     uint64_t gen;
     uint32_t set; /* 0: by gen; else only this set (index + 1) */
     enum store_mode mode;
+    bool no_labels;
     const int64_t *starts; /* NULL: any; else only these */
     size_t start_count;
 };
-/* Copies what the filter lets through into the arena. 1: there is something; 0: nothing; RC_NOMEM.
+/* Labels of one select: each pair's texts are copied once and numbered. */
+struct label_slot {
+    uint32_t pair, number; /* number + 1; 0: free */
+};
+struct label_cache {
+    struct arena a;
+    struct label_slot *slots;
+    uint32_t cap, live;  /* of slots */
+    uint32_t n, labels_cap;
+    struct label *labels; /* by number */
+};
+void label_cache_init(struct label_cache *c);
+void label_cache_fini(struct label_cache *c);
+/* Pair ids mean something else from here on; numbers go on. */
+void label_cache_forget(struct label_cache *c);
+/* Copies what the filter lets through into the arena; labels by way of the cache when there is one. 1: there is something; 0: nothing; RC_NOMEM.
  */
 int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f,
-                struct arena *a, struct stored_series *ret, size_t *ret_bytes, struct err *err);
+                struct arena *a, struct label_cache *labels, struct stored_series *ret,
+                size_t *ret_bytes, struct err *err);
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms);
 
 /* --- head_exemplar.c --- */

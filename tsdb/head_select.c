@@ -152,8 +152,107 @@ static size_t list_windows(const struct head *h, const struct head_series *s,
     return n;
 }
 
+/* --- labels --- */
+enum { LABEL_SLOTS_MIN = 64, LABEL_NEW_BYTES = 8 };
+
+void label_cache_init(struct label_cache *c)
+{
+    *c = (struct label_cache){0};
+    arena_init(&c->a, SCRATCH_BYTES_MAX);
+}
+
+void label_cache_fini(struct label_cache *c)
+{
+    arena_fini(&c->a);
+    free(c->slots);
+    free(c->labels);
+}
+
+void label_cache_forget(struct label_cache *c)
+{
+    if (c->live)
+        memset(c->slots, 0, c->cap * sizeof *c->slots);
+    c->live = 0;
+}
+
+static struct label_slot *label_slot(const struct label_cache *c, uint32_t pair)
+{
+    uint32_t i = (uint32_t)mix64(pair) & (c->cap - 1);
+
+    while (c->slots[i].number && c->slots[i].pair != pair)
+        i = (i + 1) & (c->cap - 1);
+    return &c->slots[i];
+}
+
+static void label_slots_grow(struct label_cache *c)
+{
+    struct label_cache old = *c;
+
+    c->cap = old.cap ? old.cap * 2 : LABEL_SLOTS_MIN;
+    c->slots = xcalloc(c->cap, sizeof *c->slots);
+    for (uint32_t i = 0; i < old.cap; i++)
+        if (old.slots[i].number)
+            *label_slot(c, old.slots[i].pair) = old.slots[i];
+    free(old.slots);
+}
+
+/* Number of a pair, or ID_NONE: no memory. *bytes grows by what a new one takes. */
+static uint32_t label_number(struct label_cache *c, const struct postings *p, uint32_t pair,
+                             size_t *bytes)
+{
+    struct label_slot *slot;
+    struct label l;
+
+    if (c->live * 2 >= c->cap)
+        label_slots_grow(c);
+    slot = label_slot(c, pair);
+    if (slot->number)
+        return slot->number - 1;
+    l.name = arena_str(&c->a, postings_pair_name(p, pair));
+    l.value = arena_str(&c->a, postings_pair_value(p, pair));
+    if (!l.name.p || !l.value.p)
+        return ID_NONE;
+    if (c->n == c->labels_cap) {
+        c->labels_cap = MAX(c->labels_cap * 2, (uint32_t)LABEL_SLOTS_MIN);
+        c->labels = xrealloc(c->labels, c->labels_cap * sizeof *c->labels);
+    }
+    *slot = (struct label_slot){pair, c->n + 1};
+    c->live++;
+    c->labels[c->n] = l;
+    *bytes += l.name.n + l.value.n + LABEL_NEW_BYTES;
+    return c->n++;
+}
+
+static bool labels_of(struct copy *c, struct label_cache *cache, struct stored_series *out)
+{
+    const struct head_series *s = c->s;
+    uint32_t *numbers;
+
+    if (!cache) {
+        if (!series_labels(c->h, s, c->a, &out->labels))
+            return false;
+        for (size_t i = 0; i < out->labels.n; i++)
+            c->bytes += out->labels.v[i].name.n + out->labels.v[i].value.n;
+        return true;
+    }
+    out->labels = (struct labels){
+        arena_array(c->a, s->label_count, sizeof *out->labels.v), s->label_count};
+    out->label_numbers = numbers = arena_array(c->a, s->label_count, sizeof *numbers);
+    if (!out->labels.v || !numbers)
+        return false;
+    for (size_t i = 0; i < s->label_count; i++) {
+        numbers[i] = label_number(cache, c->h->postings, s->pairs[i], &c->bytes);
+        if (numbers[i] == ID_NONE)
+            return false;
+        out->labels.v[i] = cache->labels[numbers[i]];
+    }
+    c->bytes += sizeof(fingerprint) + 2 * (size_t)s->label_count;
+    return true;
+}
+
 int series_copy(struct head *h, const struct head_series *s, const struct window_filter *f,
-                struct arena *a, struct stored_series *ret, size_t *ret_bytes, struct err *err)
+                struct arena *a, struct label_cache *labels, struct stored_series *ret,
+                size_t *ret_bytes, struct err *err)
 {
     struct copy c = {.h = h, .s = s, .a = a};
     struct stored_series out = {.fp = s->fp};
@@ -188,10 +287,8 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
         out.windows = windows;
     else
         out.window_count = 0;
-    if (!series_labels(h, s, a, &out.labels))
+    if (!f->no_labels && !labels_of(&c, labels, &out))
         return no_memory(err);
-    for (size_t i = 0; i < out.labels.n; i++)
-        c.bytes += out.labels.v[i].name.n + out.labels.v[i].value.n;
     *ret = out;
     *ret_bytes = c.bytes;
     return 1;
@@ -223,6 +320,7 @@ struct selecting {
     size_t bytes_max;
     struct match match;
     struct slice *slice;
+    struct label_cache labels;
     uint64_t next_seq; /* where to go on */
     bool done;
 };
@@ -253,7 +351,8 @@ static int slice_fill(struct selecting *sel, struct err *err)
         const struct head_series *s = series_at(h, h->by_ordinal[at]);
 
         rc = shard_has(sel->q, s->fp)
-                 ? series_copy(h, s, &sel->filter, &sl->a, &sl->v[sl->n], &sl->size[sl->n], err)
+                 ? series_copy(h, s, &sel->filter, &sl->a, &sel->labels, &sl->v[sl->n],
+                               &sl->size[sl->n], err)
                  : 0;
         if (rc < 0)
             return rc;
@@ -288,6 +387,7 @@ static int slice_next(struct selecting *sel, struct err *err)
         if (rc == AGAIN) {
             free(sel->match.bits);
             sel->match = (struct match){0};
+            label_cache_forget(&sel->labels);
         }
     }
     return rc == AGAIN ? err_set(err, RC_UNAVAILABLE, "select: series are being removed, try again")
@@ -323,7 +423,7 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
     struct selecting sel = {
         .h = h,
         .q = q,
-        .filter = {.mint_ms = q->mint_ms, .maxt_ms = q->maxt_ms, .gen = gen, .mode = q->mode},
+        .filter = {.mint_ms = q->mint_ms, .maxt_ms = q->maxt_ms, .gen = gen, .mode = q->mode, .no_labels = q->no_labels},
         .bytes_max = bytes_max,
         .slice = xmalloc(sizeof *sel.slice),
         .next_seq = *cursor,
@@ -333,6 +433,7 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
     int rc = 0;
 
     arena_init(&sel.slice->a, SCRATCH_BYTES_MAX);
+    label_cache_init(&sel.labels);
     while (rc == 0 && !sel.done) {
         rc = slice_next(&sel, err);
         if (rc == 0)
@@ -341,6 +442,7 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
     if (rc >= 0)
         *cursor = rc > 0 ? at : 0;
     arena_fini(&sel.slice->a);
+    label_cache_fini(&sel.labels);
     free(sel.match.bits);
     free(sel.slice);
     return MIN(rc, 0);
@@ -376,7 +478,7 @@ static int fetch_fill(struct fetching *f, struct slice *sl, struct err *err)
             continue;
         filter.starts = f->starts + f->at;
         filter.start_count = end - f->at;
-        rc = series_copy(h, s, &filter, &sl->a, &sl->v[sl->n], &sl->size[sl->n], err);
+        rc = series_copy(h, s, &filter, &sl->a, NULL, &sl->v[sl->n], &sl->size[sl->n], err);
         if (rc < 0)
             return rc;
         sl->n += rc > 0;

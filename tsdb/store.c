@@ -101,15 +101,17 @@ static int no_memory(struct err *err)
 static int window_columns(const struct stored_window *w, struct arena *a, struct chunk_columns *ret,
                           struct err *err)
 {
-    struct chunk_columns *in = arena_array(a, w->chunk_count, sizeof *in);
-    int rc = in ? 0 : no_memory(err);
+    struct chunk_columns *in;
+    int rc;
 
     CORRUPT_UNLESS(w->chunk_count > 0, err);
+    if (w->chunk_count == 1)
+        return chunk_decode(w->chunks[0], a, ret, err);
+    in = arena_array(a, w->chunk_count, sizeof *in);
+    rc = in ? 0 : no_memory(err);
     for (uint32_t i = 0; i < w->chunk_count && rc == 0; i++)
         rc = chunk_decode(w->chunks[i], a, &in[i], err);
-    if (rc == 0 && w->chunk_count == 1)
-        *ret = in[0];
-    else if (rc == 0)
+    if (rc == 0)
         rc = chunk_merge(in, w->chunk_count, a, ret, err);
     return rc;
 }
@@ -385,16 +387,43 @@ static int columns_add(struct chunk_columns *out, size_t cap, const struct chunk
     return 0;
 }
 
+/* The samples of one window, cut where they stand. */
+static int window_cut(const struct stored_window *w, int64_t mint_ms, int64_t maxt_ms,
+                      struct arena *a, struct chunk_columns *ret, struct err *err)
+{
+    struct chunk_columns c;
+    size_t from, to;
+    int rc = window_columns(w, a, &c, err);
+
+    if (rc < 0)
+        return rc;
+    from = mint_ms <= c.t[0] ? 0 : time_lower(c.t, c.n, mint_ms);
+    to = maxt_ms >= c.t[c.n - 1] ? c.n : time_lower(c.t, c.n, maxt_ms + 1);
+    *ret = (struct chunk_columns){.n = to > from ? to - from : 0,
+                                  .t = c.t + from,
+                                  .v = c.v + from,
+                                  .st = c.st ? c.st + from : NULL,
+                                  .hist = c.hist ? c.hist + from : NULL};
+    return 0;
+}
+
 int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
                           struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     struct chunk_columns out = {0}, one;
-    size_t cap = 0;
+    const struct stored_window *only = NULL;
+    size_t cap = 0, touched = 0;
     int rc = 0;
 
-    for (size_t i = 0; i < s->window_count; i++)
-        if (touches(&s->windows[i], mint_ms, maxt_ms))
-            cap += s->windows[i].count;
+    for (size_t i = 0; i < s->window_count; i++) {
+        if (!touches(&s->windows[i], mint_ms, maxt_ms))
+            continue;
+        cap += s->windows[i].count;
+        only = &s->windows[i];
+        touched++;
+    }
+    if (touched == 1)
+        return window_cut(only, mint_ms, maxt_ms, a, ret, err);
     out.t = arena_array(a, cap, sizeof *out.t);
     out.v = arena_array(a, cap, sizeof *out.v);
     if (!out.t || !out.v)

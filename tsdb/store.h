@@ -20,6 +20,8 @@ struct stored_series {
     struct labels labels;
     size_t window_count;
     const struct stored_window *windows; /* ascending start_ms, each start once */
+    const uint32_t *label_numbers; /* per label, or NULL: equal for equal pairs within one call of a
+                                      select, and not much larger than there are pairs */
 };
 /* Called once per series; everything is borrowed until it returns. A negative return stops and is
  * passed on. */
@@ -35,6 +37,9 @@ struct store_select {
     uint32_t shard, shard_count; /* only series with fingerprint mod shard_count == shard;
                                     shard_count <= 1: all */
     size_t series_max;           /* 0: no limit; else RC_LIMIT past it */
+    size_t enough;               /* with STORE_LABELS: so many series will do, whichever; 0: all.
+                                    Stores may give more */
+    bool no_labels;              /* labels are not wanted: they may be left out */
 };
 
 /* Merges the windows of one series from several stores or replicas (same fp): per window, one

@@ -39,8 +39,35 @@ static void chunk_free(struct arena *a, struct arena_chunk *c)
     free(c);
 }
 
+/* Memory from elsewhere; the list is in the arena. */
+struct arena_taken {
+    struct arena_taken *next;
+    void *p;
+    size_t n;
+};
+
+static void taken_free(struct arena *a)
+{
+    for (; a->taken; a->taken = a->taken->next) {
+        a->used -= a->taken->n;
+        free(a->taken->p);
+    }
+}
+
+bool arena_take(struct arena *a, void *p, size_t n)
+{
+    struct arena_taken *t = arena_alloc(a, sizeof *t);
+
+    if (!t || !arena_charge(a, n))
+        return false;
+    *t = (struct arena_taken){a->taken, p, n};
+    a->taken = t;
+    return true;
+}
+
 void arena_fini(struct arena *a)
 {
+    taken_free(a);
     while (a->head) {
         struct arena_chunk *c = a->head;
 
@@ -51,6 +78,7 @@ void arena_fini(struct arena *a)
 
 void arena_reset(struct arena *a)
 {
+    taken_free(a);
     while (a->head && a->head->next) {
         struct arena_chunk *c = a->head;
 

@@ -6,8 +6,10 @@
 #include "common/base/str.h"
 
 struct arena_chunk;
+struct arena_taken;
 struct arena {
     struct arena_chunk *head;
+    struct arena_taken *taken;
     size_t used;   /* bytes handed to the arena by malloc, against budget */
     size_t budget;
     size_t peak;
@@ -26,6 +28,8 @@ void *arena_array(struct arena *a, size_t count, size_t size);
 struct str arena_str(struct arena *a, struct str s); /* .p NULL over budget (and s.n > 0) */
 char *arena_strz(struct arena *a, struct str s);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+/* Takes over memory from malloc, to be freed with the arena; false (and not taken) over budget. */
+bool arena_take(struct arena *a, void *p, size_t n);
 /* Takes n bytes from the budget without allocating (memory held elsewhere for this request); false when over. */
 bool arena_charge(struct arena *a, size_t n);
 void arena_uncharge(struct arena *a, size_t n);

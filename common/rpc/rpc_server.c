@@ -52,6 +52,7 @@ struct rpc_server {
 
     struct mutex lock; /* --- guards the rest --- */
     struct cond changed;
+    struct cond work; /* for workers: a call, or the end */
     struct client_conn *conns;
     int conns_live; /* until conn_events.freed */
     struct rpc_call *queue_first, **queue_last;
@@ -167,7 +168,7 @@ static void queue_call(struct rpc_server *srv, struct rpc_call *call)
     mutex_lock(&srv->lock);
     *srv->queue_last = call;
     srv->queue_last  = &call->next;
-    cond_broadcast(&srv->changed);
+    cond_signal(&srv->work);
     mutex_unlock(&srv->lock);
 }
 
@@ -182,7 +183,7 @@ static void *worker_main(void *arg)
         if (!call && srv->stop_workers)
             break;
         if (!call) {
-            cond_wait(&srv->changed, &srv->lock);
+            cond_wait(&srv->work, &srv->lock);
             continue;
         }
         srv->queue_first = call->next;
@@ -357,6 +358,7 @@ int rpc_server_new(const struct rpc_server_cfg *cfg, struct rpc_server **ret, st
     srv->queue_last    = &srv->queue_first;
     mutex_init(&srv->lock);
     cond_init(&srv->changed);
+    cond_init(&srv->work);
     rpc_metrics_init(&srv->metrics, cfg->metrics, true);
     *ret = srv;
     return 0;
@@ -456,12 +458,13 @@ void rpc_server_free(struct rpc_server *srv)
     while (srv->conns_live > 0) /* calls hold their connections: none is left after this */
         cond_wait(&srv->changed, &srv->lock);
     srv->stop_workers = true;
-    cond_broadcast(&srv->changed);
+    cond_broadcast(&srv->work);
     mutex_unlock(&srv->lock);
     for (int i = 0; srv->started && i < srv->workers_count; i++)
         pthread_join(srv->workers[i], NULL);
     free(srv->workers);
     cond_fini(&srv->changed);
+    cond_fini(&srv->work);
     mutex_fini(&srv->lock);
     free(srv);
 }

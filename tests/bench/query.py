@@ -202,7 +202,9 @@ def same(a, b):
     if a.keys() != b.keys():
         return False
     for key, v in a.items():
-        if len(v) != len(b[key]) or not all(t == u and math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) for (t, x), (u, y) in zip(v, b[key])):
+        differ = [(p, q) for p, q in zip(v, b[key]) if p[0] != q[0] or not math.isclose(p[1], q[1], rel_tol=1e-9, abs_tol=1e-9)]
+        if len(v) != len(b[key]) or differ:
+            print(f"differs: {key}: {len(v)} and {len(b[key])} points, first {differ[:1]}", file=sys.stderr)
             return False
     return True
 
@@ -224,9 +226,11 @@ def run(make, bodies, end, args, hold):
             _, body = client.ask(query, kind, end)
             if not rows:
                 growth = peak_bytes(s.pids()) - before
+            cpu = compare.cpu_seconds(s.pids())
             times = [client.ask(query, kind, end)[0] for _ in range(args.repeat)]
-            rows.append((name, statistics.median(times), answer_of(body, kind)))
-            print(f"{s.name}: {name}: {rows[-1][1]:.1f} ms", file=sys.stderr)
+            cpu = (compare.cpu_seconds(s.pids()) - cpu) * 1000 / args.repeat
+            rows.append((name, statistics.median(times), answer_of(body, kind), cpu))
+            print(f"{s.name}: {name}: {rows[-1][1]:.1f} ms, CPU {cpu:.0f} ms", file=sys.stderr)
         if hold:
             print(f"pids {s.pids()}, {s.query}, end {end}; Enter stops it", file=sys.stderr)
             sys.stdin.readline()
@@ -250,6 +254,10 @@ def table(results, args):
         lines.append(f"| {name} | " + " | ".join(f"{m:.1f}" for m in ms) + "".join(f" | {m / ms[0]:.1f}" for m in ms[1:])
                      + f" | {rows if isinstance(rows, int) else len(rows)} | {'-' if agrees is None else 'yes' if agrees else 'NO'} |")
     lines.append("| **median** | " + " | ".join("" for _ in names) + "".join(f" | {statistics.median(r):.1f}" for r in ratios) + " | | |")
+    lines += ["", "CPU milliseconds a query, user and system, of all server processes together (ticks of 10 ms, over the repetitions):", "",
+              "| query | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for i, (name, _, _) in enumerate(QUERIES):
+        lines.append(f"| {name} | " + " | ".join(f"{r[1][i][3]:.0f}" for r in results) + " |")
     lines += ["", "Peak RSS growth in the first query (all processes): " + ", ".join(f"{n} {g / 1e6:.0f} MB" for n, _, g in results)]
     return "\n".join(lines) + "\n"
 
@@ -263,11 +271,11 @@ def main():
     parser.add_argument("--out")
     parser.add_argument("--hold", action="store_true")
     args = parser.parse_args()
-    end_ms = int(time.time()) // 15 * STEP_MS
+    end_ms = int(time.time()) // 15 * STEP_MS - 11000  # off the multiples of steps: see below
     bodies = requests(args.series, args.rounds, end_ms - (args.rounds - 1) * STEP_MS)
     print(f"{len(bodies)} requests, {sum(map(len, bodies)) / 1e6:.0f} MB", file=sys.stderr)
     makes = [getattr(compare, name) for name in args.systems.split(",")]
-    # Between two samples: 2.x still counts a sample at the left bound of a window.
+    # Windows begin and end between two samples: 2.x still counts a sample at the left bound.
     results = [run(make, bodies, end_ms // 1000 + 7, args, args.hold and make is makes[-1]) for make in makes]
     text = table(results, args)
     print(text)

@@ -16,8 +16,8 @@ static int take(struct series_set *set, struct str page, uint16_t from)
     struct fanout_select s = {.limits = &fz.limits, .used = &fz.used};
     struct selecting sel = {.s = &s, .set = set};
     struct page_series *ps;
-    struct rd r;
-    int rc = select_page_open(page, &r, NULL);
+    struct select_reader r;
+    int rc = select_page_open(page, set->arena, &r, NULL);
 
     while (rc == 0) {
         rc = page_next(&sel, &r, &peer, &ps, NULL);

@@ -394,7 +394,7 @@ static int select_page(struct fixture *f, uint8_t tenant, uint64_t gen, uint64_t
     struct buf message, reply, matchers;
     struct wire_series ws;
     struct arena a;
-    struct rd r;
+    struct select_reader r;
     int rc;
 
     buf_init(&message, MESSAGE_MAX);
@@ -417,8 +417,8 @@ static int select_page(struct fixture *f, uint8_t tenant, uint64_t gen, uint64_t
         answer = torc__wire__select_response__unpack(pb_arena_allocator(&a), reply.n, (const uint8_t *)reply.p);
         CHECK(answer);
         *cursor = answer->cursor;
-        CHECK_INT(select_page_open(pb_str(answer->page), &r, NULL), 0);
-        while ((rc = select_page_next(&r, &a, &ws, NULL)) > 0) {
+        CHECK_INT(select_page_open(pb_str(answer->page), &a, &r, NULL), 0);
+        while ((rc = select_page_next(&r, &ws, NULL)) > 0) {
             struct stored_window *w = arena_array(&a, ws.window_count, sizeof *w);
 
             for (size_t i = 0; i < ws.window_count; i++) {
@@ -427,7 +427,7 @@ static int select_page(struct fixture *f, uint8_t tenant, uint64_t gen, uint64_t
                 w[i] = (struct stored_window){x->start_ms, x->mint_ms, x->maxt_ms, x->digest, x->count, x->chunk_count, x->chunks};
             }
             if (got)
-                take_series(got, tenant, &(struct stored_series){ws.fp, ws.labels, ws.window_count, w});
+                take_series(got, tenant, &(struct stored_series){.fp = ws.fp, .labels = ws.labels, .window_count = ws.window_count, .windows = w});
         }
         CHECK_INT(rc, 0);
     }

@@ -193,7 +193,7 @@ static int source_select(struct series_source *src, const struct matcher *m, siz
                          struct series_cursor **ret, struct err *err)
 {
     static const struct series_cursor_ops ops = {cursor_count, cursor_labels, cursor_samples,
-                                                 cursor_free};
+                                                 NULL, cursor_free};
     struct head_backend *b = CONTAINER_OF(src, struct head_backend, source);
     struct head_cursor *c = arena_zalloc(arena, sizeof *c);
     struct store_select q = {.tenant = TENANT,

@@ -405,7 +405,7 @@ static int failing_select(struct series_source *src, const struct matcher *m, si
                           struct series_cursor **ret, struct err *err)
 {
     static const struct series_cursor_ops ops = {failing_count, failing_labels, failing_samples,
-                                                 failing_free};
+                                                 NULL, failing_free};
     struct failing *f = CONTAINER_OF(src, struct failing, base);
 
     (void)m, (void)n, (void)arena;

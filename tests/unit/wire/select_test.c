@@ -8,17 +8,19 @@ static void page_make(struct buf *out)
 {
     struct label v[] = {{STR("__name__"), STR("up")}, {STR("job"), STR("x")}};
     struct labels two = {v, 2}, one = {v, 1};
+    struct select_writer pw;
     struct wire_window w[] = {
         {.start_ms = -7200000, .mint_ms = -7199999, .maxt_ms = -1, .digest = {1, 2}, .count = 3, .chunk_count = 3, .chunks = chunks},
         {.start_ms = 1700000000000, .mint_ms = 1700000000000, .maxt_ms = 1700000000000, .digest = {UINT64_MAX, 0}, .count = UINT32_MAX},
     };
 
     buf_init(out, 1 << 16);
-    select_page_begin(out);
-    select_page_series(out, (fingerprint){5, 6}, &two, 2);
+    select_page_begin(&pw, out);
+    select_page_series(&pw, (fingerprint){5, 6}, &two, (uint32_t[]){3, 0}, 2);
     select_page_window(out, 0, &w[0]);
     select_page_window(out, w[0].start_ms, &w[1]);
-    select_page_series(out, (fingerprint){7, 8}, &one, 0);
+    select_page_series(&pw, (fingerprint){7, 8}, &one, (uint32_t[]){3}, 0);
+    select_page_end(&pw);
 }
 
 TEST(a_page_is_read_as_written)
@@ -26,21 +28,22 @@ TEST(a_page_is_read_as_written)
     struct wire_series s;
     struct arena a;
     struct buf out;
-    struct rd r;
+    struct select_reader r;
 
     page_make(&out);
     arena_init(&a, 1 << 20);
-    CHECK_INT(select_page_open(buf_view(&out), &r, NULL), 0);
-    CHECK_INT(select_page_next(&r, &a, &s, NULL), 1);
+    CHECK_INT(select_page_open(buf_view(&out), &a, &r, NULL), 0);
+    CHECK_INT(select_page_next(&r, &s, NULL), 1);
     CHECK(s.fp.hi == 5 && s.fp.lo == 6 && s.labels.n == 2 && s.window_count == 2);
     CHECK(s.windows[0].start_ms == -7200000 && s.windows[0].mint_ms == -7199999 && s.windows[0].maxt_ms == -1);
     CHECK(s.windows[0].digest.hi == 1 && s.windows[0].digest.lo == 2 && s.windows[0].count == 3 && s.windows[0].chunk_count == 3);
     for (size_t i = 0; i < ARRAY_LEN(chunks); i++)
         CHECK(str_eq(s.windows[0].chunks[i], chunks[i]));
     CHECK(s.windows[1].start_ms == 1700000000000 && s.windows[1].count == UINT32_MAX && s.windows[1].chunk_count == 0);
-    CHECK_INT(select_page_next(&r, &a, &s, NULL), 1);
+    CHECK_INT(select_page_next(&r, &s, NULL), 1);
     CHECK(s.fp.hi == 7 && s.labels.n == 1 && s.window_count == 0);
-    CHECK_INT(select_page_next(&r, &a, &s, NULL), 0);
+    CHECK(str_eqz(s.labels.v[0].name, "__name__") && str_eqz(s.labels.v[0].value, "up"));
+    CHECK_INT(select_page_next(&r, &s, NULL), 0);
     buf_fini(&out);
     arena_fini(&a);
 }
@@ -49,10 +52,10 @@ TEST(a_page_is_read_as_written)
 static int page_read(struct str page, struct arena *a)
 {
     struct wire_series s;
-    struct rd r;
-    int rc = select_page_open(page, &r, NULL), n = 0;
+    struct select_reader r;
+    int rc = select_page_open(page, a, &r, NULL), n = 0;
 
-    while (rc >= 0 && (rc = select_page_next(&r, a, &s, NULL)) > 0)
+    while (rc >= 0 && (rc = select_page_next(&r, &s, NULL)) > 0)
         n++;
     return rc < 0 ? rc : n;
 }
@@ -96,13 +99,14 @@ TEST(windows_out_of_order_are_refused)
     struct label v[] = {{STR("__name__"), STR("up")}};
     struct labels ls = {v, 1};
     struct wire_window w = {.start_ms = 100, .mint_ms = 100, .maxt_ms = 100, .count = 1};
+    struct select_writer pw;
     struct arena a;
     struct buf out;
 
     arena_init(&a, 1 << 20);
     buf_init(&out, 1 << 16);
-    select_page_begin(&out);
-    select_page_series(&out, (fingerprint){1, 1}, &ls, 2);
+    select_page_begin(&pw, &out);
+    select_page_series(&pw, (fingerprint){1, 1}, &ls, NULL, 2);
     select_page_window(&out, 0, &w);
     select_page_window(&out, 100, &w); /* the same start again */
     CHECK_INT(page_read(buf_view(&out), &a), RC_CORRUPT);
@@ -115,19 +119,81 @@ TEST(a_count_that_the_bytes_cannot_hold_allocates_nothing)
     struct label v[] = {{STR("__name__"), STR("up")}};
     struct labels ls = {v, 1};
     struct wire_series s;
+    struct select_writer pw;
     struct arena a;
     struct buf out;
-    struct rd r;
+    struct select_reader r;
 
     arena_init(&a, 1 << 20);
     buf_init(&out, 1 << 16);
-    select_page_begin(&out);
-    select_page_series(&out, (fingerprint){1, 1}, &ls, SELECT_WINDOWS_MAX);
-    CHECK_INT(select_page_open(buf_view(&out), &r, NULL), 0);
-    CHECK_INT(select_page_next(&r, &a, &s, NULL), RC_CORRUPT);
+    select_page_begin(&pw, &out);
+    select_page_series(&pw, (fingerprint){1, 1}, &ls, NULL, SELECT_WINDOWS_MAX);
+    CHECK_INT(select_page_open(buf_view(&out), &a, &r, NULL), 0);
+    CHECK_INT(select_page_next(&r, &s, NULL), RC_CORRUPT);
     CHECK(a.used <= 64 << 10);
     buf_fini(&out);
     arena_fini(&a);
+}
+
+/* Three pairs, named b, a and c in this order, then series that refer to them. */
+static int referring(const char *refs, size_t n, struct arena *a)
+{
+    struct buf out;
+    int rc;
+
+    buf_init(&out, 1 << 16);
+    buf_u8(&out, SELECT_VERSION);
+    for (size_t i = 0; i < 3; i++) {
+        buf_add(&out, (char[16]){0}, 16);
+        buf_uvarint(&out, 1);
+        buf_uvarint(&out, 0);
+        buf_lstr(&out, str_n(&"bac"[i], 1));
+        buf_lstr(&out, STR("x"));
+        buf_uvarint(&out, 0);
+    }
+    buf_add(&out, (char[16]){0}, 16);
+    buf_uvarint(&out, n);
+    buf_add(&out, refs, n);
+    buf_uvarint(&out, 0);
+    rc = page_read(buf_view(&out), a);
+    buf_fini(&out);
+    return rc;
+}
+
+TEST(labels_that_refer_to_pairs_must_be_there_and_in_order)
+{
+    struct arena a;
+
+    arena_init(&a, 1 << 20);
+    CHECK_INT(referring("\2\1\3", 3, &a), 4);
+    CHECK_INT(referring("\2\3", 2, &a), 4);
+    CHECK_INT(referring("\1\2", 2, &a), RC_CORRUPT);
+    CHECK_INT(referring("\1\1", 2, &a), RC_CORRUPT);
+    CHECK_INT(referring("\4", 1, &a), RC_CORRUPT);
+    arena_fini(&a);
+}
+
+TEST(summaries_are_read_as_written_and_add_up)
+{
+    static struct u128 sums[SELECT_BUCKETS], got[SELECT_BUCKETS];
+    struct buf out;
+
+    sums[0] = (struct u128){1, 2};
+    sums[17] = (struct u128){0, UINT64_MAX};
+    sums[SELECT_BUCKETS - 1] = (struct u128){3, 0};
+    buf_init(&out, 1 << 16);
+    select_summary_write(&out, sums);
+    CHECK_INT(select_summary_read(buf_view(&out), got, NULL), 0);
+    CHECK(memcmp(sums, got, sizeof sums) == 0);
+    CHECK_INT(select_summary_read(buf_view(&out), got, NULL), 0);
+    CHECK(got[0].hi == 2 && got[0].lo == 4 && got[17].hi == 1 && got[17].lo == UINT64_MAX - 1);
+    for (size_t n = 2; n < out.n; n++)
+        CHECK(n == 18 || n == 35 || select_summary_read(str_n(out.p, n), got, NULL) == RC_CORRUPT);
+    buf_uvarint(&out, 1); /* behind the last bucket */
+    buf_u64(&out, 1);
+    buf_u64(&out, 1);
+    CHECK_INT(select_summary_read(buf_view(&out), got, NULL), RC_CORRUPT);
+    buf_fini(&out);
 }
 
 static void matchers_make(struct buf *out)

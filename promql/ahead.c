@@ -1,0 +1,212 @@
+/* ahead.c - rows of plain float series, computed in batches by several threads ahead of whoever pulls them. Rows come out in the order of the series whatever
+ * thread computed them, so that results do not depend on how many there are. */
+#include "promql/eval.h"
+
+#include "common/sys/thread.h"
+
+#include <pthread.h>
+
+enum {
+    SERIES_MIN = 256, /* fewer are not worth waking a thread for */
+    BATCH_BYTES = 1 << 20,
+    BATCH_ROWS_MIN = 32,
+    BATCH_ROWS_MAX = 2048,
+    GRAB = 16, /* series a thread takes at a time */
+};
+
+struct helper {
+    struct ahead *a;
+    unsigned thread;
+    pthread_t id;
+};
+struct ahead {
+    struct query *q;
+    ahead_fn *fill;
+    void *arg;
+    size_t steps, count;
+    size_t first, n, cap; /* rows[0 .. n) are those of series first and on */
+    struct ahead_row *rows;
+    struct arena *scratch[AHEAD_THREADS_MAX]; /* 0: of who pulls */
+    unsigned threads;
+    atomic_size_t next; /* in the batch */
+    struct helper helpers[AHEAD_THREADS_MAX];
+    struct mutex lock;  /* --- guards below --- */
+    struct cond wake, done;
+    uint64_t batch;
+    unsigned busy;
+    bool stop;
+    struct ahead *other; /* of the query */
+};
+
+static void work(struct ahead *a, unsigned thread)
+{
+    size_t at;
+
+    while ((at = atomic_fetch_add_explicit(&a->next, GRAB, memory_order_relaxed)) < a->n) {
+        for (size_t i = at; i < MIN(at + GRAB, a->n); i++) {
+            struct ahead_row *r = &a->rows[i];
+
+            arena_reset(a->scratch[thread]);
+            r->total = r->fresh = r->most = 0;
+            r->any = r->floats = false;
+            r->ready = a->fill(a->arg, thread, a->first + i, a->scratch[thread], r);
+        }
+    }
+}
+
+static void *helper_main(void *arg)
+{
+    struct helper *h = arg;
+    struct ahead *a = h->a;
+    uint64_t seen = 0;
+
+    mutex_lock(&a->lock);
+    for (;;) {
+        while (a->batch == seen && !a->stop)
+            cond_wait(&a->wake, &a->lock);
+        if (a->stop)
+            break;
+        seen = a->batch;
+        mutex_unlock(&a->lock);
+        work(a, h->thread);
+        mutex_lock(&a->lock);
+        if (--a->busy == 0)
+            cond_signal(&a->done);
+    }
+    mutex_unlock(&a->lock);
+    return NULL;
+}
+
+/* Takes up to want threads out of what the process has to give. */
+static unsigned helpers_take(atomic_int *left, unsigned want)
+{
+    int have = left ? atomic_load(left) : 0, take;
+
+    do {
+        take = MIN(have, (int)want);
+        if (take <= 0)
+            return 0;
+    } while (!atomic_compare_exchange_weak(left, &have, have - take));
+    return (unsigned)take;
+}
+
+static int rows_init(struct ahead *a)
+{
+    size_t each = a->steps * (sizeof(double) + 1);
+    double *v;
+    uint8_t *kind;
+
+    a->cap = MIN(MAX(BATCH_BYTES / each, (size_t)BATCH_ROWS_MIN), MIN((size_t)BATCH_ROWS_MAX, a->count));
+    a->rows = arena_array(a->q->arena, a->cap, sizeof *a->rows);
+    v = arena_array(a->q->arena, a->cap, a->steps * sizeof *v);
+    kind = arena_array(a->q->arena, a->cap, a->steps);
+    if (!a->rows || !v || !kind)
+        return query_nomem(a->q);
+    for (size_t i = 0; i < a->cap; i++)
+        a->rows[i] = (struct ahead_row){.v = v + i * a->steps, .kind = kind + i * a->steps};
+    return 0;
+}
+
+int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret)
+{
+    struct ahead *a;
+    unsigned helpers;
+    int rc;
+
+    *ret = NULL;
+    if (count < SERIES_MIN || q->opt->stats_per_step)
+        return 0;
+    helpers = helpers_take(q->opt->helpers, AHEAD_THREADS_MAX - 1);
+    if (helpers == 0)
+        return 0;
+    a = arena_zalloc(q->arena, sizeof *a);
+    if (!a) {
+        atomic_fetch_add(q->opt->helpers, (int)helpers);
+        return query_nomem(q);
+    }
+    a->q = q;
+    a->fill = fill;
+    a->arg = arg;
+    a->steps = steps;
+    a->count = count;
+    a->threads = helpers + 1;
+    mutex_init(&a->lock);
+    cond_init(&a->wake);
+    cond_init(&a->done);
+    a->other = q->aheads;
+    q->aheads = a;
+    rc = rows_init(a);
+    for (unsigned i = 0; i < a->threads && rc == 0; i++)
+        rc = query_scratch(q, &a->scratch[i]);
+    for (unsigned i = 1; i < a->threads && rc == 0; i++) {
+        a->helpers[i] = (struct helper){.a = a, .thread = i};
+        a->helpers[i].id = thread_start("query-help", helper_main, &a->helpers[i]);
+    }
+    if (rc < 0) {
+        atomic_fetch_add(q->opt->helpers, (int)helpers);
+        a->threads = 0;
+        return rc;
+    }
+    *ret = a;
+    return 0;
+}
+
+static void batch_run(struct ahead *a, size_t first)
+{
+    a->first = first;
+    a->n = MIN(a->cap, a->count - first);
+    atomic_store(&a->next, 0);
+    mutex_lock(&a->lock);
+    a->batch++;
+    a->busy = a->threads - 1;
+    cond_broadcast(&a->wake);
+    mutex_unlock(&a->lock);
+    work(a, 0);
+    mutex_lock(&a->lock);
+    while (a->busy > 0)
+        cond_wait(&a->done, &a->lock);
+    mutex_unlock(&a->lock);
+}
+
+int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret)
+{
+    int rc = 0;
+
+    if (a->n == 0 || i >= a->first + a->n) {
+        rc = query_poll_slow(a->q);
+        if (rc == 0)
+            batch_run(a, i);
+        for (unsigned t = 0; t < a->threads && rc == 0; t++)
+            rc = query_scratch_settle(a->q, a->scratch[t]);
+    }
+    ASSERT(rc < 0 || i >= a->first);
+    if (rc == 0)
+        *ret = &a->rows[i - a->first];
+    return rc;
+}
+
+/* Ends the threads; the scratch arenas go with the query. */
+void ahead_stop(struct ahead *a)
+{
+    if (!a || a->threads == 0)
+        return;
+    mutex_lock(&a->lock);
+    a->stop = true;
+    cond_broadcast(&a->wake);
+    mutex_unlock(&a->lock);
+    for (unsigned i = 1; i < a->threads; i++)
+        pthread_join(a->helpers[i].id, NULL);
+    atomic_fetch_add(a->q->opt->helpers, (int)a->threads - 1);
+    a->threads = 0;
+}
+
+void aheads_close(struct query *q)
+{
+    for (struct ahead *a = q->aheads; a; a = a->other) {
+        ahead_stop(a);
+        cond_fini(&a->done);
+        cond_fini(&a->wake);
+        mutex_fini(&a->lock);
+    }
+    q->aheads = NULL;
+}
