@@ -289,12 +289,22 @@ static uint8_t verdict_of(enum append_verdict v)
     }
 }
 
+static bool refusals_full(struct push_call *c)
+{
+    bool full;
+
+    mutex_lock(&c->refusals_lock);
+    full = c->refusal_count >= PUSH_REFUSALS_MAX;
+    mutex_unlock(&c->refusals_lock);
+    return full;
+}
+
 static void explain(struct push_call *c, struct head *h, struct head_series *hs, uint32_t row, int64_t t, uint64_t vbits,
                     enum append_verdict v)
 {
     char text[ERR_TEXT_MAX];
 
-    if (c->refusal_count >= PUSH_REFUSALS_MAX)
+    if (refusals_full(c))
         return;
     ingester_explain_sample(h, hs, t, vbits, v, &c->limits, text, sizeof text);
     refuse_text(c, row, text);
