@@ -397,6 +397,7 @@ static int window_cut(const struct stored_window *w, int64_t mint_ms, int64_t ma
 
     if (rc < 0)
         return rc;
+    CORRUPT_UNLESS(c.n <= w->count, err);
     from = mint_ms <= c.t[0] ? 0 : time_lower(c.t, c.n, mint_ms);
     to = maxt_ms >= c.t[c.n - 1] ? c.n : time_lower(c.t, c.n, maxt_ms + 1);
     *ret = (struct chunk_columns){.n = to > from ? to - from : 0,

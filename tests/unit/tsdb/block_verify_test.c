@@ -69,7 +69,7 @@ TEST(verify_finds_every_flipped_bit_of_the_tables)
     for (size_t i = 0; i < 4; i++) {
         char path[PATH_MAX];
         FILE *file;
-        long size;
+        long size = 0;
 
         snprintf(path, sizeof path, "%s/flip/blocks/%s/%s", test_tmpdir(), f.id.text, leaves[i]);
         file = fopen(path, "r+b");
