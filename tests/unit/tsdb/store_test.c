@@ -250,6 +250,7 @@ TEST(what_does_not_fit_together_is_corrupt)
     CHECK_INT(stored_series_columns(&m.s, INT64_MIN, INT64_MAX, &a, &c, NULL), RC_CORRUPT);
     m.windows[0].chunks = m.chunks;
     m.windows[0].count = UINT32_MAX; /* more than any memory: the budget, not a crash */
+    m.s.window_count = 2;
     CHECK_INT(stored_series_columns(&m.s, INT64_MIN, INT64_MAX, &a, &c, NULL), RC_NOMEM);
     CHECK(c.n == 77 && out.window_count == 77);
     arena_fini(&m.a);
