@@ -10,7 +10,7 @@ uint64_t value_order(double v)
     uint64_t bits = double_bits(v);
 
     bits = bits >> 63 ? ~bits : bits | 1ULL << 63;
-    return bits + (1ULL << 52); /* NaNs with a plus sign wrap around to the front */
+    return bits + (1ULL << 52) - 1; /* NaNs with a plus sign wrap around to the front; +Inf just does not */
 }
 
 static int value_cmp(const void *a, const void *b)

@@ -139,7 +139,7 @@ class Tenant:
                    f"rate(counter_1{whole})", f"quantile_over_time(0.9, gauge_2{whole})", f"histogram_count(increase(histogram_1{whole}))"]
         out += [("query", {"query": q, "time": t}) for q in instant for t in (end, middle)]
         ranged = ['{kind=~"stale|gaps"}', 'sum by (kind) (rate({kind="counter"}[40m]))', "histogram_quantile(0.9, histogram_0)",
-                  'avg by (zone) ({kind="decimal"})', 'topk(3, {kind="gauge"})', 'count({kind="stale"} offset 20m)', "max_over_time(stale_1[1h:7m])",
+                  'avg by (zone) ({kind="decimal"})', 'topk(3, {kind="gauge"})', 'count({kind="stale"} offset 20m)', "max_over_time(stale_1[1h:3m])",
                   "sum by (zone) (rate(histogram_2[1h]))"]
         step = str(max(60, (self.end() - self.begin) // 97000))
         out += [("query_range", {"query": q, "start": begin, "end": end, "step": step}) for q in ranged]
