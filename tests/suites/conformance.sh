@@ -35,8 +35,10 @@ if cluster_up; then
     for i in 1 2 3; do flush+=(--flush "http://127.0.0.1:$((cluster_port + i))"); done
     except=(--exceptions tests/conformance/promqltest/cluster_exceptions.txt)
     echo "--- via cluster, heads"
+    export PROMQLTEST_TENANTS=heads
     count "$runner" "${url[@]}" "${except[@]}" "$dir"
     echo "--- via cluster, blocks"
+    export PROMQLTEST_TENANTS=blocks
     files=()
     for name in staleness range_queries selectors extended_vectors limit forms; do
         [ -f "$dir/$name.test" ] && files+=("$dir/$name.test")
