@@ -92,8 +92,10 @@ static double rate_of(const struct limits *l, enum api_class class)
 {
     switch (class) {
     case API_QUERY:
+    case API_READ:
         return l->query_request_rate;
     case API_OTHER:
+    case API_NOW:
         return l->other_request_rate;
     default:
         return l->label_request_rate;
@@ -236,6 +238,10 @@ void api_enter(void *route, struct http_req *req)
             http_reply(r->http, 429, HTTP_TYPE_JSON, STR("{\"message\":\"Rate exceeded\"}"));
             r->http = NULL;
             request_free(r);
+            return;
+        }
+        if (r->endpoint->class == API_NOW) {
+            run(&r->job);
             return;
         }
         rc = queue_submit(q->queue, r->tenants[0], (size_t)r->limits->max_query_concurrency,

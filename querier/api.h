@@ -2,6 +2,7 @@
 #pragma once
 #include "common/base/rate.h"
 #include "common/sys/thread.h"
+#include "querier/active.h"
 #include "querier/json.h"
 #include "querier/querier.h"
 #include "querier/queue.h"
@@ -9,10 +10,12 @@
 
 #include <uthash.h>
 
-enum api_class { API_QUERY, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_CLASSES };
+/* API_READ: its body is no form. API_NOW: answered at once, past the queue, for those that look at what is in it. */
+enum api_class { API_QUERY, API_READ, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_NOW, API_CLASSES };
 enum {
     API_BODY_BYTES_MAX = 1 << 20,
-    API_ROUTES_MAX = 64,
+    READ_BODY_BYTES_MAX = 32 << 20, /* of remote read, as sent and inflated */
+    API_ROUTES_MAX = 128,
     API_ANSWER_BYTES_MAX = 256 << 20,
     API_NAME_BYTES_MAX = 4096
 };
@@ -42,6 +45,7 @@ struct querier {
     struct blocks *blocks;
     struct source_env env;
     struct queue *queue; /* from start on */
+    struct active *active;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;
@@ -122,6 +126,10 @@ void api_alerts(struct api_request *r);
 void api_status_config(struct api_request *r);
 void api_status_flags(struct api_request *r);
 void api_status_runtimeinfo(struct api_request *r);
+void api_active_queries(struct api_request *r);
+void api_read(struct api_request *r);
+void api_top_queries(struct api_request *r);
+void api_cancel_query(struct api_request *r);
 
 /* --- pages.c --- */
 void page_blocks(void *querier, struct http_req *req);

@@ -195,6 +195,29 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
     return rc == 0 ? too_many_processed(p, &an->res, err) : rc;
 }
 
+/* While it runs, others see the query and can cancel it. */
+static int evaluate_listed(struct api_request *r, const struct query_params *p,
+                           struct promql_ast *ast, struct answer *an, struct err *err)
+{
+    struct querier *q = r->q;
+    struct active_query active = {
+        .tenant = str_of(r->tenant_text),
+        .text = p->text,
+        .start_ms = p->start_ms,
+        .end_ms = p->end_ms,
+        .step_ms = p->step_ms,
+        .begun_mono_ns = r->begun_ns,
+        .http = r->http,
+    };
+    int rc;
+
+    active_begin(q->active, &active);
+    rc = evaluate(r, p, ast, an, err);
+    active_end(q->active, &active, clock_wall_ms(q->deps.clock),
+               clock_mono_ns(q->deps.clock) - r->queued_ns);
+    return rc;
+}
+
 static void add_notes(const struct query_params *p, struct answer *an)
 {
     struct result_json *j = &an->json;
@@ -294,7 +317,7 @@ static void run_query(struct api_request *r, int (*params)(const struct api_requ
         if (rc == RC_INVALID || rc == RC_LIMIT)
             rc = param_invalid("query", &err);
         if (rc == 0) {
-            rc = evaluate(r, &p, &ast, an, &err);
+            rc = evaluate_listed(r, &p, &ast, an, &err);
             promql_ast_fini(&ast);
         }
     }

@@ -42,12 +42,16 @@ static const struct api_endpoint endpoints[] = {
     {API("/metadata"), HTTP_M_GET, API_METADATA, api_metadata},
     {API("/format_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_format_query},
     {API("/parse_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_parse_query},
+    {API("/read"), HTTP_M_POST, API_READ, api_read},
     {API("/query_exemplars"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_query_exemplars},
     {API("/rules"), HTTP_M_GET, API_OTHER, api_rules},
     {API("/alerts"), HTTP_M_GET, API_OTHER, api_alerts},
     {API("/status/config"), HTTP_M_GET, API_OTHER, api_status_config},
     {API("/status/flags"), HTTP_M_GET, API_OTHER, api_status_flags},
     {API("/status/runtimeinfo"), HTTP_M_GET, API_OTHER, api_status_runtimeinfo},
+    {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
+    {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
+    {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},
 };
 _Static_assert(ARRAY_LEN(endpoints) * 3 <= API_ROUTES_MAX, "every route has its argument");
 
@@ -105,6 +109,7 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
         .hedge_ms = cfg->hedge_ms,
     };
     metrics_make(q);
+    q->active = active_new();
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
         .waiting_max = (size_t)cfg->waiting_max,
@@ -120,11 +125,14 @@ void querier_routes(struct querier *q, struct http_server *http)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
         for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
             struct api_route *ar = &q->routes[q->route_count++];
+            bool form = endpoints[i].class != API_READ;
 
             *ar = (struct api_route){q, &endpoints[i]};
             http_route(http,
                        &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
-                                            HTTP_FORM, API_BODY_BYTES_MAX, NULL, api_enter, ar});
+                                            form ? HTTP_FORM : 0,
+                                            form ? API_BODY_BYTES_MAX : READ_BODY_BYTES_MAX,
+                                            NULL, api_enter, ar});
         }
     http_route(http, &(struct http_route){"/querier/blocks", HTTP_M_GET, HTTP_BLOCKING, 0, NULL,
                                           page_blocks, q});
@@ -141,6 +149,7 @@ void querier_free(struct querier *q)
     if (!q)
         return;
     queue_free(q->queue);
+    active_free(q->active);
     blocks_free(q->blocks);
     tenants_free(q);
     mutex_fini(&q->tenants_lock);
