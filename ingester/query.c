@@ -1,5 +1,6 @@
 /* query.c - selects over RPC: pages of series from the heads, label names and values, metadata, exemplars, counts, flush on request.
  * All run on the RPC server's worker threads. */
+#include "common/obs/trace.h"
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
@@ -71,6 +72,8 @@ struct answer {
     struct str buckets;  /* of the request */
     struct u128 *sums;   /* NULL: a page */
     uint64_t left;       /* series until there are enough */
+    uint64_t series;     /* so far */
+    struct trace *trace; /* when asked for */
 };
 
 static bool bucket_wanted(const struct answer *an, fingerprint fp)
@@ -101,13 +104,16 @@ static int emit_series(void *arg, const struct stored_series *s)
     }
     if (!buf_ok(&an->page))
         return RC_LIMIT;
+    an->series++;
     return --an->left == 0;
 }
 
 static int sum_series(void *arg, const struct stored_series *s)
 {
-    struct u128 *sum = &((struct answer *)arg)->sums[select_bucket(s->fp)];
+    struct answer *an = arg;
+    struct u128 *sum = &an->sums[select_bucket(s->fp)];
 
+    an->series++;
     for (size_t i = 0; i < s->window_count; i++) {
         struct wire_window w = wire_window(&s->windows[i]);
 
@@ -131,9 +137,13 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
     int rc = 0;
 
     while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
+        struct trace_node *step = trace_begin(trace_root(an->trace), "head shard %u", shard);
+        uint64_t series = an->series;
+
         select_page_renumber(&an->writer);
         rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
+        trace_end(step, ": %llu series", (unsigned long long)(an->series - series));
         if (rc >= 0 && alive_check(in, shard, err) < 0)
             rc = RC_UNAVAILABLE;
         if (rc >= 0 && inner == 0)
@@ -217,6 +227,16 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
     return rc;
 }
 
+/* Empty when not asked for, or when there is more than fits. */
+static struct str trace_bytes(struct answer *an, struct buf *out)
+{
+    if (!an->trace)
+        return (struct str){0};
+    trace_end(trace_root(an->trace), ": %s of %llu series, %zu bytes", an->sums ? "sums" : "a page", (unsigned long long)an->series, an->page.n);
+    trace_encode(out, an->trace);
+    return buf_ok(out) ? buf_view(out) : (struct str){0};
+}
+
 void ingester_on_select(void *arg, struct rpc_call *call)
 {
     struct ingester *in = arg;
@@ -225,10 +245,12 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     Torc__Wire__SelectRequest *m;
     struct answer an = {.left = UINT64_MAX};
     struct arena a;
+    struct buf trace;
     struct err err;
     int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&trace, RPC_MESSAGE_BYTES_MAX / 4);
     buf_init(&an.page, RPC_MESSAGE_BYTES_MAX);
     page_begin(&an.page);
     select_page_begin(&an.writer, &an.page);
@@ -237,6 +259,8 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         rc = bad_message(&err, "select");
     if (rc == 0) {
         out.cursor = m->cursor;
+        if (m->trace)
+            an.trace = trace_new(in->instance_id);
         rc = select_run(in, m, &a, &an, &out.cursor, &err);
     }
     if (rc == 0 && an.sums) {
@@ -248,6 +272,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         out.head_id = in->head_id;
         out.ring_version = ingester_ring_version(in);
         out.summary = an.sums != NULL;
+        out.trace = pb_bytes(trace_bytes(&an, &trace));
         page_end(&an.page);
         if (pb_pack(&out.base, &an.page))
             rpc_reply_buf(call, RC_OK, &an.page);
@@ -258,6 +283,8 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         rpc_reply_err(call, &err);
     }
     select_page_end(&an.writer);
+    trace_free(an.trace);
+    buf_fini(&trace);
     buf_fini(&an.page);
     arena_fini(&a);
 }

@@ -165,7 +165,7 @@ int eval_stream(struct ev *ev, const struct node *n, struct stream **ret)
     if (n->type == NODE_CALL || n->type == NODE_AGGREGATE || n->type == NODE_BINARY)
         ev->q->above = n;
     if (rc == 0)
-        rc = eval_node(ev, n, ret);
+        rc = ev->q->trace && n->type != NODE_PAREN ? eval_traced(ev, n, eval_node, ret) : eval_node(ev, n, ret);
     ev->q->above = above;
     ev->q->depth--;
     return rc;
@@ -345,7 +345,8 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
                       .err = err ? err : &own,
                       .stats = &res.stats,
                       .samples_max = opt->samples_max ? opt->samples_max : SAMPLES_MAX_DEFAULT,
-                      .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT};
+                      .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT,
+                      .trace = opt->trace};
     bool instant = opt->step_ms == 0 && opt->start_ms == opt->end_ms;
     struct ev ev = {.q = &q,
                     .start = opt->start_ms,

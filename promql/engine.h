@@ -5,6 +5,7 @@
  * Threads: an engine is immutable and shared; a run belongs to one thread, which may take helpers for decoding and evaluating series. Results do not
  * depend on them: rows are folded in the order of the series. */
 #pragma once
+#include "common/obs/trace.h"
 #include "promql/ast.h"
 #include "promql/source.h"
 
@@ -25,6 +26,7 @@ struct query_opt {
     int64_t deadline_mono_ns;          /* 0: none */
     struct arena *arena;               /* results live here; owned by the caller */
     atomic_int *helpers;               /* threads that queries of this process may still take beside their own; NULL: none */
+    struct trace_node *trace;          /* steps of the evaluation go below it; NULL: none */
 };
 
 struct result_sample {

@@ -93,6 +93,7 @@ struct query {
     int depth;
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
+    struct trace_node *trace;   /* of the node being opened */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -262,6 +263,11 @@ int eval_stream(struct ev *ev, const struct node *n,
 int eval_scalar(struct ev *ev, const struct node *n, double **ret); /* array of ev->steps */
 int eval_matrix(struct ev *ev, const struct node *n, struct matrix *ret);
 struct str eval_string(const struct node *n);
+
+/* --- eval_trace.c --- */
+/* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
+int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
+                struct stream **ret);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };

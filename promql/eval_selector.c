@@ -23,13 +23,19 @@ int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret)
 {
     struct open_cursor *o = arena_alloc(q->arena, sizeof *o);
+    struct select_hints traced = *hints;
     struct series_cursor *c;
     size_t count;
     int rc;
 
     if (!o)
         return query_nomem(q);
-    rc = q->src->select(q->src, m, n, hints, q->arena, &c, q->err);
+    traced.trace = trace_begin(q->trace, "select from %lld to %lld ms", (long long)hints->mint_ms, (long long)hints->maxt_ms);
+    rc = q->src->select(q->src, m, n, &traced, q->arena, &c, q->err);
+    if (rc == 0)
+        trace_end(traced.trace, ": %zu series", c->ops->count(c));
+    else
+        trace_end(traced.trace, ": failed");
     if (rc == RC_NOMEM)
         return query_nomem(q);
     if (rc < 0)

@@ -14,7 +14,7 @@ struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms, timeout_ms;   /* 0: the default */
     size_t limit;
-    bool stats, per_step;
+    bool stats, per_step, trace;
     struct str stats_deprecated; /* the value, when it is neither true nor all */
     uint64_t warn_samples, fail_samples;
 };
@@ -25,6 +25,8 @@ struct answer {
     struct query_result res;
     struct result_json json;
     struct buf first; /* written before the answer was begun */
+    struct trace *trace;
+    struct buf trace_json;
 };
 
 /* --- parameters, in the order in which Prometheus finds fault with them --- */
@@ -47,6 +49,7 @@ static int common_params(const struct api_request *r, struct query_params *p, st
     p->per_step = str_eqz(stats, "all");
     if (p->stats && !p->per_step && !str_eqz(stats, "true"))
         p->stats_deprecated = stats;
+    p->trace = r->q->cfg.tracing && str_eqz(http_param(r->http, "trace"), "1");
     rc = param_count(r, "max_samples_processed_warning_threshold", &p->warn_samples, err);
     if (rc == 0)
         rc = param_count(r, "max_samples_processed_error_threshold", &p->fail_samples, err);
@@ -178,6 +181,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         .cancel = http_cancel_flag(r->http),
         .arena = &an->arena,
         .helpers = &r->q->helpers,
+        .trace = trace_root(an->trace),
     };
     int64_t timeout = r->limits->query_timeout_ms;
     struct source src;
@@ -255,6 +259,8 @@ static void answer_free(void *arg)
 
     arena_fini(&an->arena);
     buf_fini(&an->first);
+    buf_fini(&an->trace_json);
+    trace_free(an->trace);
     free(an);
 }
 
@@ -288,6 +294,12 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     an->json.seconds_queue = (double)(r->begun_ns - r->queued_ns) / 1e9;
     an->json.seconds_total = (double)(now - r->queued_ns) / 1e9;
     add_notes(p, an);
+    if (an->trace) {
+        trace_end(trace_root(an->trace), ": %zu series in the answer", an->res.series_count);
+        trace_print(&an->trace_json, an->trace);
+        if (buf_ok(&an->trace_json))
+            an->json.trace = buf_view(&an->trace_json);
+    }
     buf_init(&an->first, HTTP_PULL_BYTES_MAX);
     if (result_json_next(&an->json, &an->first, HTTP_PULL_BYTES)) {
         http_resp_stream(resp, HTTP_TYPE_JSON, &(struct http_stream){answer_pull, answer_free, an});
@@ -298,6 +310,20 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     metric_observe(r->q->m_seconds, (double)(now - r->queued_ns) / 1e9);
     http_respond(r->http, resp);
     r->http = NULL;
+}
+
+enum { TRACE_JSON_BYTES_MAX = 4 << 20 };
+
+static void trace_start(const struct api_request *r, const struct query_params *p, struct answer *an)
+{
+    char text[128];
+
+    buf_init(&an->trace_json, TRACE_JSON_BYTES_MAX);
+    if (!p->trace)
+        return;
+    snprintf(text, sizeof text, "torc querier, request %s", http_request_id(r->http));
+    an->trace = trace_new(text);
+    trace_add(trace_root(an->trace), r->begun_ns - r->queued_ns, "wait in the queue");
 }
 
 static void run_query(struct api_request *r, int (*params)(const struct api_request *,
@@ -313,7 +339,12 @@ static void run_query(struct api_request *r, int (*params)(const struct api_requ
                r->limits->query_memory ? (size_t)r->limits->query_memory : SIZE_MAX / 2);
     rc = params(r, &p, &err);
     if (rc == 0) {
+        struct trace_node *step;
+
+        trace_start(r, &p, an);
+        step = trace_begin(trace_root(an->trace), "parse %zu bytes", p.text.n);
         rc = promql_parse(p.text.p ? p.text : STR(""), &promql_parse_all, &an->arena, &ast, &err);
+        trace_end(step, "%s", "");
         if (rc == RC_INVALID || rc == RC_LIMIT)
             rc = param_invalid("query", &err);
         if (rc == 0) {

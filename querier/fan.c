@@ -212,6 +212,7 @@ static int send_next(struct fan *f, struct fan_peer *p, struct err *err)
     f->in_flight++;
     p->state = FAN_ASKED;
     p->asked_ms = clock_mono_ms(f->cfg.clock);
+    p->trace = trace_begin(f->cfg.trace, "ask %s in zone %s for %s", p->in->id, p->in->zone, p->data ? "samples" : "what it has");
     rpc_send_buf(f->cfg.rpc, p->in->addr, f->ops->method, &out, left, on_reply, r);
     buf_fini(&out);
     return 0;
@@ -236,6 +237,7 @@ static int take_reply(struct fan *f, struct fan_reply *r, struct err *err)
     if (r->round != f->round) /* of a question that was settled without it */
         return 0;
     f->in_flight--;
+    trace_end(p->trace, ": %s, %zu bytes", rc_name(rc), r->payload.n);
     if (rc == RC_OK) {
         rc = f->ops->answer(f->arg, p, &r->payload, err);
         if (rc > 0)

@@ -10,6 +10,7 @@
  * too late are dropped there. */
 #pragma once
 #include "common/base/arena.h"
+#include "common/obs/trace.h"
 #include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "ring/ring.h"
@@ -28,6 +29,7 @@ struct fan_peer {
     bool late;        /* silent for long: others are asked too */
     bool moved;       /* failed for its ring version */
     int64_t asked_ms; /* monotonic */
+    struct trace_node *trace; /* of the question that is out, or of the answer at hand */
     uint64_t cursor;  /* for the caller */
     size_t at;        /* for the caller */
     struct err err;   /* why it failed */
@@ -49,6 +51,7 @@ struct fan_cfg {
     int64_t hedge_ms;
     int64_t deadline_mono_ns;  /* of the whole query */
     const atomic_bool *cancel; /* may be NULL */
+    struct trace_node *trace;  /* may be NULL */
 };
 
 struct fan_box;

@@ -55,6 +55,7 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
     m->shard = q->shard;
     m->shard_count = q->shard_count;
     m->enough = q->enough;
+    m->trace = sel->s->fan.trace != NULL;
 }
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
@@ -72,6 +73,7 @@ enum {
     FIELD_CURSOR = 4,
     FIELD_PAGE = 5,
     FIELD_SUMMARY = 6,
+    FIELD_TRACE = 7,
     PB_VARINT = 0,
     PB_FIXED64 = 1,
     PB_BYTES = 2,
@@ -107,6 +109,8 @@ static bool response_field(struct rd *r, struct select_response *m, uint64_t *ri
         m->summary = v != 0;
     else if (tag == (FIELD_PAGE << 3 | PB_BYTES))
         m->page = bytes;
+    else if (tag == (FIELD_TRACE << 3 | PB_BYTES))
+        m->trace = bytes;
     return rd_ok(r);
 }
 
@@ -125,6 +129,8 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct buf 
     if (!good)
         return err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
     rc = fan_ring_check(&sel->fan, ring_version, err);
+    if (rc == 0)
+        rc = trace_decode(m.trace, m.trace.n ? p->trace : NULL, err);
     if (rc == 0 && data)
         rc = fetch_count(sel->s->used, sel->s->limits, 0, m.page.n, err);
     if (rc == 0 && m.page.n && !arena_take(a, payload->p, payload->cap))
@@ -392,8 +398,13 @@ int fanout_select(const struct fanout_select *s, struct series_set *set, struct 
         rc = compare_summaries(&pg, err);
     if (rc == 0)
         rc = fetch_count_series(s->used, s->limits, set->n - before, err);
-    if (rc == 0 && s->q->mode == STORE_DATA)
+    if (rc == 0 && s->q->mode == STORE_DATA) {
+        struct trace_node *step = trace_begin(s->fan.trace, "compare the replicas' digests");
+        uint64_t fetched = s->used->windows_fetched;
+
         rc = reconcile(&pg.sel, err);
+        trace_end(step, ": %llu windows differed or were missing and were fetched", (unsigned long long)(s->used->windows_fetched - fetched));
+    }
     fan_fini(&pg.sel.fan);
     buf_fini(&pg.sel.matchers);
     return rc;

@@ -26,6 +26,8 @@ const struct option querier_options[] = {
      .max = "5m", .doc = "How often block indexes of tenants in use are read in the background."},
     {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1",
      .max = "1000000", .doc = "Block readers that are kept open."},
+    {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
+     .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},
 };
 

@@ -20,6 +20,7 @@ void source_fan_cfg(const struct source *s, struct fan_cfg *ret)
         .hedge_ms = s->env->hedge_ms,
         .deadline_mono_ns = s->deadline_mono_ns,
         .cancel = s->cancel,
+        .trace = s->trace,
     };
 }
 
@@ -67,6 +68,7 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         if (!again(rc))
             return rc;
         metric_inc(metric_with(s->env->retries, rc_name(rc), NULL));
+        trace_add(s->trace, 0, "attempt %d: %s, again with a fresh index and ring", i + 1, rc_name(rc));
     }
     return err_wrap(err, RC_UNAVAILABLE, "given up after %d attempts", SOURCE_ATTEMPTS);
 }
@@ -339,14 +341,20 @@ static int source_select(struct series_source *base, const struct matcher *m, si
                              .mode = STORE_DATA};
     int rc = 0;
 
+    s->trace = hints->trace;
     c->base.ops = &ops;
     c->query = arena;
     c->mint_ms = q.mint_ms;
     c->maxt_ms = q.maxt_ms;
     for (size_t i = 0; i < s->tenant_count && rc == 0 && q.mint_ms <= q.maxt_ms; i++)
         rc = gather_tenant(s, c, s->tenants[i], &q, err);
-    if (rc == 0)
+    if (rc == 0) {
+        struct trace_node *step = trace_begin(s->trace, "order %zu series", c->n);
+
         rc = lay_out(s, c, hints->limit, err);
+        trace_end(step, "%s", "");
+    }
+    s->trace = NULL;
     arena_init(&c->scratch, arena->budget - MIN(arena->budget, arena->used));
     if (rc < 0)
         cursor_free(&c->base);

@@ -33,6 +33,7 @@ struct source {
     int64_t deadline_mono_ns;
     const atomic_bool *cancel;
     int64_t mint_floor_ms; /* earlier samples are not read */
+    struct trace_node *trace; /* of the select at hand */
     struct fetch_limits limits;
     struct fetch_used used;
 };
