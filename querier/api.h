@@ -53,7 +53,7 @@ struct querier {
     struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
     struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;
-    struct metric_family *m_failures;
+    struct metric_family *m_failures, *m_processed;
 };
 
 /* One request, from the moment it is queued. */

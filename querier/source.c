@@ -113,8 +113,9 @@ int source_gather(struct source *s, const struct store_select *q, struct series_
                   struct err *err)
 {
     struct gathering g = {s, q, set};
+    int rc = source_try(s, q->tenant, gather_once, &g, err);
 
-    return source_try(s, q->tenant, gather_once, &g, err);
+    return rc == 0 && s->days ? fetch_count_days(s->days, &s->limits, set, err) : rc;
 }
 
 /* --- tenants --- */
