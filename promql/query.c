@@ -58,7 +58,7 @@ int query_scratch(struct query *q, struct arena **ret)
 
     if (!s)
         return query_nomem(q);
-    arena_init(&s->arena, q->arena->budget);
+    arena_init(&s->arena, q->arena->budget - MIN(q->arena->budget, q->arena->used));
     s->charged = 0;
     s->next = q->scratches;
     q->scratches = s;
@@ -76,6 +76,7 @@ int query_scratch_settle(struct query *q, struct arena *scratch)
     if (used < s->charged)
         arena_uncharge(q->arena, s->charged - used);
     s->charged = used;
+    scratch->budget = used + (q->arena->budget - MIN(q->arena->budget, q->arena->used));
     return 0;
 }
 

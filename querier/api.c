@@ -93,6 +93,15 @@ void api_count_fetched(struct querier *q, const struct fetch_used *used)
     metric_add(q->m_conflicts, used->conflicts);
 }
 
+void api_count_memory(struct querier *q, const struct arena *a)
+{
+    uint64_t old = atomic_load(&q->peak);
+
+    while (a->peak > old && !atomic_compare_exchange_weak(&q->peak, &old, a->peak))
+        ;
+    metric_set(q->m_peak, (double)atomic_load(&q->peak));
+}
+
 /* --- rates --- */
 
 static double rate_of(const struct limits *l, enum api_class class)

@@ -197,6 +197,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
     source_limits(r, p, days, &src);
     rc = query_run(ast, &src.base, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
+    api_count_memory(r->q, &an->arena);
     if (rc == RC_INVALID)
         param_invalid("query", err);
     /* Queries that fail are not counted: whoever is refused is not billed. */

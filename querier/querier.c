@@ -79,6 +79,8 @@ static void metrics_make(struct querier *q)
     q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
                                     "Selects begun again with a fresh index and ring, by reason.",
                                     (const char *const[]){"reason", NULL});
+    q->m_peak = metrics_gauge(m, "torc_querier_query_memory_peak_bytes",
+                              "Memory of the query that held most since the start (limit: query_memory).");
     q->m_processed = metrics_family(m, METRIC_COUNTER, "torc_querier_samples_processed_total",
                                     "Samples processed by queries that were answered (QSP).",
                                     (const char *const[]){"user", NULL});
