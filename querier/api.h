@@ -70,6 +70,7 @@ struct api_request {
     size_t tenant_count;
     bool workspace; /* asked under /workspaces/ */
     int64_t queued_ns, begun_ns;
+    int64_t timeout_ms; /* as api_deadline set it; 0: not yet */
 };
 
 /* --- api.c: entering and answering --- */
