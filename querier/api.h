@@ -17,7 +17,8 @@ enum {
     READ_BODY_BYTES_MAX = 32 << 20, /* of remote read, as sent and inflated */
     API_ROUTES_MAX = 128,
     API_ANSWER_BYTES_MAX = 256 << 20,
-    API_NAME_BYTES_MAX = 4096
+    API_NAME_BYTES_MAX = 4096,
+    API_SELECTORS_MAX = 1000 /* match[] of one request */
 };
 
 struct api_request;
