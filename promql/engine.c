@@ -345,6 +345,8 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
                       .err = err ? err : &own,
                       .stats = &res.stats,
                       .samples_max = opt->samples_max ? opt->samples_max : SAMPLES_MAX_DEFAULT,
+                      .read_max = opt->read_max ? opt->read_max : UINT64_MAX,
+                      .processed_max = opt->processed_max ? opt->processed_max : UINT64_MAX,
                       .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT,
                       .trace = opt->trace};
     bool instant = opt->step_ms == 0 && opt->start_ms == opt->end_ms;
@@ -369,6 +371,8 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
     res.stats.seconds_prepare = (double)(t1 - t0) / 1e9;
     if (rc == 0)
         rc = run(&ev, ast->root, instant, &res);
+    if (rc == 0)
+        rc = query_processed(&q);
     if (rc == 0)
         rc = annotations_finish(&q, ast->text, &res);
     res.stats.seconds_eval = (double)(clock_mono_ns(clock) - t1) / 1e9;

@@ -18,7 +18,11 @@ struct query_opt {
     int64_t lookback_ms;               /* default 5 min when 0 */
     int64_t subquery_step_ms;          /* default step of subqueries, 1 min when 0 */
     size_t samples_max;                /* samples held at a time; 0 = 50,000,000 */
+    uint64_t read_max;                 /* samples read (query_stats.samples_read); more end the query with RC_EXECUTION; 0: none */
+    const char *samples_rule;          /* named in errors about samples_max and read_max ("max_query_samples"); NULL: unnamed */
     size_t series_max;                 /* per query; 0: none */
+    uint64_t processed_max;            /* samples processed (query_stats.samples_total); more end the query with RC_EXECUTION; 0: none */
+    const char *processed_rule;        /* named in that error */
     bool stats_per_step;
     bool delayed_name_removal; /* usual: true; names of results go when the query ends, not at once */
     bool type_and_unit_labels; /* usual: false; rate() judges counters by __type__, not by name */

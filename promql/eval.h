@@ -87,6 +87,7 @@ struct query {
     struct ahead *aheads; /* whose threads end before the cursors go */
     struct buf key; /* scratch for label keys */
     size_t samples_max, held;
+    uint64_t processed_max, read_max; /* UINT64_MAX: none */
     int64_t lookback_ms;
     size_t poll_left;
     size_t series;
@@ -140,6 +141,7 @@ static inline void stream_free(struct stream *s)
 /* --- query.c: limits, labels, rows, matrices --- */
 int query_nomem(struct query *q);
 int query_fail(struct query *q, const char *fmt, ...) PRINTF(2, 3); /* RC_EXECUTION */
+int query_processed(struct query *q); /* RC_EXECUTION once more samples were processed or read than may be */
 int query_poll_slow(struct query *q);
 /* Call with the number of samples touched; looks at the clock now and then. */
 static inline int query_poll(struct query *q, size_t samples)
@@ -172,6 +174,8 @@ static inline void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t
         return;
     st->samples_total += total;
     st->samples_read += read;
+    if (UNLIKELY(st->samples_total > ev->q->processed_max || st->samples_read > ev->q->read_max))
+        ev->q->poll_left = 0; /* the next poll ends the query */
     if (st->per_step)
         ev_count_step(ev, step, total, read);
 }

@@ -53,7 +53,9 @@ struct querier {
     struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
     struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;
-    struct metric_family *m_failures;
+    struct metric_family *m_failures, *m_processed;
+    struct metric *m_peak;
+    _Atomic uint64_t peak; /* bytes of the query that held most */
 };
 
 /* One request, from the moment it is queued. */
@@ -81,6 +83,8 @@ void api_begin(struct buf *out);
 void api_end(struct api_request *r, struct buf *out, bool truncated);
 void api_deadline(struct api_request *r, int64_t timeout_ms, int64_t *ret_mono_ns);
 void api_count_fetched(struct querier *q, const struct fetch_used *used);
+/* Of a query's arena, before it goes. */
+void api_count_memory(struct querier *q, const struct arena *a);
 void tenants_free(struct querier *q);
 
 /* --- api_params.c: each error is worded as Prometheus words it --- */

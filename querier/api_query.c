@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DAY_MS (24 * 3600 * 1000LL)
-
 /* What a request asks for. */
 struct query_params {
     struct str text;
@@ -134,35 +132,32 @@ static int range_params(const struct api_request *r, struct query_params *p, str
 /* --- running --- */
 
 /* Limits are those of an instant query, or of each 24 h of a range query. */
+static uint32_t days_of(const struct query_params *p)
+{
+    return (uint32_t)MIN(MAX((p->end_ms - p->start_ms + FETCH_DAY_MS - 1) / FETCH_DAY_MS, 1),
+                         (int64_t)FETCH_DAYS_MAX);
+}
+
 static uint64_t per_day(uint64_t limit, const struct query_params *p)
 {
-    uint64_t days = (uint64_t)((p->end_ms - p->start_ms + DAY_MS - 1) / DAY_MS), out;
+    uint64_t out;
 
-    return __builtin_mul_overflow(limit, MAX(days, 1ull), &out) ? UINT64_MAX : out;
+    return __builtin_mul_overflow(limit, days_of(p), &out) ? UINT64_MAX : out;
 }
 
 static void source_limits(const struct api_request *r, const struct query_params *p,
-                          struct source *s)
+                          struct fetch_day *days, struct source *s)
 {
     const struct limits *l = r->limits;
 
-    s->limits.series_max = per_day((uint64_t)l->max_query_series, p);
+    s->limits.day0_ms = p->start_ms;
+    s->limits.days = days_of(p);
+    s->days = days;
+    s->limits.series_max = (uint64_t)l->max_query_series;
     s->limits.chunks_max = (uint64_t)l->max_query_chunks;
-    s->limits.bytes_max = per_day(l->max_query_bytes, p);
+    s->limits.bytes_max = l->max_query_bytes;
     if (l->max_query_lookback_ms > 0)
         s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
-}
-
-static int too_many_processed(const struct query_params *p, const struct query_result *res,
-                              struct err *err)
-{
-    if (!p->fail_samples || res->stats.samples_total <= p->fail_samples)
-        return 0;
-    return err_set(err, RC_EXECUTION,
-                   "the query processed %llu samples, more than "
-                   "max_samples_processed_error_threshold allows (%llu)",
-                   (unsigned long long)res->stats.samples_total,
-                   (unsigned long long)p->fail_samples);
 }
 
 static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
@@ -176,6 +171,10 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         .samples_max = r->limits->max_query_samples
                            ? (size_t)per_day((uint64_t)r->limits->max_query_samples, p)
                            : SIZE_MAX / 2,
+        .read_max = per_day((uint64_t)r->limits->max_query_samples, p),
+        .samples_rule = "max_query_samples",
+        .processed_max = p->fail_samples,
+        .processed_rule = "max_samples_processed_error_threshold",
         .stats_per_step = p->per_step,
         .delayed_name_removal = true,
         .cancel = http_cancel_flag(r->http),
@@ -184,6 +183,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         .trace = trace_root(an->trace),
     };
     int64_t timeout = r->limits->query_timeout_ms;
+    struct fetch_day *days;
     struct source src;
     int rc;
 
@@ -191,12 +191,19 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         timeout = p->timeout_ms;
     api_deadline(r, timeout, &opt.deadline_mono_ns);
     source_init(&src, &r->q->env, r->tenants, r->tenant_count, opt.deadline_mono_ns, opt.cancel);
-    source_limits(r, p, &src);
+    days = arena_zalloc(&an->arena, days_of(p) * sizeof *days);
+    if (!days)
+        return err_set(err, RC_NOMEM, "select: memory budget is spent");
+    source_limits(r, p, days, &src);
     rc = query_run(ast, &src.base, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
+    api_count_memory(r->q, &an->arena);
     if (rc == RC_INVALID)
         param_invalid("query", err);
-    return rc == 0 ? too_many_processed(p, &an->res, err) : rc;
+    /* Queries that fail are not counted: whoever is refused is not billed. */
+    if (rc == 0)
+        metric_add(metric_with(r->q->m_processed, r->tenant_text, NULL), an->res.stats.samples_total);
+    return rc;
 }
 
 /* While it runs, others see the query and can cancel it. */

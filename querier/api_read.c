@@ -101,6 +101,7 @@ static int select_all(struct api_request *r, struct reading *rd, struct err *err
         if (rd->req.queries[i].start_ms <= rd->req.queries[i].end_ms)
             rc = select_part(&src, &rd->arena, &rd->req.queries[i], &rd->parts[i], err);
     api_count_fetched(r->q, &src.used);
+    api_count_memory(r->q, &rd->arena);
     return rc;
 }
 

@@ -159,7 +159,7 @@ int blocks_select(struct blocks *b, const struct blocks_select *s, struct series
     struct arena scratch;
     int rc = 0;
 
-    arena_init(&scratch, set->arena->budget - MIN(set->arena->budget, set->arena->used));
+    arena_init_in(&scratch, set->arena);
     for (size_t i = 0; i < s->view->n && rc == 0; i++) {
         const struct view_block *v = &s->view->v[i];
         struct trace_node *step;

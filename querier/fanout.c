@@ -9,36 +9,6 @@ static int no_memory(struct err *err)
     return err_set(err, RC_NOMEM, "select: memory budget is spent");
 }
 
-/* --- what a query may fetch --- */
-
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
-                uint64_t bytes, struct err *err)
-{
-    used->chunks += chunks;
-    used->bytes += bytes;
-    if (limits->chunks_max && used->chunks > limits->chunks_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the max number of chunks limit while fetching chunks from "
-                       "ingesters (limit: %llu chunks)",
-                       (unsigned long long)limits->chunks_max);
-    if (limits->bytes_max && used->bytes > limits->bytes_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the aggregated data size limit (limit: %llu bytes)",
-                       (unsigned long long)limits->bytes_max);
-    return 0;
-}
-
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
-                       struct err *err)
-{
-    used->series += series;
-    if (limits->series_max && used->series > limits->series_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the max number of series limit (limit: %llu series)",
-                       (unsigned long long)limits->series_max);
-    return 0;
-}
-
 /* --- messages --- */
 
 void select_request_common(const struct selecting *sel, Torc__Wire__SelectRequest *m)

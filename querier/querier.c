@@ -18,6 +18,8 @@ const struct option querier_options[] = {
      .doc = "Requests that wait for a worker; more are answered 503."},
     {"querier.max-waiting-per-tenant", OPT_INT, AT(tenant_waiting_max), .def = "400", .min = "1",
      .max = "1000000", .doc = "Requests of one tenant that wait; more are answered 429."},
+    {"querier.max-waiting-time", OPT_DURATION, AT(waiting_ms), .def = "30s", .min = "100ms",
+     .max = "10m", .doc = "Longest time that a request waits for a worker; then it is answered 503."},
     {"querier.hedge-after", OPT_DURATION, AT(hedge_ms), .def = "2s", .min = "10ms", .max = "1m",
      .doc = "Silence of an ingester after which others are asked in its place."},
     {"querier.lookback-delta", OPT_DURATION, AT(lookback_ms), .def = "5m", .min = "1s", .max = "1d",
@@ -77,6 +79,11 @@ static void metrics_make(struct querier *q)
     q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
                                     "Selects begun again with a fresh index and ring, by reason.",
                                     (const char *const[]){"reason", NULL});
+    q->m_peak = metrics_gauge(m, "torc_querier_query_memory_peak_bytes",
+                              "Memory of the query that held most since the start (limit: query_memory).");
+    q->m_processed = metrics_family(m, METRIC_COUNTER, "torc_querier_samples_processed_total",
+                                    "Samples processed by queries that were answered (QSP).",
+                                    (const char *const[]){"user", NULL});
     q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total",
                                    "Requests that failed, by type of error.",
                                    (const char *const[]){"type", NULL});

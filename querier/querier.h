@@ -23,6 +23,7 @@ struct querier_cfg {
     int64_t helpers; /* threads that those may take beside their own, all together; -1: one less
                         than cores */
     int64_t waiting_max, tenant_waiting_max;
+    int64_t waiting_ms; /* longest time in the queue */
     int64_t hedge_ms; /* silence of an ingester after which others are asked too */
     int64_t lookback_ms;
     int64_t index_refresh_ms;

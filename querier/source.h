@@ -36,6 +36,7 @@ struct source {
     struct trace_node *trace; /* of the select at hand */
     struct fetch_limits limits;
     struct fetch_used used;
+    struct fetch_day *days; /* limits.days of them; NULL: not counted by day */
 };
 /* Everything borrowed. */
 void source_init(struct source *s, const struct source_env *env, const struct str *tenants,
