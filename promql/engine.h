@@ -61,6 +61,10 @@ struct query_result {
     struct query_stats stats;
 };
 
+/* Results of consecutive parts of one range query (matrices in the order of their labels), as one: series are joined, statistics and notes added up.
+ * Memory from the arena; strings and histograms are shared with the parts. RC_NOMEM. */
+int query_results_join(const struct query_result *const *parts, size_t n, struct arena *a, struct query_result *ret, struct err *err);
+
 /* ast is resolved in place (promql_resolve). Errors: RC_INVALID (400 bad_data), RC_EXECUTION (422), RC_TIMEOUT, RC_CANCELED, RC_NOMEM and RC_LIMIT
  * (422), and those of the source. */
 int query_run(struct promql_ast *ast, struct series_source *src, const struct query_opt *opt, struct query_result *ret,

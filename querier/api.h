@@ -6,6 +6,7 @@
 #include "querier/json.h"
 #include "querier/querier.h"
 #include "querier/queue.h"
+#include "querier/result_cache.h"
 #include "querier/source.h"
 
 #include <uthash.h>
@@ -46,6 +47,7 @@ struct querier {
     struct source_env env;
     struct queue *queue; /* from start on */
     struct active *active;
+    struct result_cache *results;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;

@@ -28,6 +28,9 @@ const struct option querier_options[] = {
      .max = "5m", .doc = "How often block indexes of tenants in use are read in the background."},
     {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1",
      .max = "1000000", .doc = "Block readers that are kept open."},
+    {"querier.results-cache-bytes", OPT_BYTES, AT(results_cache_bytes), .def = "256MiB",
+     .doc = "Memory for results of range queries, of steps that no accepted sample can change any "
+            "more; 0: none. nocache=1 passes it by."},
     {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
      .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},
@@ -119,6 +122,7 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
     };
     metrics_make(q);
     q->active = active_new();
+    q->results = result_cache_new(cfg->results_cache_bytes, deps->metrics);
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
         .waiting_max = (size_t)cfg->waiting_max,
@@ -159,6 +163,7 @@ void querier_free(struct querier *q)
         return;
     queue_free(q->queue);
     active_free(q->active);
+    result_cache_free(q->results);
     blocks_free(q->blocks);
     tenants_free(q);
     mutex_fini(&q->tenants_lock);

@@ -29,6 +29,7 @@ struct querier_cfg {
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
     bool tracing; /* trace=1 is answered */
+    uint64_t results_cache_bytes;
     bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */
 };
 extern const struct option querier_options[]; /* all but tenancy, which other roles share */
