@@ -249,6 +249,8 @@ void annotate_for(struct query *q, struct pos_range pos, struct str name, const 
 void annotate_name(struct query *q, struct pos_range pos, const char *prefix, struct str name);
 void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
                            double min_bucket, double max_bucket, double max_diff);
+/* A text that another evaluation of the same query has finished. */
+void annotate_text(struct query *q, const char *text);
 int annotations_finish(struct query *q, struct str text, struct query_result *ret);
 /* Those with more than one caller. */
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name);
@@ -272,6 +274,10 @@ struct str eval_string(const struct node *n);
 /* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
 int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
                 struct stream **ret);
+
+/* --- eval_remote.c --- */
+/* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
+int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };

@@ -1,6 +1,6 @@
 /* api_query.c - query and query_range. */
 #include "querier/api.h"
-#include "querier/cached_run.h"
+#include "querier/scatter.h"
 
 #include "common/model/duration.h"
 
@@ -176,23 +176,36 @@ static int64_t settled_ms(const struct api_request *r)
 }
 
 /* Range queries go by the results cache, unless the client wants none of it. */
-static int run(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
-               struct series_source *src, const struct query_opt *opt, struct query_result *ret,
-               struct err *err)
+static int run_cached(struct api_request *r, const struct query_params *p, struct scatter *s,
+                      struct query_result *ret, struct err *err)
 {
+    const struct query_opt *opt = s->opt;
     struct cached_query cq = {.horizon_ms = settled_ms(r)};
     struct blocks_view *view;
     uint64_t gens[2];
 
     if (p->no_cache || opt->step_ms == 0 || cq.horizon_ms == INT64_MIN ||
         blocks_view(r->q->blocks, r->tenants[0], BLOCKS_VIEW_AGE_MS, &view, NULL) < 0)
-        return query_run(ast, src, opt, ret, err);
+        return scatter_run(s, opt->start_ms, opt->end_ms, ret, err);
     gens[0] = view->gen;
     gens[1] = view->tenant_gen;
     blocks_view_unref(view);
     cq.generation = hash64(gens, sizeof gens, 0);
     cq.key = cached_key(str_of(r->tenant_text), p->text, opt);
-    return cached_run(r->q->results, &cq, ast, src, opt, ret, err);
+    return cached_run(r->q->results, &cq, s->ast->root, opt, scatter_run, s, ret, err);
+}
+
+static int run(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
+               struct source *src, const struct query_opt *opt, struct query_result *ret,
+               struct err *err)
+{
+    struct scatter s;
+    int rc;
+
+    scatter_init(&s, &r->q->cfg.scatter, opt, src, ast);
+    rc = run_cached(r, p, &s, ret, err);
+    scatter_fini(&s);
+    return rc;
 }
 
 static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
@@ -230,7 +243,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
     if (!days)
         return err_set(err, RC_NOMEM, "select: memory budget is spent");
     source_limits(r, p, days, &src);
-    rc = run(r, p, ast, &src.base, &opt, &an->res, err);
+    rc = run(r, p, ast, &src, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
     api_count_memory(r->q, &an->arena);
     if (rc == RC_INVALID)

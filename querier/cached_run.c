@@ -24,8 +24,8 @@ struct u128 cached_key(struct str tenants, struct str text, const struct query_o
 
 enum { PARTS_MAX = 3 }; /* before, out of, and behind the cached range */
 struct run {
-    struct promql_ast *ast;
-    struct series_source *src;
+    range_run_fn *run;
+    void *arg;
     const struct query_opt *opt;
     struct query_result results[PARTS_MAX];
     const struct query_result *parts[PARTS_MAX];
@@ -34,13 +34,9 @@ struct run {
 
 static int run_part(struct run *r, int64_t from_ms, int64_t to_ms, struct err *err)
 {
-    struct query_opt opt = *r->opt;
     struct query_result *res = &r->results[r->n];
-    int rc;
+    int rc = r->run(r->arg, from_ms, to_ms, res, err);
 
-    opt.start_ms = from_ms;
-    opt.end_ms = to_ms;
-    rc = query_run(r->ast, r->src, &opt, res, err);
     if (rc == 0)
         r->parts[r->n++] = res;
     return rc;
@@ -131,22 +127,22 @@ static void keep(struct result_cache *c, const struct cached_query *cq, const st
     result_cache_put(c, cq->key, cq->generation, o->start_ms, to, o->step_ms, res);
 }
 
-int cached_run(struct result_cache *c, const struct cached_query *cq, struct promql_ast *ast, struct series_source *src, const struct query_opt *opt,
+int cached_run(struct result_cache *c, const struct cached_query *cq, const struct node *root, const struct query_opt *opt, range_run_fn *run, void *arg,
                struct query_result *ret, struct err *err)
 {
-    struct run r = {.ast = ast, .src = src, .opt = opt};
+    struct run r = {.run = run, .arg = arg, .opt = opt};
     struct cached_range *had = NULL;
     int rc;
 
-    if (opt->step_ms == 0 || opt->stats_per_step || opt->start_ms > cq->horizon_ms || !promql_steps_independent(ast->root))
-        return query_run(ast, src, opt, ret, err);
+    if (opt->step_ms == 0 || opt->stats_per_step || opt->start_ms > cq->horizon_ms || !promql_steps_independent(root))
+        return run(arg, opt->start_ms, opt->end_ms, ret, err);
     had = result_cache_get(c, cq->key, cq->generation);
     if (had && overlaps(had, opt)) {
         rc = run_around(&r, had, err);
         if (rc == 0)
             rc = query_results_join(r.parts, r.n, opt->arena, ret, err);
     } else {
-        rc = query_run(ast, src, opt, ret, err);
+        rc = run(arg, opt->start_ms, opt->end_ms, ret, err);
     }
     if (rc == 0)
         keep(c, cq, opt, had, ret);

@@ -11,7 +11,9 @@ struct cached_query {
     int64_t horizon_ms;  /* INT64_MIN: nothing is settled */
 };
 
+/* Evaluates the query over a range on its grid of steps. */
+typedef int range_run_fn(void *arg, int64_t start_ms, int64_t end_ms, struct query_result *ret, struct err *err);
 struct u128 cached_key(struct str tenants, struct str text, const struct query_opt *opt);
-/* As query_run. */
-int cached_run(struct result_cache *c, const struct cached_query *cq, struct promql_ast *ast, struct series_source *src, const struct query_opt *opt,
+/* root: of the query, whose range and options opt has; run evaluates parts of it. */
+int cached_run(struct result_cache *c, const struct cached_query *cq, const struct node *root, const struct query_opt *opt, range_run_fn *run, void *arg,
                struct query_result *ret, struct err *err);

@@ -35,6 +35,22 @@ static struct memsource *source_with(double factor, int64_t until_ms)
     return m;
 }
 
+struct runner {
+    struct promql_ast *ast;
+    struct memsource *m;
+    const struct query_opt *opt;
+};
+
+static int run(void *arg, int64_t start_ms, int64_t end_ms, struct query_result *ret, struct err *err)
+{
+    struct runner *r = arg;
+    struct query_opt opt = *r->opt;
+
+    opt.start_ms = start_ms;
+    opt.end_ms = end_ms;
+    return query_run(r->ast, memsource_source(r->m), &opt, ret, err);
+}
+
 static void ask(struct result_cache *c, struct memsource *m, const char *text, int64_t start, int64_t end, int64_t horizon, uint64_t generation, struct asked *ret)
 {
     struct query_opt opt = {.start_ms = start, .end_ms = end, .step_ms = MIN_MS, .delayed_name_removal = true, .arena = &ret->arena};
@@ -45,7 +61,7 @@ static void ask(struct result_cache *c, struct memsource *m, const char *text, i
     arena_init(&ret->arena, 64 << 20);
     CHECK(promql_parse(str_of(text), &promql_parse_all, &ret->arena, &ast, NULL) == 0);
     cq.key = cached_key(STR("t"), str_of(text), &opt);
-    CHECK(cached_run(c, &cq, &ast, memsource_source(m), &opt, &ret->res, NULL) == 0);
+    CHECK(cached_run(c, &cq, ast.root, &opt, run, &(struct runner){&ast, m, &opt}, &ret->res, NULL) == 0);
     promql_ast_fini(&ast);
 }
 
