@@ -23,10 +23,15 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .bucket = app_bucket(app),
     };
 
+    int rc;
+
     c.tenancy = app->cfg.tenancy;
     m->app = app;
     *ret_self = m;
-    return querier_new(&c, &deps, &m->querier, err);
+    rc = querier_new(&c, &deps, &m->querier, err);
+    if (rc == 0)
+        querier_handle(m->querier, app_rpc_server(app));
+    return rc;
 }
 
 static int start(void *self, struct err *err)

@@ -1,5 +1,6 @@
 /* ahead.c - rows of plain float series, computed in batches by several threads ahead of whoever pulls them. Rows come out in the order of the series whatever
- * thread computed them, so that results do not depend on how many there are. */
+ * thread computed them, so that results do not depend on how many there are.
+ * There are two batches: while the rows of one are pulled, helpers compute the other; who needs it before it is complete takes part. */
 #include "promql/eval.h"
 
 #include "common/sys/thread.h"
@@ -19,38 +20,51 @@ struct helper {
     unsigned thread;
     pthread_t id;
 };
+struct batch {
+    size_t first, n; /* rows[0 .. n) are those of series first and on; n 0: none yet */
+    struct ahead_row *rows;
+    atomic_size_t next; /* rows below are taken up by a thread */
+};
 struct ahead {
     struct query *q;
     ahead_fn *fill;
     void *arg;
-    size_t steps, count;
-    size_t first, n, cap; /* rows[0 .. n) are those of series first and on */
-    struct ahead_row *rows;
+    size_t steps, count, cap; /* cap: rows of a batch */
+    struct batch batches[2];
+    unsigned pulled; /* which of them is being pulled */
     struct arena *scratch[AHEAD_THREADS_MAX]; /* 0: of who pulls */
+    atomic_size_t scratch_used[AHEAD_THREADS_MAX];
     unsigned threads;
-    atomic_size_t next; /* in the batch */
     struct helper helpers[AHEAD_THREADS_MAX];
     struct mutex lock;  /* --- guards below --- */
     struct cond wake, done;
-    uint64_t batch;
-    unsigned busy;
+    struct batch *open; /* the one that helpers work on */
+    unsigned busy;      /* helpers inside it */
     bool stop;
     struct ahead *other; /* of the query */
 };
 
-static void work(struct ahead *a, unsigned thread)
+static bool taken_up(const struct batch *b)
+{
+    return atomic_load_explicit(&b->next, memory_order_relaxed) >= b->n;
+}
+
+static void work(struct ahead *a, struct batch *b, unsigned thread)
 {
     size_t at;
 
-    while ((at = atomic_fetch_add_explicit(&a->next, GRAB, memory_order_relaxed)) < a->n) {
-        for (size_t i = at; i < MIN(at + GRAB, a->n); i++) {
-            struct ahead_row *r = &a->rows[i];
+    while ((at = atomic_fetch_add_explicit(&b->next, GRAB, memory_order_relaxed)) < b->n) {
+        size_t end = MIN(at + GRAB, b->n);
+
+        for (size_t i = at; i < end; i++) {
+            struct ahead_row *r = &b->rows[i];
 
             arena_reset(a->scratch[thread]);
             r->total = r->fresh = r->most = 0;
             r->any = r->floats = false;
-            r->ready = a->fill(a->arg, thread, a->first + i, a->scratch[thread], r);
+            r->ready = a->fill(a->arg, thread, b->first + i, a->scratch[thread], r);
         }
+        atomic_store_explicit(&a->scratch_used[thread], a->scratch[thread]->used, memory_order_relaxed);
     }
 }
 
@@ -58,17 +72,18 @@ static void *helper_main(void *arg)
 {
     struct helper *h = arg;
     struct ahead *a = h->a;
-    uint64_t seen = 0;
 
     mutex_lock(&a->lock);
-    for (;;) {
-        while (a->batch == seen && !a->stop)
+    while (!a->stop) {
+        struct batch *b = a->open;
+
+        if (!b || taken_up(b)) {
             cond_wait(&a->wake, &a->lock);
-        if (a->stop)
-            break;
-        seen = a->batch;
+            continue;
+        }
+        a->busy++;
         mutex_unlock(&a->lock);
-        work(a, h->thread);
+        work(a, b, h->thread);
         mutex_lock(&a->lock);
         if (--a->busy == 0)
             cond_signal(&a->done);
@@ -93,17 +108,19 @@ static unsigned helpers_take(atomic_int *left, unsigned want)
 static int rows_init(struct ahead *a)
 {
     size_t each = a->steps * (sizeof(double) + 1);
-    double *v;
-    uint8_t *kind;
 
     a->cap = MIN(MAX(BATCH_BYTES / each, (size_t)BATCH_ROWS_MIN), MIN((size_t)BATCH_ROWS_MAX, a->count));
-    a->rows = arena_array(a->q->arena, a->cap, sizeof *a->rows);
-    v = arena_array(a->q->arena, a->cap, a->steps * sizeof *v);
-    kind = arena_array(a->q->arena, a->cap, a->steps);
-    if (!a->rows || !v || !kind)
-        return query_nomem(a->q);
-    for (size_t i = 0; i < a->cap; i++)
-        a->rows[i] = (struct ahead_row){.v = v + i * a->steps, .kind = kind + i * a->steps};
+    for (size_t k = 0; k < ARRAY_LEN(a->batches); k++) {
+        struct batch *b = &a->batches[k];
+        double *v = arena_array(a->q->arena, a->cap, a->steps * sizeof *v);
+        uint8_t *kind = arena_array(a->q->arena, a->cap, a->steps);
+
+        b->rows = arena_array(a->q->arena, a->cap, sizeof *b->rows);
+        if (!b->rows || !v || !kind)
+            return query_nomem(a->q);
+        for (size_t i = 0; i < a->cap; i++)
+            b->rows[i] = (struct ahead_row){.v = v + i * a->steps, .kind = kind + i * a->steps};
+    }
     return 0;
 }
 
@@ -151,38 +168,67 @@ int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void
     return 0;
 }
 
-static void batch_run(struct ahead *a, size_t first)
+/* Lets helpers begin with series first and on. Nobody works on b any more. */
+static void batch_open(struct ahead *a, struct batch *b, size_t first)
 {
-    a->first = first;
-    a->n = MIN(a->cap, a->count - first);
-    atomic_store(&a->next, 0);
     mutex_lock(&a->lock);
-    a->batch++;
-    a->busy = a->threads - 1;
-    cond_broadcast(&a->wake);
+    b->first = first;
+    b->n = MIN(a->cap, a->count - first);
+    atomic_store(&b->next, 0);
+    a->open = b;
+    if (b->n)
+        cond_broadcast(&a->wake);
     mutex_unlock(&a->lock);
-    work(a, 0);
+}
+
+/* Takes part until all rows are computed and no helper is inside. */
+static void batch_complete(struct ahead *a, struct batch *b)
+{
+    work(a, b, 0);
     mutex_lock(&a->lock);
     while (a->busy > 0)
         cond_wait(&a->done, &a->lock);
     mutex_unlock(&a->lock);
 }
 
+static struct batch *batch_next(struct ahead *a, size_t first)
+{
+    struct batch *b = &a->batches[1 - a->pulled], *old = &a->batches[a->pulled];
+
+    /* Series may be passed over: then what was computed ahead is for nothing. */
+    if (b->n == 0 || b->first != first) {
+        if (b->n)
+            batch_complete(a, b);
+        batch_open(a, b, first);
+    }
+    batch_complete(a, b);
+    a->pulled = 1 - a->pulled;
+    if (first + b->n < a->count)
+        batch_open(a, old, first + b->n);
+    return b;
+}
+
 int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret)
 {
+    struct batch *b = &a->batches[a->pulled];
     int rc = 0;
 
-    if (a->n == 0 || i >= a->first + a->n) {
+    if (b->n == 0 || i >= b->first + b->n) {
         rc = query_poll_slow(a->q);
         if (rc == 0)
-            batch_run(a, i);
+            b = batch_next(a, i);
         for (unsigned t = 0; t < a->threads && rc == 0; t++)
-            rc = query_scratch_settle(a->q, a->scratch[t]);
+            rc = query_scratch_settle(a->q, a->scratch[t], atomic_load_explicit(&a->scratch_used[t], memory_order_relaxed));
     }
-    ASSERT(rc < 0 || i >= a->first);
+    ASSERT(rc < 0 || i >= b->first);
     if (rc == 0)
-        *ret = &a->rows[i - a->first];
+        *ret = &b->rows[i - b->first];
     return rc;
+}
+
+unsigned ahead_threads(const struct ahead *a)
+{
+    return a->threads;
 }
 
 /* Ends the threads; the scratch arenas go with the query. */

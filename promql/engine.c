@@ -138,6 +138,8 @@ static int eval_scalar_stream(struct ev *ev, const struct node *n, struct stream
 
 static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    int rc;
+
     if (n->value == VALUE_SCALAR)
         return eval_scalar_stream(ev, n, ret);
     switch (n->type) {
@@ -146,7 +148,8 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
     case NODE_CALL:
         return eval_func(ev, n, ret);
     case NODE_AGGREGATE:
-        return eval_aggregate(ev, n, ret);
+        rc = ev->q->opt->remote ? eval_remote(ev, n, ret) : 0;
+        return rc ? MIN(rc, 0) : eval_aggregate(ev, n, ret);
     case NODE_BINARY:
         return eval_binary(ev, n, ret);
     case NODE_UNARY:

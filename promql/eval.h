@@ -153,7 +153,7 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
-int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+int query_scratch_settle(struct query *q, struct arena *scratch, size_t used); /* once per row; used: scratch->used, as its thread says */
 void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
@@ -249,6 +249,8 @@ void annotate_for(struct query *q, struct pos_range pos, struct str name, const 
 void annotate_name(struct query *q, struct pos_range pos, const char *prefix, struct str name);
 void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
                            double min_bucket, double max_bucket, double max_diff);
+/* A text that another evaluation of the same query has finished. */
+void annotate_text(struct query *q, const char *text);
 int annotations_finish(struct query *q, struct str text, struct query_result *ret);
 /* Those with more than one caller. */
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name);
@@ -272,6 +274,10 @@ struct str eval_string(const struct node *n);
 /* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
 int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
                 struct stream **ret);
+
+/* --- eval_remote.c --- */
+/* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
+int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };
@@ -327,6 +333,7 @@ struct ahead;
 int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
 /* Row of series i, which never decreases; borrowed until the next call. */
 int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
+unsigned ahead_threads(const struct ahead *a);
 void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
 void aheads_close(struct query *q);
 
@@ -356,6 +363,15 @@ struct extrapolation {
     size_t n;
     double factor;
 };
+/* Where the windows of all steps lie in a series' samples: the same for every series with the same times, which most have. */
+enum { PLAN_SAMPLES_MAX = 4096 };
+struct window_plan {
+    size_t n;           /* samples it was made for; 0: none yet */
+    int64_t *t;         /* their times */
+    uint32_t *f0, *f1;  /* per step, as in struct window */
+    double *factor;     /* per step: of rate() while zero is out of reach; NaN: not known from times alone */
+    size_t total, fresh, most; /* samples in all windows; new in theirs; in the largest */
+};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -366,6 +382,7 @@ struct range_call {
     double *sort;             /* room for all values of the series at hand */
     size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
     struct extrapolation last;
+    struct window_plan plan; /* of the threads of ahead.c */
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -373,6 +390,11 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
                       struct query_result *ret); /* a bare range selector or subquery */
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
+/* Room for a plan over so many steps. */
+int window_plan_init(struct query *q, struct window_plan *p, size_t steps);
+/* Windows of range_ms that end at start, start + step, ... False: too many samples for a plan. */
+bool window_plan_fit(struct window_plan *p, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms);
+/* window_rate over the steps of a plan that fits. */
 struct ahead_row;
 void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */

@@ -275,6 +275,16 @@ static int run_windows(struct range_stream *rs, const struct samples *s, bool *r
 }
 
 /* --- ahead of time --- */
+static size_t window_planned(const struct range_call *call, struct window *w, size_t i, int64_t ts, int64_t end, int64_t range_ms)
+{
+    w->ts = ts;
+    w->end = end;
+    w->start = end - range_ms;
+    w->f0 = call->plan.f0[i];
+    w->f1 = call->plan.f1[i];
+    return w->f1 - w->f0;
+}
+
 /* Plain floats only, and functions that have nothing to say about those: see window_*.c. */
 static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret)
 {
@@ -286,6 +296,8 @@ static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scra
     struct window w = {.s = &s, .range_s = (double)rs->range_ms / 1000, .args = args};
     struct point p = {0};
     struct columns c;
+    int64_t start;
+    bool planned;
     struct err err;
 
     if (rs->cursor->ops->samples_in(rs->cursor, i, scratch, &c, &err) < 0 || c.hist || c.st || any_stale(c.v, c.n))
@@ -294,15 +306,17 @@ static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scra
     s.ft = c.t;
     s.fv = c.v;
     s.falls = values_fall(c.v, c.n);
-    if (rs->fn == window_rate && rs->ref.at == AT_NONE) {
-        window_rate_steps(call, &s, ref_time(AT_NONE, 0, rs->ref.offset_ms, ev->start), ev->step, ev->steps, rs->range_ms, ret);
+    start = ref_time(AT_NONE, 0, rs->ref.offset_ms, ev->start);
+    planned = rs->ref.at == AT_NONE && window_plan_fit(&call->plan, &s, start, ev->step, ev->steps, rs->range_ms);
+    if (rs->fn == window_rate && planned) {
+        window_rate_steps(call, &s, start, ev->step, ev->steps, rs->range_ms, ret);
         ret->floats = ret->any;
         return true;
     }
     call->sorted0 = call->sorted1 = 0;
     call->sort = arena_array(scratch, c.n, sizeof *call->sort);
     for (size_t k = 0; call->sort && k < ev->steps; k++) {
-        size_t fresh, total = window_to(rs, &w, k, &fresh);
+        size_t fresh = 0, total = planned ? window_planned(call, &w, k, ev_time(ev, k), start + (int64_t)k * ev->step, rs->range_ms) : window_to(rs, &w, k, &fresh);
 
         ret->total += total;
         ret->fresh += fresh;
@@ -318,6 +332,8 @@ static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scra
         ret->v[k] = p.v;
         ret->any |= p.kind != POINT_NONE;
     }
+    if (planned)
+        ret->fresh = call->plan.fresh;
     ret->floats = ret->any;
     return call->sort != NULL;
 }
@@ -343,9 +359,13 @@ static bool may_run_ahead(const struct range_stream *rs)
 
 static int open_ahead(struct range_stream *rs)
 {
-    for (unsigned i = 0; i < AHEAD_THREADS_MAX; i++)
+    int rc = may_run_ahead(rs) ? ahead_open(rs->call.q, rs->base.ev->steps, rs->count, range_ahead, rs, &rs->ahead) : 0;
+
+    for (unsigned i = 0; rc == 0 && rs->ahead && i < ahead_threads(rs->ahead); i++) {
         rs->ahead_calls[i] = rs->call;
-    return may_run_ahead(rs) ? ahead_open(rs->call.q, rs->base.ev->steps, rs->count, range_ahead, rs, &rs->ahead) : 0;
+        rc = window_plan_init(rs->call.q, &rs->ahead_calls[i].plan, rs->base.ev->steps);
+    }
+    return rc;
 }
 
 /* 1: the next row was ready; 0: it must be computed here. */
@@ -416,7 +436,7 @@ static int run_series(struct range_stream *rs, struct samples *s, struct row *re
     rs->call.sorted0 = rs->call.sorted1 = 0;
     rc = run_windows(rs, s, ret_any, ret_floats);
     if (rc == 0)
-        rc = query_scratch_settle(rs->call.q, rs->scratch);
+        rc = query_scratch_settle(rs->call.q, rs->scratch, rs->scratch->used);
     *ret = rs->row;
     return rc < 0 ? rc : 1;
 }

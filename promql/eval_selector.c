@@ -356,7 +356,7 @@ static int selector_next(struct stream *s, struct row *ret)
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
         if (rc == 0)
-            rc = query_scratch_settle(q, ss->scratch);
+            rc = query_scratch_settle(q, ss->scratch, ss->scratch->used);
         if (rc < 0)
             return rc;
         if (points == 0)

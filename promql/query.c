@@ -66,10 +66,9 @@ int query_scratch(struct query *q, struct arena **ret)
     return 0;
 }
 
-int query_scratch_settle(struct query *q, struct arena *scratch)
+int query_scratch_settle(struct query *q, struct arena *scratch, size_t used)
 {
     struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
-    size_t used = scratch->used;
 
     if (used > s->charged && !arena_charge(q->arena, used - s->charged))
         return query_nomem(q);

@@ -245,34 +245,47 @@ static int rate_hists(struct range_call *c, const struct window *w, struct point
     return rc;
 }
 
-/* rate_floats over all steps at once, without start timestamps: window i ends at start + i * step. The hot loop of sum(rate(x[5m])). */
+/* rate_floats of one window of a plan, the long way; keeps the factor when it follows from times alone. */
+static double rate_of_step(struct range_call *c, const struct samples *s, size_t i, int64_t end, int64_t range_ms)
+{
+    struct window_plan *p = &c->plan;
+    struct window w = {.s = s, .f0 = p->f0[i], .f1 = p->f1[i], .start = end - range_ms, .end = end, .range_s = (double)range_ms / 1000};
+    double increase = float_increase(c, &w);
+    struct span span = {.first_t = s->ft[w.f0], .last_t = s->ft[w.f1 - 1], .n = w.f1 - w.f0, .first = s->fv[w.f0], .increase = increase};
+    bool far = !call_counts(c) || !(increase > 0 && span.first >= 0) || span.first >= increase;
+    double factor = extrapolate(c, &w, &span, false);
+
+    /* With a longer way to the start the zero could matter although it is out of reach here. */
+    if (far && span.first_t - w.start <= span.last_t - span.first_t)
+        p->factor[i] = factor;
+    return increase * factor;
+}
+
+/* The hot loop of sum(rate(x[5m])), without start timestamps. While the zero of a counter is out of reach (first >= increase, so that the slope meets it more
+ * than the sampled time ago) the factor of a window follows from times alone. */
 void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret)
 {
-    struct window w = {.s = s, .range_s = (double)range_ms / 1000};
+    const struct window_plan *p = &c->plan;
+    bool counts = call_counts(c), exact = counts && s->falls;
+    const double *v = s->fv;
 
+    ret->total = p->total;
+    ret->fresh = p->fresh;
+    ret->most = p->most;
     for (size_t i = 0; i < steps; i++) {
-        size_t seen = w.f1;
-        struct span span;
+        double first, increase;
 
-        w.end = start + (int64_t)i * step;
-        w.start = w.end - range_ms;
-        while (w.f0 < s->nf && s->ft[w.f0] <= w.start)
-            w.f0++;
-        w.f1 = MAX(w.f1, w.f0);
-        while (w.f1 < s->nf && s->ft[w.f1] <= w.end)
-            w.f1++;
-        ret->total += w.f1 - w.f0;
-        ret->fresh += w.f1 - MAX(w.f0, seen);
-        ret->most = MAX(ret->most, w.f1 - w.f0);
         ret->kind[i] = POINT_NONE;
-        if (w.f1 - w.f0 < 2) {
-            ret->v[i] = 0;
+        ret->v[i] = 0;
+        if (p->f1[i] - p->f0[i] < 2)
             continue;
-        }
-        span = (struct span){.first_t = s->ft[w.f0], .last_t = s->ft[w.f1 - 1], .n = w.f1 - w.f0, .first = s->fv[w.f0], .increase = float_increase(c, &w)};
         ret->kind[i] = POINT_FLOAT;
-        ret->v[i] = span.increase * extrapolate_floats(c, &w, &span);
         ret->any = true;
+        first = v[p->f0[i]];
+        increase = v[p->f1[i] - 1] - first;
+        ret->v[i] = increase * p->factor[i];
+        if (UNLIKELY(exact || p->factor[i] != p->factor[i] || (counts && increase > first && first >= 0)))
+            ret->v[i] = rate_of_step(c, s, i, start + (int64_t)i * step, range_ms);
     }
 }
 

@@ -3,9 +3,11 @@
 #include "common/base/rate.h"
 #include "common/sys/thread.h"
 #include "querier/active.h"
+#include "querier/fragment.h"
 #include "querier/json.h"
 #include "querier/querier.h"
 #include "querier/queue.h"
+#include "querier/result_cache.h"
 #include "querier/source.h"
 
 #include <uthash.h>
@@ -47,13 +49,15 @@ struct querier {
     struct source_env env;
     struct queue *queue; /* from start on */
     struct active *active;
+    struct fragments *fragments;
+    struct result_cache *results;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;
     atomic_int helpers;        /* --- any thread: see query_opt --- */
     struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
-    struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;
+    struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated, *m_fragments;
     struct metric_family *m_failures, *m_processed;
     struct metric *m_peak;
     _Atomic uint64_t peak; /* bytes of the query that held most */

@@ -1,5 +1,6 @@
 /* api_query.c - query and query_range. */
 #include "querier/api.h"
+#include "querier/scatter.h"
 
 #include "common/model/duration.h"
 
@@ -12,7 +13,7 @@ struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms, timeout_ms;   /* 0: the default */
     size_t limit;
-    bool stats, per_step, trace;
+    bool stats, per_step, trace, no_cache;
     struct str stats_deprecated; /* the value, when it is neither true nor all */
     uint64_t warn_samples, fail_samples;
 };
@@ -47,6 +48,8 @@ static int common_params(const struct api_request *r, struct query_params *p, st
     p->per_step = str_eqz(stats, "all");
     if (p->stats && !p->per_step && !str_eqz(stats, "true"))
         p->stats_deprecated = stats;
+    p->no_cache = str_eqz(http_param(r->http, "nocache"), "1") ||
+                  str_ieq(str_trim(http_header(r->http, "Cache-Control")), STR("no-store"));
     p->trace = r->q->cfg.tracing && str_eqz(http_param(r->http, "trace"), "1");
     rc = param_count(r, "max_samples_processed_warning_threshold", &p->warn_samples, err);
     if (rc == 0)
@@ -160,6 +163,51 @@ static void source_limits(const struct api_request *r, const struct query_params
         s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
 }
 
+enum { SETTLE_MS = 60000 }; /* a sample that was just young enough may be on its way for so long */
+
+/* What arrives now is younger than this; INT64_MIN: it may be of any age, or results depend on the time of the question. */
+static int64_t settled_ms(const struct api_request *r)
+{
+    const struct limits *l = r->limits;
+
+    if (r->tenant_count > 1 || l->max_sample_age_ms <= 0 || l->max_query_lookback_ms > 0)
+        return INT64_MIN;
+    return clock_wall_ms(r->q->deps.clock) - MAX(l->max_sample_age_ms, l->out_of_order_window_ms) - SETTLE_MS;
+}
+
+/* Range queries go by the results cache, unless the client wants none of it. */
+static int run_cached(struct api_request *r, const struct query_params *p, struct scatter *s,
+                      struct query_result *ret, struct err *err)
+{
+    const struct query_opt *opt = s->opt;
+    struct cached_query cq = {.horizon_ms = settled_ms(r)};
+    struct blocks_view *view;
+    uint64_t gens[2];
+
+    if (p->no_cache || opt->step_ms == 0 || cq.horizon_ms == INT64_MIN ||
+        blocks_view(r->q->blocks, r->tenants[0], BLOCKS_VIEW_AGE_MS, &view, NULL) < 0)
+        return scatter_run(s, opt->start_ms, opt->end_ms, ret, err);
+    gens[0] = view->gen;
+    gens[1] = view->tenant_gen;
+    blocks_view_unref(view);
+    cq.generation = hash64(gens, sizeof gens, 0);
+    cq.key = cached_key(str_of(r->tenant_text), p->text, opt);
+    return cached_run(r->q->results, &cq, s->ast->root, opt, scatter_run, s, ret, err);
+}
+
+static int run(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
+               struct source *src, const struct query_opt *opt, struct query_result *ret,
+               struct err *err)
+{
+    struct scatter s;
+    int rc;
+
+    scatter_init(&s, &r->q->cfg.scatter, opt, src, ast);
+    rc = run_cached(r, p, &s, ret, err);
+    scatter_fini(&s);
+    return rc;
+}
+
 static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
                     struct answer *an, struct err *err)
 {
@@ -195,7 +243,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
     if (!days)
         return err_set(err, RC_NOMEM, "select: memory budget is spent");
     source_limits(r, p, days, &src);
-    rc = query_run(ast, &src.base, &opt, &an->res, err);
+    rc = run(r, p, ast, &src, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
     api_count_memory(r->q, &an->arena);
     if (rc == RC_INVALID)

@@ -246,7 +246,7 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
 {
     struct paging *pg = arg;
     struct select_response m;
-    uint64_t seen;
+    uint64_t seen = 0;
     int rc = select_response(&pg->sel, p, payload, p->data, &m, err);
 
     if (rc < 0)
@@ -256,7 +256,12 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
         pg->summed[p->instance] = true;
         return select_summary_read(m.page, pg->sums->others, err);
     }
-    rc = take_page(pg, p, m.page, &seen, err);
+    CORRUPT_UNLESS(m.cursor == 0 || m.cursor > p->cursor, err);
+    p->cursor = m.cursor;
+    if (m.cursor)
+        rc = fan_ask_next(&pg->sel.fan, p, err);
+    if (rc == 0)
+        rc = take_page(pg, p, m.page, &seen, err);
     /* A data peer's series are those of the query, but for what only others have: enough to stop
      * early. */
     if (rc == 0 && p->data && pg->sel.s->limits->series_max &&
@@ -264,11 +269,7 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
         rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
     if (rc < 0)
         return rc;
-    CORRUPT_UNLESS(m.cursor == 0 || m.cursor > p->cursor, err);
-    p->cursor = m.cursor;
-    if (m.cursor)
-        return 1;
-    return link_all(pg, p, err);
+    return m.cursor ? FAN_NEXT_ASKED : link_all(pg, p, err);
 }
 
 /* --- summaries ---

@@ -28,6 +28,15 @@ const struct option querier_options[] = {
      .max = "5m", .doc = "How often block indexes of tenants in use are read in the background."},
     {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1",
      .max = "1000000", .doc = "Block readers that are kept open."},
+    {"querier.results-cache-bytes", OPT_BYTES, AT(results_cache_bytes), .def = "256MiB",
+     .doc = "Memory for results of range queries, of steps that no accepted sample can change any "
+            "more; 0: none. nocache=1 passes it by."},
+    {"querier.shards", OPT_INT, AT(scatter.shards_max), .def = "16", .min = "1", .max = "64",
+     .doc = "Queriers that share one heavy query, each a part of its series or of its range; 1: none do."},
+    {"querier.shard-min-samples", OPT_INT, AT(scatter.samples_min), .def = "5000000", .min = "0",
+     .doc = "Samples of blocks that a query must have in its range to be shared."},
+    {"querier.split-interval", OPT_DURATION, AT(scatter.split_ms), .def = "1d", .min = "0", .max = "31d",
+     .doc = "Shared range queries longer than this are divided into parts of it; 0: never."},
     {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
      .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},
@@ -74,6 +83,7 @@ static void metrics_make(struct querier *q)
                                    "Windows fetched because replicas differed.");
     q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total",
                                      "Timestamps for which replicas held different values.");
+    q->m_fragments = metrics_counter(m, "torc_querier_fragments_total", "Parts of other queriers' queries that were evaluated here.");
     q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total",
                                  "Requests refused for a tenant's rate.");
     q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
@@ -119,6 +129,8 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
     };
     metrics_make(q);
     q->active = active_new();
+    q->fragments = fragments_new();
+    q->results = result_cache_new(cfg->results_cache_bytes, deps->metrics);
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
         .waiting_max = (size_t)cfg->waiting_max,
@@ -147,6 +159,38 @@ void querier_routes(struct querier *q, struct http_server *http)
                                           page_blocks, q});
 }
 
+static void on_fragment(void *querier, struct rpc_call *call)
+{
+    struct querier *q = querier;
+    struct fragment_env env = {q->fragments, &q->env, &q->helpers};
+    struct fetch_used used;
+    struct err err;
+    struct buf out;
+
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (fragment_answer(&env, rpc_call_payload(call), &out, &used, &err) == 0)
+        rpc_reply_buf(call, RC_OK, &out);
+    else
+        rpc_reply_err(call, &err);
+    api_count_fetched(q, &used);
+    metric_inc(q->m_fragments);
+    buf_fini(&out);
+}
+
+static void on_fragment_cancel(void *querier, struct rpc_call *call)
+{
+    struct querier *q = querier;
+
+    fragment_cancel(q->fragments, rpc_call_payload(call));
+    rpc_reply(call, RC_OK, (struct str){0});
+}
+
+void querier_handle(struct querier *q, struct rpc_server *srv)
+{
+    rpc_server_handle_slow(srv, RPC_FRAGMENT, on_fragment, q);
+    rpc_server_handle(srv, RPC_FRAGMENT_CANCEL, on_fragment_cancel, q);
+}
+
 int querier_start(struct querier *q, UNUSED struct err *err)
 {
     blocks_start(q->blocks);
@@ -159,6 +203,8 @@ void querier_free(struct querier *q)
         return;
     queue_free(q->queue);
     active_free(q->active);
+    fragments_free(q->fragments);
+    result_cache_free(q->results);
     blocks_free(q->blocks);
     tenants_free(q);
     mutex_fini(&q->tenants_lock);

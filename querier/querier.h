@@ -16,6 +16,13 @@
 #include "ring/ring.h"
 #include "tsdb/bucket.h"
 
+/* When a query is shared among queriers (scatter.h). */
+struct scatter_cfg {
+    int64_t shards_max;  /* queriers that share one query; 1 or less: none do */
+    int64_t samples_min; /* of blocks, that a query must read */
+    int64_t split_ms;    /* ranges longer than this are divided into parts of it; 0: never */
+};
+
 enum { QUERIER_TENANTS_MAX = 200000 };
 
 struct querier_cfg {
@@ -29,6 +36,8 @@ struct querier_cfg {
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
     bool tracing; /* trace=1 is answered */
+    uint64_t results_cache_bytes;
+    struct scatter_cfg scatter;
     bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */
 };
 extern const struct option querier_options[]; /* all but tenancy, which other roles share */
@@ -48,5 +57,6 @@ struct querier;
 int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
                 struct querier **ret, struct err *err);
 void querier_routes(struct querier *q, struct http_server *http);
+void querier_handle(struct querier *q, struct rpc_server *srv); /* fragments of other queriers' queries */
 int querier_start(struct querier *q, struct err *err);
 void querier_free(struct querier *q); /* NULL is fine */

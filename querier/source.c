@@ -331,6 +331,8 @@ static int source_select(struct series_source *base, const struct matcher *m, si
                              .matcher_count = n,
                              .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms),
                              .maxt_ms = hints->maxt_ms,
+                             .shard = s->shard,
+                             .shard_count = s->shard_count,
                              .mode = STORE_DATA};
     int rc = 0;
 

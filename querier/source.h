@@ -34,6 +34,7 @@ struct source {
     const atomic_bool *cancel;
     int64_t mint_floor_ms; /* earlier samples are not read */
     struct trace_node *trace; /* of the select at hand */
+    uint32_t shard, shard_count; /* of the series, by fingerprint; count 0: all */
     struct fetch_limits limits;
     struct fetch_used used;
     struct fetch_day *days; /* limits.days of them; NULL: not counted by day */
