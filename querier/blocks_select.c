@@ -5,11 +5,14 @@
 
 #include <stdlib.h>
 
+enum { POLL_SERIES = 256 }; /* between two looks at the cancel flag and the clock */
+
 struct adding {
     const struct blocks_select *s;
     struct series_set *set;
     uint32_t votes;
     size_t lacking; /* windows of the digest pass whose bytes nobody has given */
+    size_t seen;    /* series */
     struct err *err;
 };
 
@@ -25,6 +28,11 @@ static int interrupted(const struct fan_cfg *f, struct err *err)
     if (clock_mono_ns(f->clock) >= f->deadline_mono_ns)
         return err_set(err, RC_TIMEOUT, "query timed out in expression evaluation");
     return 0;
+}
+
+static int poll(struct adding *ad)
+{
+    return ++ad->seen % POLL_SERIES == 0 ? interrupted(ad->s->fan, ad->err) : 0;
 }
 
 static int copy_chunks(struct adding *ad, const struct stored_window *from,
@@ -82,8 +90,10 @@ static int add_series(void *arg, const struct stored_series *s)
     struct labels ls = e ? s->labels : labels_dup(ad->set->arena, &s->labels);
     struct series_input *in;
     bool fresh = !e;
-    int rc;
+    int rc = poll(ad);
 
+    if (rc < 0)
+        return rc;
     if (ls.n && !ls.v)
         return no_memory(ad->err);
     if (ad->s->q->mode == STORE_LABELS) {
@@ -107,7 +117,7 @@ static int fill_series(void *arg, const struct stored_series *s)
 {
     struct adding *ad = arg;
     struct series_entry *e = series_set_find(ad->set, s->fp);
-    int rc = 0;
+    int rc = poll(ad);
 
     ASSERT(e && e->inputs->from == SERIES_FROM_BLOCK);
     for (size_t i = 0; i < s->window_count && rc == 0; i++) {
