@@ -78,7 +78,7 @@ static int eval_scalar_node(struct ev *ev, const struct node *n, double **ret)
 static int enter(struct query *q)
 {
     if (++q->depth > EVAL_DEPTH_MAX)
-        return query_fail(q, "expression is nested too deep");
+        return query_fail(q, "expression is nested deeper than %d levels, or chains as many operators", EVAL_DEPTH_MAX);
     return query_poll(q, 1);
 }
 

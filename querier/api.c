@@ -35,6 +35,9 @@ void api_reply_error(struct api_request *r, const struct err *err)
     if (err->rc == RC_NOMEM && r->limits && r->limits->query_memory)
         snprintf(text, sizeof text, "%s (limit: %llu bytes, query_memory)", err_text(err),
                  (unsigned long long)r->limits->query_memory);
+    else if (err->rc == RC_TIMEOUT && r->timeout_ms)
+        snprintf(text, sizeof text, "%s (limit: %lld ms, %s)", err_text(err), (long long)r->timeout_ms,
+                 r->timeout_ms == r->limits->query_timeout_ms ? "query_timeout" : "timeout");
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (kinds[i].rc == err->rc) {
             status = kinds[i].status;
@@ -81,7 +84,8 @@ void api_deadline(struct api_request *r, int64_t timeout_ms, int64_t *ret_mono_n
 {
     if (timeout_ms <= 0)
         timeout_ms = 2 * 60000;
-    *ret_mono_ns = r->begun_ns + MIN(timeout_ms, (int64_t)24 * 3600 * 1000) * 1000000;
+    r->timeout_ms = MIN(timeout_ms, (int64_t)24 * 3600 * 1000);
+    *ret_mono_ns = r->begun_ns + r->timeout_ms * 1000000;
 }
 
 void api_count_fetched(struct querier *q, const struct fetch_used *used)

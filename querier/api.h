@@ -19,7 +19,8 @@ enum {
     READ_BODY_BYTES_MAX = 32 << 20, /* of remote read, as sent and inflated */
     API_ROUTES_MAX = 128,
     API_ANSWER_BYTES_MAX = 256 << 20,
-    API_NAME_BYTES_MAX = 4096
+    API_NAME_BYTES_MAX = 4096,
+    API_SELECTORS_MAX = 1000 /* match[] of one request */
 };
 
 struct api_request;
@@ -74,6 +75,7 @@ struct api_request {
     size_t tenant_count;
     bool workspace; /* asked under /workspaces/ */
     int64_t queued_ns, begun_ns;
+    int64_t timeout_ms; /* as api_deadline set it; 0: not yet */
 };
 
 /* --- api.c: entering and answering --- */
