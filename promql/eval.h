@@ -95,6 +95,7 @@ struct query {
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
     struct trace_node *trace;   /* of the node being opened */
+    struct common *commons;     /* eval_common.c */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -274,6 +275,12 @@ struct str eval_string(const struct node *n);
 /* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
 int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
                 struct stream **ret);
+
+/* --- eval_common.c --- */
+/* Notes which aggregations stand in the query more than once. */
+int commons_find(struct query *q, const struct node *root);
+/* Opens an aggregation with open, or gives what an equal one has given. */
+int eval_common(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret), struct stream **ret);
 
 /* --- eval_remote.c --- */
 /* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
