@@ -13,6 +13,7 @@
 #include "promql/fhist.h"
 #include "promql/functions.h"
 #include "promql/kahan.h"
+#include "promql/plan.h"
 
 #include <math.h>
 
@@ -311,10 +312,15 @@ struct ahead_row {
     size_t total, fresh, most; /* samples: for ev_count, query_peak */
 };
 /* On any of the threads: fills kind and v for all steps and the rest as it applies; false: not ready. Touches nothing that is shared, query included. */
-typedef bool ahead_fn(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret);
+struct ahead_lane {
+    unsigned index;
+    struct arena *scratch; /* of one row */
+    struct plans plans;
+};
+typedef bool ahead_fn(void *arg, struct ahead_lane *lane, size_t i, struct ahead_row *ret);
 struct ahead;
 /* *ret NULL: not worth it, or no threads. arg: borrowed. */
-int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
+int ahead_open(struct query *q, const struct plan_spec *spec, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
 /* Row of series i, which never decreases; borrowed until the next call. */
 int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
 void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
@@ -340,12 +346,6 @@ struct window {
     double range_s;
     const double *args; /* scalar arguments at this step */
 };
-/* Factors of rate() depend on times alone in most windows: those of the last window. */
-struct extrapolation {
-    int64_t sampled_ms, to_start_ms, to_end_ms;
-    size_t n;
-    double factor;
-};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -355,7 +355,6 @@ struct range_call {
     struct arena *scratch;
     double *sort;             /* room for all values of the series at hand */
     size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
-    struct extrapolation last;
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -364,7 +363,10 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
 struct ahead_row;
-void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
+/* All steps of a plain series at once: floats, no start timestamps, no stale markers. false: no memory. */
+bool window_rate_steps(struct range_call *c, const struct samples *s, struct plans *plans, struct plan *p, struct ahead_row *ret);
+/* false: not one of those that have loops of their own. */
+bool window_over_steps(const struct range_call *c, const struct samples *s, const struct plan *p, size_t steps, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */
@@ -380,6 +382,8 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
                      struct pos_range pos, struct histogram **ret);
 
 /* --- numbers.c --- */
+/* window_over.c: the mean as Prometheus computes it; n > 0 */
+double avg_floats(const double *v, size_t n);
 double quantile_sorted(double q, const double *v, size_t n);
 /* Order of values as integers: NaN first, -0 before 0; different bits never compare equal. */
 uint64_t value_order(double v);
