@@ -35,7 +35,7 @@ VECTORS void kernel_min(double *restrict least, const double *restrict v, size_t
     for (size_t i = 0; i < n; i++) {
         double m = least[i], x = v[i];
 
-        least[i] = (m > x) | (m != m) ? x : m;
+        least[i] = ((m > x) | (m != m)) ? x : m;
     }
 }
 
@@ -44,6 +44,6 @@ VECTORS void kernel_max(double *restrict most, const double *restrict v, size_t 
     for (size_t i = 0; i < n; i++) {
         double m = most[i], x = v[i];
 
-        most[i] = (m < x) | (m != m) ? x : m;
+        most[i] = ((m < x) | (m != m)) ? x : m;
     }
 }
