@@ -5,6 +5,8 @@
 #include "ingester/shard.h"
 #include "tsdb/wal_payload.h"
 
+#include <protobuf-c/protobuf-c.h>
+
 #include "common/sys/fs.h"
 
 #include <stdio.h>
@@ -121,10 +123,23 @@ void ingester_drop_due(struct ingester *in);
 /* push.c, query.c */
 void ingester_on_push(void *ingester, struct rpc_call *call);
 void ingester_on_select(void *ingester, struct rpc_call *call);
-void ingester_on_labels(void *ingester, struct rpc_call *call);
 void ingester_on_metadata(void *ingester, struct rpc_call *call);
 void ingester_on_user_stats(void *ingester, struct rpc_call *call);
 void ingester_on_flush(void *ingester, struct rpc_call *call);
+
+/* query.c, for all that answer questions. A worker holds one request at a time: its arena (the request, its matchers
+ * and lists), and an answer of RPC_MESSAGE_BYTES_MAX at most. */
+enum { QUERY_ARENA_MAX = 128 << 20 };
+void ingester_reply_message(struct rpc_call *call, const ProtobufCMessage *m);
+int ingester_bad_message(struct err *err, const char *what);            /* RC_CORRUPT */
+int ingester_request_version(uint32_t version, struct err *err);        /* RC_VERSION */
+int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err); /* RC_UNAVAILABLE */
+
+/* labels.c */
+void ingester_on_labels(void *ingester, struct rpc_call *call);
+
+/* cardinality.c */
+void ingester_on_cardinality(void *ingester, struct rpc_call *call);
 
 /* exemplars.c */
 void ingester_on_exemplars(void *ingester, struct rpc_call *call);

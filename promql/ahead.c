@@ -216,9 +216,9 @@ static int settle(struct ahead *a)
     int rc = 0;
 
     for (unsigned t = 0; t < a->threads && rc == 0; t++) {
-        rc = query_scratch_settle(a->q, a->lanes[t].scratch);
+        rc = query_scratch_settle(a->q, a->lanes[t].scratch, a->lanes[t].scratch->used);
         if (rc == 0)
-            rc = query_scratch_settle(a->q, a->lanes[t].plans.arena);
+            rc = query_scratch_settle(a->q, a->lanes[t].plans.arena, a->lanes[t].plans.arena->used);
     }
     return rc;
 }
@@ -232,9 +232,12 @@ static int batch_take(struct ahead *a, size_t i)
 
     if (rc < 0)
         return rc;
-    if (a->coming.n == 0)
+    /* Series may be passed over: then what was computed ahead is for nothing. */
+    if (a->coming.n == 0 || a->coming.first != i) {
+        atomic_store(&a->next, a->count);
+        batch_wait(a);
         batch_start(a, i);
-    ASSERT(a->coming.first == i);
+    }
     work(a, 0);
     batch_wait(a);
     rc = settle(a);

@@ -88,12 +88,14 @@ struct query {
     struct ahead *aheads; /* whose threads end before the cursors go */
     struct buf key; /* scratch for label keys */
     size_t samples_max, held;
+    uint64_t processed_max, read_max; /* UINT64_MAX: none */
     int64_t lookback_ms;
     size_t poll_left;
     size_t series;
     int depth;
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
+    struct trace_node *trace;   /* of the node being opened */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -140,6 +142,7 @@ static inline void stream_free(struct stream *s)
 /* --- query.c: limits, labels, rows, matrices --- */
 int query_nomem(struct query *q);
 int query_fail(struct query *q, const char *fmt, ...) PRINTF(2, 3); /* RC_EXECUTION */
+int query_processed(struct query *q); /* RC_EXECUTION once more samples were processed or read than may be */
 int query_poll_slow(struct query *q);
 /* Call with the number of samples touched; looks at the clock now and then. */
 static inline int query_poll(struct query *q, size_t samples)
@@ -151,7 +154,7 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
-int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+int query_scratch_settle(struct query *q, struct arena *scratch, size_t used); /* once per row; used: scratch->used, as its thread says */
 void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
@@ -172,6 +175,8 @@ static inline void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t
         return;
     st->samples_total += total;
     st->samples_read += read;
+    if (UNLIKELY(st->samples_total > ev->q->processed_max || st->samples_read > ev->q->read_max))
+        ev->q->poll_left = 0; /* the next poll ends the query */
     if (st->per_step)
         ev_count_step(ev, step, total, read);
 }
@@ -245,6 +250,8 @@ void annotate_for(struct query *q, struct pos_range pos, struct str name, const 
 void annotate_name(struct query *q, struct pos_range pos, const char *prefix, struct str name);
 void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
                            double min_bucket, double max_bucket, double max_diff);
+/* A text that another evaluation of the same query has finished. */
+void annotate_text(struct query *q, const char *text);
 int annotations_finish(struct query *q, struct str text, struct query_result *ret);
 /* Those with more than one caller. */
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name);
@@ -263,6 +270,15 @@ int eval_stream(struct ev *ev, const struct node *n,
 int eval_scalar(struct ev *ev, const struct node *n, double **ret); /* array of ev->steps */
 int eval_matrix(struct ev *ev, const struct node *n, struct matrix *ret);
 struct str eval_string(const struct node *n);
+
+/* --- eval_trace.c --- */
+/* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
+int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
+                struct stream **ret);
+
+/* --- eval_remote.c --- */
+/* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
+int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };

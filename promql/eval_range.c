@@ -410,7 +410,7 @@ static int run_plain(struct range_stream *rs, const struct samples *s, bool *ret
     if (rc == 0)
         rc = query_peak(q, r.most);
     if (rc == 0)
-        rc = query_scratch_settle(q, rs->plans.arena);
+        rc = query_scratch_settle(q, rs->plans.arena, rs->plans.arena->used);
     return rc < 0 ? rc : 1;
 }
 
@@ -485,7 +485,7 @@ static int run_series(struct range_stream *rs, struct samples *s, struct row *re
         rc = run_windows(rs, s, ret_any, ret_floats);
     }
     if (rc >= 0)
-        rc = query_scratch_settle(rs->call.q, rs->scratch);
+        rc = query_scratch_settle(rs->call.q, rs->scratch, rs->scratch->used);
     *ret = rs->row;
     return rc < 0 ? rc : 1;
 }

@@ -23,13 +23,19 @@ int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret)
 {
     struct open_cursor *o = arena_alloc(q->arena, sizeof *o);
+    struct select_hints traced = *hints;
     struct series_cursor *c;
     size_t count;
     int rc;
 
     if (!o)
         return query_nomem(q);
-    rc = q->src->select(q->src, m, n, hints, q->arena, &c, q->err);
+    traced.trace = trace_begin(q->trace, "select from %lld to %lld ms", (long long)hints->mint_ms, (long long)hints->maxt_ms);
+    rc = q->src->select(q->src, m, n, &traced, q->arena, &c, q->err);
+    if (rc == 0)
+        trace_end(traced.trace, ": %zu series", c->ops->count(c));
+    else
+        trace_end(traced.trace, ": failed");
     if (rc == RC_NOMEM)
         return query_nomem(q);
     if (rc < 0)
@@ -266,7 +272,7 @@ static int fill_plain(struct selector_stream *ss, const struct columns *c, size_
         return query_nomem(q);
     ev_count(ss->base.ev, 0, r.total, r.fresh);
     *ret_points = r.total;
-    rc = query_scratch_settle(q, ss->plans.arena);
+    rc = query_scratch_settle(q, ss->plans.arena, ss->plans.arena->used);
     return rc < 0 ? rc : query_peak(q, r.total);
 }
 
@@ -384,7 +390,7 @@ static int selector_next(struct stream *s, struct row *ret)
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
         if (rc == 0)
-            rc = query_scratch_settle(q, ss->scratch);
+            rc = query_scratch_settle(q, ss->scratch, ss->scratch->used);
         if (rc < 0)
             return rc;
         if (points == 0)

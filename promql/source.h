@@ -9,6 +9,7 @@
 #include "common/model/histogram.h"
 #include "common/model/labels.h"
 #include "common/model/matcher.h"
+#include "common/obs/trace.h"
 
 struct select_hints {
     int64_t mint_ms, maxt_ms;  /* samples with mint <= t <= maxt may be needed */
@@ -18,6 +19,7 @@ struct select_hints {
     size_t grouping_count;
     bool by, projection;
     size_t limit;              /* 0: no limit; at most this many series */
+    struct trace_node *trace;  /* steps of the selection go below it; NULL: none */
 };
 
 /* One series' samples, decoded. Column i: t[i]; v[i] when hist is NULL or hist[i] is NULL; else hist[i]. st may be NULL (no start timestamps known). Stale

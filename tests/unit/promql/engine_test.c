@@ -84,6 +84,42 @@ TEST(too_many_samples_is_an_execution_error)
     memsource_free(m);
 }
 
+TEST(a_query_that_processes_or_reads_too_much_is_stopped_and_told_by_which_rule)
+{
+    static const struct {
+        const char *query;
+        uint64_t processed_max, read_max;
+        const char *want; /* NULL: it is answered */
+    } cases[] = {
+        /* Series of 7 steps; it is stopped at the end of the series that goes too far. */
+        {"up_total", 14, 0, "the query processed 21 samples, more than the_threshold allows (14)"},
+        {"sum(rate(up_total[1m]))", 30, 0, "more than the_threshold allows (30)"},
+        {"sum(rate(up_total[1m]))", 100000, 0, NULL},
+        {"sum(rate(up_total[1m]))", 0, 8,
+         "the query hit the max number of samples limit (limit: 8 samples, max_query_samples)"},
+        {"sum(rate(up_total[1m]))", 0, 100000, NULL},
+        {"sum_over_time(up_total[50s:1s])", 50, 0, "more than the_threshold allows (50)"},
+        {"1 + 1", 1, 1, NULL},
+    };
+    struct memsource *m = filled();
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct query_opt opt = range_0_60s;
+        struct run r;
+
+        opt.processed_max = cases[i].processed_max;
+        opt.processed_rule = "the_threshold";
+        opt.read_max = cases[i].read_max;
+        opt.samples_rule = "max_query_samples";
+        run_open(&r, memsource_source(m), cases[i].query, opt, ARENA_BYTES);
+        CHECK_INT(r.rc, cases[i].want ? RC_EXECUTION : 0);
+        if (cases[i].want && !strstr(err_text(&r.err), cases[i].want))
+            fail_msg("%zu: %s", i, err_text(&r.err));
+        run_close(&r);
+    }
+    memsource_free(m);
+}
+
 TEST(an_aggregation_holds_its_groups_not_its_series)
 {
     struct memsource *m = filled();
