@@ -320,6 +320,7 @@ void head_memory(struct head *h, struct head_memory *ret)
     for (size_t i = 0; i < h->pages.n; i++)
         m.series += h->pages.v[i] ? sizeof *h->pages.v[i] : 0;
     m.series += idtab_memory(&h->by_fp) + h->ordinal_cap * sizeof *h->by_ordinal;
+    m.series += ooo_indexes_memory(&h->late);
     m.symbols = symbols_memory(h->syms);
     m.postings = postings_memory(h->postings);
     m.other = sizeof *h + h->scratch.used + h->encoded.cap + h->hist_bytes.cap;
