@@ -557,7 +557,7 @@ TEST(an_aggregation_that_stands_there_twice_is_evaluated_once)
         {"sum(sum by (x) (up_total)) / sum(sum by (x) (up_total))", 1, 1},
         {"max_over_time(sum(up_total)[20s:10s]) - sum(up_total)", 2, 0}, /* other steps */
         {"sum(rate(up_total[30s])) / sum(rate(up_total[30s]))", 1, 1},
-        /* what has something to say says it at each place */
+        /* what has something to say may say something else at each place */
         {"sum(rate(up[30s])) / sum(rate(up[30s]))", 2, NAN},
     };
     struct memsource *m = filled();
@@ -570,11 +570,12 @@ TEST(an_aggregation_that_stands_there_twice_is_evaluated_once)
 
         run_open(&r, &c.base, cases[i].text, range_0_60s, ARENA_BYTES);
         CHECK_INT(r.rc, 0);
-        CHECK_INT(c.selects, cases[i].selects);
+        if (c.selects != cases[i].selects)
+            fail_msg("%s: %d selects", cases[i].text, c.selects);
         if (!isnan(cases[i].value))
             CHECK(r.res.series[0].s[r.res.series[0].n - 1].v == cases[i].value);
         if (isnan(cases[i].value))
-            CHECK_INT(r.res.info_count, 2);
+            CHECK_INT(r.res.info_count, 1);
         run_close(&r);
     }
     memsource_free(m);
