@@ -186,31 +186,66 @@ static void add_float(enum agg_op op, struct cells *c, size_t i, double v)
 }
 
 /* --- floats, all steps --- */
-/* A row of floats at all steps; false: this operator, or this row, goes step by step. */
-static bool fold_full(enum agg_op op, struct cells *c, const double *v, size_t n)
+/* Floats at n steps in a row, from step at on, but for their number. */
+static void fold_run(enum agg_op op, struct cells *c, const double *v, size_t at, size_t n)
 {
     switch (op) {
     case AGG_AVG:
-        if (memchr(c->flags, RUNNING_MEAN | SAW_FLOAT, n) || kernel_overflows(c->v, v, n))
-            return false;
-        kernel_sum(c->v, c->c, v, n);
-        break;
     case AGG_SUM:
-        kernel_sum(c->v, c->c, v, n);
+        kernel_sum(c->v + at, c->c + at, v + at, n);
         break;
     case AGG_MIN:
-        kernel_min(c->v, v, n);
+        kernel_min(c->v + at, v + at, n);
         break;
     case AGG_MAX:
-        kernel_max(c->v, v, n);
-        break;
-    case AGG_COUNT:
-    case AGG_GROUP:
+        kernel_max(c->v + at, v + at, n);
         break;
     default:
-        return false;
+        break;
     }
-    c->full++;
+}
+
+/* The steps from *at on that have a point; false: no more. */
+static bool next_run(const uint8_t *kind, size_t n, size_t *at, size_t *ret_n)
+{
+    const uint8_t *gap;
+
+    while (*at < n && kind[*at] == POINT_NONE)
+        ++*at;
+    gap = memchr(kind + *at, POINT_NONE, n - *at);
+    *ret_n = gap ? (size_t)(gap - kind) - *at : n - *at;
+    return *ret_n > 0;
+}
+
+/* Means that are running already, or would have to from here on, take another way. */
+static bool mean_overflows(const struct cells *c, const struct row *r, size_t n)
+{
+    bool over = memchr(c->flags, RUNNING_MEAN | SAW_FLOAT, n) != NULL;
+    size_t len;
+
+    for (size_t at = 0; !over && next_run(r->kind, n, &at, &len); at += len)
+        over = kernel_overflows(c->v + at, r->v + at, len);
+    return over;
+}
+
+/* A row without histograms, run by run; false: this operator, or this row, goes step by step. */
+static bool fold_floats(enum agg_op op, struct cells *c, const struct row *r, size_t n)
+{
+    size_t len;
+
+    if (op == AGG_STDDEV || op == AGG_STDVAR || (op == AGG_AVG && mean_overflows(c, r, n)))
+        return false;
+    for (size_t at = 0; next_run(r->kind, n, &at, &len); at += len) {
+        fold_run(op, c, r->v, at, len);
+        if (len == n) {
+            c->full++;
+            break;
+        }
+        for (size_t i = at; i < at + len; i++) {
+            c->n[i]++;
+            c->flags[i] |= SAW_FLOAT;
+        }
+    }
     return true;
 }
 
@@ -281,7 +316,7 @@ static int fold_row(struct folding *f, const struct row *r)
         return rc;
     g->drop_name |= r->drop_name;
     /* Groups that met histograms may be broken at some steps. */
-    if (!hist && !g->hists && !memchr(r->kind, POINT_NONE, f->ev->steps) && fold_full(op, &g->cells, r->v, f->ev->steps))
+    if (!hist && !g->hists && fold_floats(op, &g->cells, r, f->ev->steps))
         return 0;
     cells_settle(&g->cells, f->ev->steps);
     for (size_t i = 0; rc == 0 && i < f->ev->steps; i++) {
