@@ -50,9 +50,13 @@ enum append_verdict {
                          nothing changes, not logged */
     APPEND_NEW_VALUE, /* other value (or type) for a timestamp that is there */
     APPEND_TOO_OLD,   /* older than the out-of-order window allows */
+    APPEND_TOO_MANY_LATE, /* rules.late said no: may be accepted later */
 };
 struct append_rules {
     int64_t ooo_window_ms; /* accepted when t >= newest t of the series - this; 0: in order only */
+    /* Asked before a sample behind the newest one of its series is accepted, under the head's lock; NULL: all are. */
+    bool (*late)(void *arg);
+    void *late_arg;
 };
 /* Judges and, when accepted, applies. */
 enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,

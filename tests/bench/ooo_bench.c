@@ -19,7 +19,7 @@ static void run(uint32_t n, bool shuffled)
 {
     struct label l = {STR("a"), STR("b")};
     struct labels ls = {&l, 1};
-    struct append_rules rules = {3600 * 1000};
+    struct append_rules rules = {.ooo_window_ms = 3600 * 1000};
     struct head *h = head_new();
     struct head_series *s = NULL;
     int64_t t0 = 1700006400000LL;

@@ -58,7 +58,7 @@ TEST(equality_is_by_bits)
 {
     struct head *h = head_new();
     struct head_series *s;
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     uint64_t other_nan = NORMAL_NAN_BITS + 1;
 
     head_lock(h);
@@ -98,7 +98,7 @@ TEST(start_timestamps_are_kept)
 {
     struct head *h = head_new();
     struct head_series *s;
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     struct sums sums = {0};
     struct store_select q = query_of("t", NULL, INT64_MIN, INT64_MAX, STORE_DIGESTS);
     uint64_t cursor = 0;
@@ -290,7 +290,7 @@ TEST(histograms_and_floats_share_a_series)
     static const struct hist_span span = {0, 2};
     static const uint64_t counts[] = {1, 2}, more[] = {2, 2};
     struct histogram a = hist_of(10, &span, counts), b = hist_of(20, &span, more);
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     struct head *h = head_new();
     struct head_series *s;
     double v = 0;
@@ -443,7 +443,7 @@ TEST(late_samples_in_any_order_are_judged_by_what_is_stored)
     enum { SPAN = 6000, ROUNDS = 24000, NONE = 0, FLOAT, HIST };
     static uint8_t kinds[SPAN];
     static double values[SPAN];
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     struct histogram hists[2] = {{.sum = 1, .count.f = 1, .is_float = true}, {.sum = 2, .count.f = 2, .is_float = true}};
     struct head *h = head_new();
     struct rng r;
