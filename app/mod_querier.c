@@ -21,6 +21,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .ring = app_ring,
         .ring_arg = app_ring_node(app),
         .bucket = app_bucket(app),
+        .config = app->config,
     };
 
     int rc;

@@ -145,5 +145,8 @@ int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err); 
 /* labels.c */
 void ingester_on_labels(void *ingester, struct rpc_call *call);
 
+/* cardinality.c */
+void ingester_on_cardinality(void *ingester, struct rpc_call *call);
+
 /* exemplars.c */
 void ingester_on_exemplars(void *ingester, struct rpc_call *call);

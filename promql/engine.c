@@ -136,10 +136,15 @@ static int eval_scalar_stream(struct ev *ev, const struct node *n, struct stream
     return rc < 0 ? rc : stream_of_matrix(ev, &m, ret);
 }
 
+static int eval_aggregate_here(struct ev *ev, const struct node *n, struct stream **ret)
+{
+    int rc = ev->q->opt->remote ? eval_remote(ev, n, ret) : 0;
+
+    return rc ? MIN(rc, 0) : eval_aggregate(ev, n, ret);
+}
+
 static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 {
-    int rc;
-
     if (n->value == VALUE_SCALAR)
         return eval_scalar_stream(ev, n, ret);
     switch (n->type) {
@@ -148,8 +153,7 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
     case NODE_CALL:
         return eval_func(ev, n, ret);
     case NODE_AGGREGATE:
-        rc = ev->q->opt->remote ? eval_remote(ev, n, ret) : 0;
-        return rc ? MIN(rc, 0) : eval_aggregate(ev, n, ret);
+        return eval_common(ev, n, eval_aggregate_here, ret);
     case NODE_BINARY:
         return eval_binary(ev, n, ret);
     case NODE_UNARY:
@@ -372,6 +376,8 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
         rc = stats_init(&q, &ev);
     t1 = clock_mono_ns(clock);
     res.stats.seconds_prepare = (double)(t1 - t0) / 1e9;
+    if (rc == 0)
+        rc = commons_find(&q, ast->root);
     if (rc == 0)
         rc = run(&ev, ast->root, instant, &res);
     if (rc == 0)

@@ -13,6 +13,7 @@
 #include "promql/fhist.h"
 #include "promql/functions.h"
 #include "promql/kahan.h"
+#include "promql/plan.h"
 
 #include <math.h>
 
@@ -95,6 +96,7 @@ struct query {
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
     struct trace_node *trace;   /* of the node being opened */
+    struct common *commons;     /* eval_common.c */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -275,6 +277,12 @@ struct str eval_string(const struct node *n);
 int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
                 struct stream **ret);
 
+/* --- eval_common.c --- */
+/* Notes which aggregations stand in the query more than once. */
+int commons_find(struct query *q, const struct node *root);
+/* Opens an aggregation with open, or gives what an equal one has given. */
+int eval_common(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret), struct stream **ret);
+
 /* --- eval_remote.c --- */
 /* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
 int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
@@ -327,13 +335,17 @@ struct ahead_row {
     size_t total, fresh, most; /* samples: for ev_count, query_peak */
 };
 /* On any of the threads: fills kind and v for all steps and the rest as it applies; false: not ready. Touches nothing that is shared, query included. */
-typedef bool ahead_fn(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret);
+struct ahead_lane {
+    unsigned index;
+    struct arena *scratch; /* of one row */
+    struct plans plans;
+};
+typedef bool ahead_fn(void *arg, struct ahead_lane *lane, size_t i, struct ahead_row *ret);
 struct ahead;
 /* *ret NULL: not worth it, or no threads. arg: borrowed. */
-int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
+int ahead_open(struct query *q, const struct plan_spec *spec, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
 /* Row of series i, which never decreases; borrowed until the next call. */
 int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
-unsigned ahead_threads(const struct ahead *a);
 void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
 void aheads_close(struct query *q);
 
@@ -357,21 +369,6 @@ struct window {
     double range_s;
     const double *args; /* scalar arguments at this step */
 };
-/* Factors of rate() depend on times alone in most windows: those of the last window. */
-struct extrapolation {
-    int64_t sampled_ms, to_start_ms, to_end_ms;
-    size_t n;
-    double factor;
-};
-/* Where the windows of all steps lie in a series' samples: the same for every series with the same times, which most have. */
-enum { PLAN_SAMPLES_MAX = 4096 };
-struct window_plan {
-    size_t n;           /* samples it was made for; 0: none yet */
-    int64_t *t;         /* their times */
-    uint32_t *f0, *f1;  /* per step, as in struct window */
-    double *factor;     /* per step: of rate() while zero is out of reach; NaN: not known from times alone */
-    size_t total, fresh, most; /* samples in all windows; new in theirs; in the largest */
-};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -381,8 +378,6 @@ struct range_call {
     struct arena *scratch;
     double *sort;             /* room for all values of the series at hand */
     size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
-    struct extrapolation last;
-    struct window_plan plan; /* of the threads of ahead.c */
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -390,13 +385,11 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
                       struct query_result *ret); /* a bare range selector or subquery */
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
-/* Room for a plan over so many steps. */
-int window_plan_init(struct query *q, struct window_plan *p, size_t steps);
-/* Windows of range_ms that end at start, start + step, ... False: too many samples for a plan. */
-bool window_plan_fit(struct window_plan *p, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms);
-/* window_rate over the steps of a plan that fits. */
 struct ahead_row;
-void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
+/* All steps of a plain series at once: floats, no start timestamps, no stale markers. false: no memory. */
+bool window_rate_steps(struct range_call *c, const struct samples *s, struct plans *plans, struct plan *p, struct ahead_row *ret);
+/* false: not one of those that have loops of their own. */
+bool window_over_steps(const struct range_call *c, const struct samples *s, const struct plan *p, size_t steps, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */
@@ -412,6 +405,8 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
                      struct pos_range pos, struct histogram **ret);
 
 /* --- numbers.c --- */
+/* window_over.c: the mean as Prometheus computes it; n > 0 */
+double avg_floats(const double *v, size_t n);
 double quantile_sorted(double q, const double *v, size_t n);
 /* Order of values as integers: NaN first, -0 before 0; different bits never compare equal. */
 uint64_t value_order(double v);

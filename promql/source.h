@@ -39,7 +39,7 @@ struct series_cursor_ops {
     const struct labels *(*labels)(const struct series_cursor *c, size_t i);
     /* Any order, any number of times. Labels and columns are borrowed: labels until the cursor is freed (results copy them). */
     int (*samples)(struct series_cursor *c, size_t i, struct columns *ret, struct err *err);
-    /* As samples, from several threads at a time; columns live in the arena given or as long as the cursor. NULL: not possible. */
+    /* As samples, from several threads at a time, also while another one is in samples; columns live in the arena given or as long as the cursor. NULL: not possible. */
     int (*samples_in)(const struct series_cursor *c, size_t i, struct arena *a, struct columns *ret, struct err *err);
     void (*free)(struct series_cursor *c);
 };

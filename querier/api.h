@@ -102,6 +102,7 @@ int param_time(const struct api_request *r, const char *name, int64_t *ret_ms,
 int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms,
                        bool *ret_given, struct err *err);
 int param_limit(const struct api_request *r, const char *name, size_t *ret, struct err *err);
+int param_step(const struct api_request *r, int64_t *ret_ms, struct err *err); /* greater than zero */
 int param_count(const struct api_request *r, const char *name, uint64_t *ret,
                 struct err *err); /* 0 when absent */
 /* start, end and the range limit of the metadata endpoints. */
@@ -138,6 +139,8 @@ void api_status_flags(struct api_request *r);
 void api_status_runtimeinfo(struct api_request *r);
 void api_active_queries(struct api_request *r);
 void api_read(struct api_request *r);
+void api_explain(struct api_request *r);
+void api_status_tsdb(struct api_request *r);
 void api_top_queries(struct api_request *r);
 void api_cancel_query(struct api_request *r);
 

@@ -82,6 +82,18 @@ int param_limit(const struct api_request *r, const char *name, size_t *ret, stru
     return 0;
 }
 
+int param_step(const struct api_request *r, int64_t *ret_ms, struct err *err)
+{
+    struct str step = http_param(r->http, "step");
+    int rc = duration_param_parse_ms(step.p ? step : STR(""), ret_ms, err);
+
+    if (rc == 0 && *ret_ms <= 0)
+        rc = err_set(err, RC_INVALID,
+                     "zero or negative query resolution step widths are not accepted. Try a positive "
+                     "integer");
+    return rc < 0 ? param_invalid("step", err) : 0;
+}
+
 int param_count(const struct api_request *r, const char *name, uint64_t *ret, struct err *err)
 {
     struct str v = http_param(r->http, name);

@@ -99,7 +99,6 @@ static int too_many_points(const struct api_request *r, struct err *err)
 
 static int range_params(const struct api_request *r, struct query_params *p, struct err *err)
 {
-    struct str step = http_param(r->http, "step");
     int rc = param_limit(r, "limit", &p->limit, err);
 
     if (rc == 0)
@@ -112,14 +111,9 @@ static int range_params(const struct api_request *r, struct query_params *p, str
         err_set(err, RC_INVALID, "end timestamp must not be before start time");
         return param_invalid("end", err);
     }
-    if (duration_param_parse_ms(step.p ? step : STR(""), &p->step_ms, err) < 0)
-        return param_invalid("step", err);
-    if (p->step_ms <= 0) {
-        err_set(err, RC_INVALID,
-                "zero or negative query resolution step widths are not accepted. Try a positive "
-                "integer");
-        return param_invalid("step", err);
-    }
+    rc = param_step(r, &p->step_ms, err);
+    if (rc < 0)
+        return rc;
     if (r->limits->max_points &&
         ((uint64_t)p->end_ms - (uint64_t)p->start_ms) / (uint64_t)p->step_ms >
             (uint64_t)r->limits->max_points)

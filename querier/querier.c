@@ -62,6 +62,8 @@ static const struct api_endpoint endpoints[] = {
     {API("/status/config"), HTTP_M_GET, API_OTHER, api_status_config},
     {API("/status/flags"), HTTP_M_GET, API_OTHER, api_status_flags},
     {API("/status/runtimeinfo"), HTTP_M_GET, API_OTHER, api_status_runtimeinfo},
+    {API("/explain"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_explain},
+    {API("/status/tsdb"), HTTP_M_GET, API_OTHER, api_status_tsdb},
     {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
     {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
     {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},

@@ -7,6 +7,7 @@
  * each runs on one worker with an arena of its own. Life: querier_new, querier_routes,
  * querier_start; querier_free once the HTTP server has drained. */
 #pragma once
+#include "common/config/config.h"
 #include "common/config/limits.h"
 #include "common/http/http.h"
 #include "common/obs/log.h"
@@ -51,6 +52,7 @@ struct querier_deps {
     struct ring *(*ring)(void *arg); /* with a reference; NULL: not joined yet */
     void *ring_arg;
     struct bucket *bucket; /* NULL: no blocks */
+    const struct config *config; /* of the process, for status pages; NULL: none is shown */
 };
 
 struct querier;

@@ -102,6 +102,18 @@ void head_each_tenant(struct head *h,
                       void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st),
                       void *arg);
 
+/* --- how much there is; lock taken inside in slices --- */
+/* Series that match q (matchers and tenant; not time, not shard), from the index alone. */
+int head_count(struct head *h, const struct store_select *q, uint64_t *ret, struct err *err);
+/* Every label pair of the tenant with the number of its series. fn runs without the lock; a negative return stops and is passed on. */
+int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg);
+/* What a tenant holds here, looking at every series of the head. */
+struct head_extent {
+    uint64_t series, samples, chunks, chunk_bytes;
+    int64_t mint_ms, maxt_ms; /* INT64_MAX, INT64_MIN when there is nothing */
+};
+void head_extent(struct head *h, struct str tenant, struct head_extent *ret);
+
 /* --- select; lock taken inside in slices --- */
 /* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and
  * label data or when fn returns > 0 (go on later); a series that fn has seen is done. A cursor

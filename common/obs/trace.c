@@ -90,7 +90,7 @@ struct trace_node *trace_root(struct trace *t)
     return t ? t->root : NULL;
 }
 
-static void text_add(struct trace_node *n, const char *fmt, va_list ap)
+static PRINTF(2, 0) void text_add(struct trace_node *n, const char *fmt, va_list ap)
 {
     size_t at = strlen(n->text);
 

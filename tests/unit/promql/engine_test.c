@@ -524,3 +524,59 @@ TEST(memory_source_refuses_what_is_out_of_order)
     CHECK_INT(memsource_append(m, &ls, 999, 1, NULL, 0, NULL), RC_INVALID);
     memsource_free(m);
 }
+
+/* --- common sub-expressions --- */
+
+struct counting_source {
+    struct series_source base;
+    struct series_source *inner;
+    int selects;
+};
+
+static int count_select(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
+                        struct series_cursor **ret, struct err *err)
+{
+    struct counting_source *c = CONTAINER_OF(src, struct counting_source, base);
+
+    c->selects++;
+    return c->inner->select(c->inner, m, n, hints, arena, ret, err);
+}
+
+TEST(an_aggregation_that_stands_there_twice_is_evaluated_once)
+{
+    static const struct {
+        const char *text;
+        int selects;
+        double value; /* of the first series at the last step */
+    } cases[] = {
+        {"sum(up_total) / sum(up_total)", 1, 1},
+        {"sum(up_total) / (sum(up_total) + sum(up_total))", 1, 0.5},
+        {"sum by (x) (up_total) > bool sum by (x) (up_total) or sum by (x) (up_total)", 1, 0},
+        {"sum(up_total) / sum(up_total{x=\"a\"})", 2, 3},
+        {"-sum(up_total) + sum(up_total)", 1, 0},
+        {"sum(sum by (x) (up_total)) / sum(sum by (x) (up_total))", 1, 1},
+        {"max_over_time(sum(up_total)[20s:10s]) - sum(up_total)", 2, 0}, /* other steps */
+        {"sum(rate(up_total[30s])) / sum(rate(up_total[30s]))", 1, 1},
+        /* what has something to say may say something else at each place */
+        {"sum(rate(up[30s])) / sum(rate(up[30s]))", 2, NAN},
+    };
+    struct memsource *m = filled();
+
+    for (int64_t t = 0; t <= 60000; t += 10000)
+        add(m, "up", "a", t, 1);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct counting_source c = {.base.select = count_select, .inner = memsource_source(m)};
+        struct run r;
+
+        run_open(&r, &c.base, cases[i].text, range_0_60s, ARENA_BYTES);
+        CHECK_INT(r.rc, 0);
+        if (c.selects != cases[i].selects)
+            fail_msg("%s: %d selects", cases[i].text, c.selects);
+        if (!isnan(cases[i].value))
+            CHECK(r.res.series[0].s[r.res.series[0].n - 1].v == cases[i].value);
+        if (isnan(cases[i].value))
+            CHECK_INT(r.res.info_count, 1);
+        run_close(&r);
+    }
+    memsource_free(m);
+}
