@@ -4,6 +4,13 @@
 
 #include <stdio.h>
 
+#ifdef TORC_JEMALLOC
+/* An arena a core, whatever thread runs there: with arenas bound to threads each of the query workers kept freed pages of its own, and met fresh ones in each query
+ * (100,000 series, two cores: a fifth of the CPU time of a query, 250 MB instead of 141). */
+extern const char *malloc_conf;
+const char *malloc_conf = "percpu_arena:percpu";
+#endif
+
 static int command_version(UNUSED int argc, UNUSED char **argv)
 {
     printf("torc %s (revision %s)\n", TORC_VERSION, app_revision());

@@ -21,12 +21,18 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .ring = app_ring,
         .ring_arg = app_ring_node(app),
         .bucket = app_bucket(app),
+        .config = app->config,
     };
+
+    int rc;
 
     c.tenancy = app->cfg.tenancy;
     m->app = app;
     *ret_self = m;
-    return querier_new(&c, &deps, &m->querier, err);
+    rc = querier_new(&c, &deps, &m->querier, err);
+    if (rc == 0)
+        querier_handle(m->querier, app_rpc_server(app));
+    return rc;
 }
 
 static int start(void *self, struct err *err)

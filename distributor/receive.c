@@ -66,6 +66,15 @@ static void reply(struct push *p, int status, struct str text)
 }
 
 /* Refused by a quorum of owners, or by us. */
+/* Some were refused for their rate alone: the same request may succeed later, and what is stored already is no error then. */
+static bool late_refused(const struct push *p)
+{
+    for (uint32_t i = 0; i < p->quorum.rows; i++)
+        if (p->quorum.refusals[i] >= p->quorum.need[i] && p->quorum.reason[i] == DISCARD_RATE_LIMITED)
+            return true;
+    return false;
+}
+
 static void reply_refused(struct push *p)
 {
     struct buf text;
@@ -75,7 +84,7 @@ static void reply_refused(struct push *p)
     buf_printf(&text, "%u of %u samples were not stored, the others are. The first reasons:\n", p->refused + p->quorum.refused, all);
     buf_str(&text, buf_view(&p->errors));
     buf_char(&text, '\n');
-    reply(p, 400, buf_view(&text));
+    reply(p, late_refused(p) ? 429 : 400, buf_view(&text));
     buf_fini(&text);
 }
 

@@ -365,8 +365,9 @@ static bool has_unknown(const struct push_answer *an)
     return an->verdicts && memchr(an->verdicts, PUSH_UNKNOWN, an->verdict_count);
 }
 
-static void target_done(void *arg, int rc, struct str reply, const struct err *rpc_err)
+static void target_done(void *arg, int rc, struct buf *payload, const struct err *rpc_err)
 {
+    struct str reply = buf_view(payload);
     struct push_target *t = arg;
     struct push *p = t->push;
     struct distributor *d = p->d;
@@ -415,8 +416,9 @@ struct second {
     struct push_batch batch;
 };
 
-static void second_done(void *arg, int rc, struct str reply, UNUSED const struct err *rpc_err)
+static void second_done(void *arg, int rc, struct buf *payload, UNUSED const struct err *rpc_err)
 {
+    struct str reply = buf_view(payload);
     struct second *s = arg;
     struct push_target *t = s->t;
     struct push *p = t->push;

@@ -142,6 +142,7 @@ void ingester_handle(struct ingester *in, struct rpc_server *srv)
     rpc_server_handle(srv, RPC_PUSH, ingester_on_push, in);
     rpc_server_handle_slow(srv, RPC_SELECT, ingester_on_select, in);
     rpc_server_handle_slow(srv, RPC_LABELS, ingester_on_labels, in);
+    rpc_server_handle_slow(srv, RPC_CARDINALITY, ingester_on_cardinality, in);
     rpc_server_handle_slow(srv, RPC_METADATA, ingester_on_metadata, in);
     rpc_server_handle_slow(srv, RPC_EXEMPLARS, ingester_on_exemplars, in);
     rpc_server_handle_slow(srv, RPC_USER_STATS, ingester_on_user_stats, in);

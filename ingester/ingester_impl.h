@@ -5,13 +5,18 @@
 #include "ingester/shard.h"
 #include "tsdb/wal_payload.h"
 
+#include <protobuf-c/protobuf-c.h>
+
+#include "common/base/rate.h"
 #include "common/sys/fs.h"
+#include "common/sys/thread.h"
 
 #include <stdio.h>
 #include <uthash.h>
 
 struct ingester_limits {
     int64_t ooo_window_ms;
+    double late_rate, late_limit; /* out-of-order samples/s: this ingester's share (0: off), and as configured */
     uint64_t series_max, metric_series_max; /* this ingester's share; 0: off */
     uint64_t series_limit, metric_series_limit; /* as configured, for texts */
     size_t exemplars_max, metadata_metrics_max, metadata_per_metric_max;
@@ -23,6 +28,8 @@ struct ingester_tenant {
     size_t id_len;
     _Atomic uint64_t series, ingested;
     struct metadata *metadata; /* own lock */
+    struct mutex late_lock;    /* --- innermost: guards late --- */
+    struct rate_bucket late;   /* of out-of-order samples */
 };
 
 /* A flush set on its way: sealed -> published -> dropped. */
@@ -98,6 +105,8 @@ uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_l
 /* Series with this metric name in all heads (their locks are taken). */
 uint64_t ingester_metric_series(struct ingester *in, const struct ingester_tenant *t, const struct labels *ls);
 void ingester_series_undo(struct ingester_tenant *t);
+/* One more out-of-order sample is within the rate. */
+bool ingester_late_take(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l);
 void ingester_explain_sample(struct head *h, const struct head_series *hs, int64_t t, uint64_t vbits, enum append_verdict v,
                              const struct ingester_limits *l, char *out, size_t out_n);
 void ingester_count_push(struct ingester *in, struct ingester_tenant *t, uint64_t accepted, const uint8_t *verdicts, size_t n);
@@ -121,10 +130,23 @@ void ingester_drop_due(struct ingester *in);
 /* push.c, query.c */
 void ingester_on_push(void *ingester, struct rpc_call *call);
 void ingester_on_select(void *ingester, struct rpc_call *call);
-void ingester_on_labels(void *ingester, struct rpc_call *call);
 void ingester_on_metadata(void *ingester, struct rpc_call *call);
 void ingester_on_user_stats(void *ingester, struct rpc_call *call);
 void ingester_on_flush(void *ingester, struct rpc_call *call);
+
+/* query.c, for all that answer questions. A worker holds one request at a time: its arena (the request, its matchers
+ * and lists), and an answer of RPC_MESSAGE_BYTES_MAX at most. */
+enum { QUERY_ARENA_MAX = 128 << 20 };
+void ingester_reply_message(struct rpc_call *call, const ProtobufCMessage *m);
+int ingester_bad_message(struct err *err, const char *what);            /* RC_CORRUPT */
+int ingester_request_version(uint32_t version, struct err *err);        /* RC_VERSION */
+int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err); /* RC_UNAVAILABLE */
+
+/* labels.c */
+void ingester_on_labels(void *ingester, struct rpc_call *call);
+
+/* cardinality.c */
+void ingester_on_cardinality(void *ingester, struct rpc_call *call);
 
 /* exemplars.c */
 void ingester_on_exemplars(void *ingester, struct rpc_call *call);

@@ -284,6 +284,8 @@ static uint8_t verdict_of(enum append_verdict v)
         return PUSH_DUPLICATE;
     case APPEND_NEW_VALUE:
         return PUSH_REFUSED + DISCARD_NEW_VALUE_FOR_TIMESTAMP;
+    case APPEND_TOO_MANY_LATE:
+        return PUSH_REFUSED + DISCARD_RATE_LIMITED;
     default:
         return PUSH_REFUSED + DISCARD_SAMPLE_OUT_OF_ORDER;
     }
@@ -345,9 +347,21 @@ static uint32_t lookup_fill(struct push_part *p, struct head *h, uint32_t from, 
     return i;
 }
 
+static bool late_ok(void *arg)
+{
+    struct push_call *c = arg;
+
+    return ingester_late_take(c->in, c->tenant, &c->limits);
+}
+
+static struct append_rules rules_of(struct push_call *c)
+{
+    return (struct append_rules){.ooo_window_ms = c->limits.ooo_window_ms, .late = late_ok, .late_arg = c};
+}
+
 static void judge_row(struct push_call *c, struct head *h, struct head_series *hs, fingerprint fp, uint32_t row, struct judged *j)
 {
-    struct append_rules rules = {.ooo_window_ms = c->limits.ooo_window_ms};
+    struct append_rules rules = rules_of(c);
     int64_t t = row_t(c, row);
     uint64_t vbits = le_get64(c->view.values + (size_t)row * 8);
     int64_t st = c->view.starts ? (int64_t)le_get64(c->view.starts + (size_t)row * 8) : 0;
@@ -385,7 +399,7 @@ static void judge_floats(struct push_part *p, struct head *h, struct judged *j)
 static void judge_histograms(struct push_part *p, struct head *h, struct buf *log, uint32_t *ret_logged, struct judged *j)
 {
     struct push_call *c = p->call;
-    struct append_rules rules = {.ooo_window_ms = c->limits.ooo_window_ms};
+    struct append_rules rules = rules_of(c);
 
     for (uint32_t i = 0; i < p->histogram_count; i++) {
         struct push_histogram *ph = &c->histograms[p->histograms[i]];

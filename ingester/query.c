@@ -1,5 +1,6 @@
-/* query.c - selects over RPC: pages of series from the heads, label names and values, metadata, exemplars, counts, flush on request.
+/* query.c - selects over RPC: pages of series from the heads; metadata, counts, flush on request.
  * All run on the RPC server's worker threads. */
+#include "common/obs/trace.h"
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
@@ -7,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { QUERY_ARENA_MAX = 256 << 20, FETCH_MAX = 1 << 20, LABEL_VALUES_BYTES_MAX = 12 << 20 };
+enum { FETCH_MAX = 1 << 20 };
 #define CURSOR_SHARD(c) ((uint32_t)((c) >> 56))
 #define CURSOR_INNER(c) ((c) & ((1ULL << 56) - 1))
 
@@ -30,7 +31,7 @@ static void page_end(struct buf *out)
         out->p[1 + i] = (char)((n >> (7 * i) & 0x7f) | (i + 1 < PAGE_LENGTH_BYTES ? 0x80 : 0));
 }
 
-static void reply_message(struct rpc_call *call, const ProtobufCMessage *m)
+void ingester_reply_message(struct rpc_call *call, const ProtobufCMessage *m)
 {
     struct buf out;
 
@@ -46,18 +47,18 @@ static void reply_message(struct rpc_call *call, const ProtobufCMessage *m)
     buf_fini(&out);
 }
 
-static int bad_message(struct err *err, const char *what)
+int ingester_bad_message(struct err *err, const char *what)
 {
     return err_set(err, RC_CORRUPT, "%s request does not decode", what);
 }
 
 /* Rows are applied, then logged, under the head's lock: whoever reads them and then finds the shard alive has read logged ones only. */
-static int alive_check(struct ingester *in, uint32_t shard, struct err *err)
+int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err)
 {
     return shard_dead(in->shards[shard]) ? err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard) : 0;
 }
 
-static int version_check(uint32_t version, struct err *err)
+int ingester_request_version(uint32_t version, struct err *err)
 {
     return version == SELECT_VERSION ? 0 : err_set(err, RC_VERSION, "request version %u, this binary reads %d", version, SELECT_VERSION);
 }
@@ -71,6 +72,8 @@ struct answer {
     struct str buckets;  /* of the request */
     struct u128 *sums;   /* NULL: a page */
     uint64_t left;       /* series until there are enough */
+    uint64_t series;     /* so far */
+    struct trace *trace; /* when asked for */
 };
 
 static bool bucket_wanted(const struct answer *an, fingerprint fp)
@@ -101,13 +104,16 @@ static int emit_series(void *arg, const struct stored_series *s)
     }
     if (!buf_ok(&an->page))
         return RC_LIMIT;
+    an->series++;
     return --an->left == 0;
 }
 
 static int sum_series(void *arg, const struct stored_series *s)
 {
-    struct u128 *sum = &((struct answer *)arg)->sums[select_bucket(s->fp)];
+    struct answer *an = arg;
+    struct u128 *sum = &an->sums[select_bucket(s->fp)];
 
+    an->series++;
     for (size_t i = 0; i < s->window_count; i++) {
         struct wire_window w = wire_window(&s->windows[i]);
 
@@ -131,10 +137,14 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
     int rc = 0;
 
     while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
+        struct trace_node *step = trace_begin(trace_root(an->trace), "head shard %u", shard);
+        uint64_t series = an->series;
+
         select_page_renumber(&an->writer);
         rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
-        if (rc >= 0 && alive_check(in, shard, err) < 0)
+        trace_end(step, ": %llu series", (unsigned long long)(an->series - series));
+        if (rc >= 0 && ingester_shard_alive(in, shard, err) < 0)
             rc = RC_UNAVAILABLE;
         if (rc >= 0 && inner == 0)
             shard++;
@@ -170,7 +180,7 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
         }
         if (mine)
             rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, an, err);
-        if (mine && rc >= 0 && alive_check(in, s, err) < 0)
+        if (mine && rc >= 0 && ingester_shard_alive(in, s, err) < 0)
             rc = RC_UNAVAILABLE;
     }
     return rc < 0 ? page_error(an, rc, err) : 0;
@@ -187,7 +197,7 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         .shard_count = m->shard_count,
     };
     struct matcher *matchers = NULL;
-    int rc = version_check(m->version, err);
+    int rc = ingester_request_version(m->version, err);
 
     if (rc == 0 && m->mode > STORE_DATA)
         rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
@@ -217,6 +227,16 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
     return rc;
 }
 
+/* Empty when not asked for, or when there is more than fits. */
+static struct str trace_bytes(struct answer *an, struct buf *out)
+{
+    if (!an->trace)
+        return (struct str){0};
+    trace_end(trace_root(an->trace), ": %s of %llu series, %zu bytes", an->sums ? "sums" : "a page", (unsigned long long)an->series, an->page.n);
+    trace_encode(out, an->trace);
+    return buf_ok(out) ? buf_view(out) : (struct str){0};
+}
+
 void ingester_on_select(void *arg, struct rpc_call *call)
 {
     struct ingester *in = arg;
@@ -225,18 +245,22 @@ void ingester_on_select(void *arg, struct rpc_call *call)
     Torc__Wire__SelectRequest *m;
     struct answer an = {.left = UINT64_MAX};
     struct arena a;
+    struct buf trace;
     struct err err;
     int rc = ingester_ready(in, &err);
 
     arena_init(&a, QUERY_ARENA_MAX);
+    buf_init(&trace, RPC_MESSAGE_BYTES_MAX / 4);
     buf_init(&an.page, RPC_MESSAGE_BYTES_MAX);
     page_begin(&an.page);
     select_page_begin(&an.writer, &an.page);
     m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
-        rc = bad_message(&err, "select");
+        rc = ingester_bad_message(&err, "select");
     if (rc == 0) {
         out.cursor = m->cursor;
+        if (m->trace)
+            an.trace = trace_new(in->instance_id);
         rc = select_run(in, m, &a, &an, &out.cursor, &err);
     }
     if (rc == 0 && an.sums) {
@@ -248,6 +272,7 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         out.head_id = in->head_id;
         out.ring_version = ingester_ring_version(in);
         out.summary = an.sums != NULL;
+        out.trace = pb_bytes(trace_bytes(&an, &trace));
         page_end(&an.page);
         if (pb_pack(&out.base, &an.page))
             rpc_reply_buf(call, RC_OK, &an.page);
@@ -258,117 +283,9 @@ void ingester_on_select(void *arg, struct rpc_call *call)
         rpc_reply_err(call, &err);
     }
     select_page_end(&an.writer);
+    trace_free(an.trace);
+    buf_fini(&trace);
     buf_fini(&an.page);
-    arena_fini(&a);
-}
-
-/* --- labels --- */
-
-struct values {
-    VEC(struct str) list;
-    size_t bytes;
-};
-
-static int value_add(void *arg, struct str value)
-{
-    struct values *v = arg;
-
-    v->bytes += value.n + 8;
-    if (v->bytes > LABEL_VALUES_BYTES_MAX)
-        return RC_LIMIT;
-    *vec_push(&v->list) = (struct str){str_dupz(value), value.n};
-    return 0;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
-static void values_write(struct values *v, uint64_t limit, struct buf *out, bool *ret_truncated)
-{
-    size_t n = 0;
-
-    if (v->list.n)
-        qsort(v->list.v, v->list.n, sizeof *v->list.v, by_text);
-    for (size_t i = 0; i < v->list.n; i++)
-        if (n == 0 || !str_eq(v->list.v[n - 1], v->list.v[i])) {
-            struct str swap = v->list.v[n];
-
-            v->list.v[n++] = v->list.v[i];
-            v->list.v[i] = swap;
-        }
-    *ret_truncated = limit && n > limit;
-    if (*ret_truncated)
-        n = (size_t)limit;
-    buf_uvarint(out, n);
-    for (size_t i = 0; i < n; i++)
-        buf_lstr(out, v->list.v[i]);
-}
-
-static void values_fini(struct values *v)
-{
-    for (size_t i = 0; i < v->list.n; i++)
-        free((char *)v->list.v[i].p);
-    vec_fini(&v->list);
-}
-
-static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, struct arena *a, struct values *v, struct err *err)
-{
-    struct store_select q = {.tenant = pb_str(m->tenant), .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .mode = STORE_LABELS};
-    struct matcher *matchers = NULL;
-    int rc = version_check(m->version, err);
-
-    if (rc == 0)
-        rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
-    if (rc < 0)
-        return rc;
-    q.matchers = matchers;
-    for (uint32_t s = 0; s < in->shard_count && rc >= 0; s++) {
-        rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), value_add, v, err);
-        if (rc >= 0 && alive_check(in, s, err) < 0)
-            rc = RC_UNAVAILABLE;
-    }
-    if (rc == RC_LIMIT)
-        err_set(err, rc, "label values of more than %d bytes: narrow the request with match[]", LABEL_VALUES_BYTES_MAX);
-    for (size_t i = 0; i < q.matcher_count; i++)
-        matcher_fini(&matchers[i]);
-    return rc < 0 ? rc : 0;
-}
-
-void ingester_on_labels(void *arg, struct rpc_call *call)
-{
-    struct ingester *in = arg;
-    struct str payload = rpc_call_payload(call);
-    Torc__Wire__LabelsResponse out = TORC__WIRE__LABELS_RESPONSE__INIT;
-    Torc__Wire__LabelsRequest *m;
-    struct values v = {0};
-    struct arena a;
-    struct buf list;
-    struct err err;
-    int rc = ingester_ready(in, &err);
-
-    arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
-    m = rc == 0 ? torc__wire__labels_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
-    if (rc == 0 && !m)
-        rc = bad_message(&err, "labels");
-    if (rc == 0)
-        rc = labels_run(in, m, &a, &v, &err);
-    if (rc == 0) {
-        bool truncated;
-
-        values_write(&v, m->limit, &list, &truncated);
-        out.version = SELECT_VERSION;
-        out.truncated = truncated;
-        out.ring_version = ingester_ring_version(in);
-        out.values = pb_bytes(buf_view(&list));
-        reply_message(call, &out.base);
-    } else {
-        rpc_reply_err(call, &err);
-    }
-    values_fini(&v);
-    buf_fini(&list);
     arena_fini(&a);
 }
 
@@ -390,16 +307,16 @@ void ingester_on_metadata(void *arg, struct rpc_call *call)
     buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
     m = rc == 0 ? torc__wire__metadata_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
-        rc = bad_message(&err, "metadata");
+        rc = ingester_bad_message(&err, "metadata");
     if (rc == 0)
-        rc = version_check(m->version, &err);
+        rc = ingester_request_version(m->version, &err);
     if (rc == 0)
         rc = ingester_tenant_get(in, pb_str(m->tenant), &t, &err);
     if (rc == 0) {
         out.version = SELECT_VERSION;
         out.count = metadata_write(t->metadata, pb_str(m->metric), &rows);
         out.rows = pb_bytes(buf_view(&rows));
-        reply_message(call, &out.base);
+        ingester_reply_message(call, &out.base);
     } else {
         rpc_reply_err(call, &err);
     }
@@ -450,9 +367,9 @@ void ingester_on_user_stats(void *arg, struct rpc_call *call)
     buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
     m = rc == 0 ? torc__wire__user_stats_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
     if (rc == 0 && !m)
-        rc = bad_message(&err, "user stats");
+        rc = ingester_bad_message(&err, "user stats");
     if (rc == 0)
-        rc = version_check(m->version, &err);
+        rc = ingester_request_version(m->version, &err);
     if (rc == 0) {
         struct str only = pb_str(m->tenant);
 
@@ -464,7 +381,7 @@ void ingester_on_user_stats(void *arg, struct rpc_call *call)
         out.version = SELECT_VERSION;
         out.count = s.count;
         out.rows = pb_bytes(buf_view(&s.rows));
-        reply_message(call, &out.base);
+        ingester_reply_message(call, &out.base);
     } else {
         rpc_reply_err(call, &err);
     }
@@ -483,7 +400,7 @@ void ingester_on_flush(void *arg, struct rpc_call *call)
         rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);
     if (rc == 0) {
         out.version = SELECT_VERSION;
-        reply_message(call, &out.base);
+        ingester_reply_message(call, &out.base);
     } else {
         rpc_reply_err(call, &err);
     }

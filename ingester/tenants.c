@@ -29,6 +29,7 @@ int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tena
         t->id = str_dupz(id);
         t->id_len = id.n;
         t->metadata = metadata_new();
+        mutex_init(&t->late_lock);
         HASH_ADD_KEYPTR(hh, in->tenants, t->id, t->id_len, t);
     }
     pthread_rwlock_unlock(&in->tenants_lock);
@@ -44,12 +45,20 @@ void ingester_tenants_free(struct ingester *in)
     HASH_ITER(hh, in->tenants, t, tmp) {
         HASH_DEL(in->tenants, t);
         metadata_free(t->metadata);
+        mutex_fini(&t->late_lock);
         free(t->id);
         free(t);
     }
 }
 
-/* A cluster-wide series limit, as this ingester's share: each series is on rf of the live ingesters. */
+/* Of a cluster-wide limit this ingester has so large a share: each series is on rf of the live ingesters. */
+static double share_of(struct ingester *in)
+{
+    uint32_t rf, live = ingester_ring_size(in, &rf);
+
+    return live ? (double)MIN(rf, live) / (double)live : 1;
+}
+
 static uint64_t share(struct ingester *in, uint64_t limit)
 {
     uint32_t rf, live = ingester_ring_size(in, &rf);
@@ -65,6 +74,8 @@ void ingester_limits_of(struct ingester *in, struct str tenant, struct ingester_
 
     *ret = (struct ingester_limits){
         .ooo_window_ms = l->out_of_order_window_ms,
+        .late_limit = l->out_of_order_rate,
+        .late_rate = l->out_of_order_rate > 0 ? l->out_of_order_rate * share_of(in) : 0,
         .series_limit = (uint64_t)l->max_active_series,
         .metric_series_limit = (uint64_t)l->max_series_per_metric,
         .series_max = share(in, (uint64_t)l->max_active_series),
@@ -110,6 +121,19 @@ uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_l
     return PUSH_ACCEPTED;
 }
 
+/* The burst is that of a second. */
+bool ingester_late_take(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l)
+{
+    bool ok;
+
+    if (l->late_rate <= 0)
+        return true;
+    mutex_lock(&t->late_lock);
+    ok = rate_take(&t->late, l->late_rate, MAX(l->late_rate, 1), clock_mono_ns(in->deps.clock), 1);
+    mutex_unlock(&t->late_lock);
+    return ok;
+}
+
 void ingester_series_undo(struct ingester_tenant *t)
 {
     atomic_fetch_sub(&t->series, 1);
@@ -131,6 +155,10 @@ void ingester_explain_sample(struct head *h, const struct head_series *hs, int64
         buf_z(&text, ", new value ");
         float_print(&text, bits_double(vbits));
         buf_z(&text, " (new-value-for-timestamp)");
+    } else if (v == APPEND_TOO_MANY_LATE) {
+        buf_z(&text, "out-of-order ingestion rate limit (");
+        float_print(&text, l->late_limit);
+        buf_z(&text, " samples/s) exceeded (rate_limited, out_of_order_rate)");
     } else {
         buf_printf(&text, "out-of-order samples: timestamp %lld is older than the newest sample of its series by more than ", (long long)t);
         duration_print(&text, l->ooo_window_ms);

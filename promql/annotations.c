@@ -15,6 +15,7 @@ struct annotation {
     struct str text;
     struct pos_range pos;
     bool warning;
+    bool placed; /* its text is complete */
     bool spread; /* a monotonicity fix: the fields below count */
     int64_t t_min, t_max;
     double bucket_min, bucket_max, diff_max;
@@ -63,6 +64,14 @@ PRINTF(2, 0) static void format(struct buf *b, const char *fmt, va_list ap)
     vsnprintf(text, sizeof text, fmt, ap);
     buf_init(b, ANNOTATION_TEXT_MAX * 8);
     buf_z(b, text);
+}
+
+void annotate_text(struct query *q, const char *text)
+{
+    struct annotation *a = str_has_prefix(str_of(text), STR("PromQL")) ? annotation_at(q, str_of(text)) : NULL;
+
+    if (a)
+        a->placed = true;
 }
 
 void annotate(struct query *q, struct pos_range pos, const char *fmt, ...)
@@ -247,7 +256,8 @@ static const char *finish_one(struct query *q, const struct annotation *a, struc
     if (a->times > 1 &&
         str_has_prefix(a->text, STR("PromQL warning: sample has start time that overlaps")))
         buf_printf(&b, " (%zu occurrences)", a->times);
-    place(&b, text, a->pos.start);
+    if (!a->placed)
+        place(&b, text, a->pos.start);
     buf_char(&b, '\0');
     s = buf_ok(&b) ? arena_str(q->arena, buf_view(&b)) : (struct str){0};
     buf_fini(&b);

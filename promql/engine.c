@@ -78,7 +78,7 @@ static int eval_scalar_node(struct ev *ev, const struct node *n, double **ret)
 static int enter(struct query *q)
 {
     if (++q->depth > EVAL_DEPTH_MAX)
-        return query_fail(q, "expression is nested too deep");
+        return query_fail(q, "expression is nested deeper than %d levels, or chains as many operators", EVAL_DEPTH_MAX);
     return query_poll(q, 1);
 }
 
@@ -136,6 +136,13 @@ static int eval_scalar_stream(struct ev *ev, const struct node *n, struct stream
     return rc < 0 ? rc : stream_of_matrix(ev, &m, ret);
 }
 
+static int eval_aggregate_here(struct ev *ev, const struct node *n, struct stream **ret)
+{
+    int rc = ev->q->opt->remote ? eval_remote(ev, n, ret) : 0;
+
+    return rc ? MIN(rc, 0) : eval_aggregate(ev, n, ret);
+}
+
 static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
 {
     if (n->value == VALUE_SCALAR)
@@ -146,7 +153,7 @@ static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)
     case NODE_CALL:
         return eval_func(ev, n, ret);
     case NODE_AGGREGATE:
-        return eval_aggregate(ev, n, ret);
+        return eval_common(ev, n, eval_aggregate_here, ret);
     case NODE_BINARY:
         return eval_binary(ev, n, ret);
     case NODE_UNARY:
@@ -165,7 +172,7 @@ int eval_stream(struct ev *ev, const struct node *n, struct stream **ret)
     if (n->type == NODE_CALL || n->type == NODE_AGGREGATE || n->type == NODE_BINARY)
         ev->q->above = n;
     if (rc == 0)
-        rc = eval_node(ev, n, ret);
+        rc = ev->q->trace && n->type != NODE_PAREN ? eval_traced(ev, n, eval_node, ret) : eval_node(ev, n, ret);
     ev->q->above = above;
     ev->q->depth--;
     return rc;
@@ -345,7 +352,10 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
                       .err = err ? err : &own,
                       .stats = &res.stats,
                       .samples_max = opt->samples_max ? opt->samples_max : SAMPLES_MAX_DEFAULT,
-                      .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT};
+                      .read_max = opt->read_max ? opt->read_max : UINT64_MAX,
+                      .processed_max = opt->processed_max ? opt->processed_max : UINT64_MAX,
+                      .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT,
+                      .trace = opt->trace};
     bool instant = opt->step_ms == 0 && opt->start_ms == opt->end_ms;
     struct ev ev = {.q = &q,
                     .start = opt->start_ms,
@@ -367,7 +377,11 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
     t1 = clock_mono_ns(clock);
     res.stats.seconds_prepare = (double)(t1 - t0) / 1e9;
     if (rc == 0)
+        rc = commons_find(&q, ast->root);
+    if (rc == 0)
         rc = run(&ev, ast->root, instant, &res);
+    if (rc == 0)
+        rc = query_processed(&q);
     if (rc == 0)
         rc = annotations_finish(&q, ast->text, &res);
     res.stats.seconds_eval = (double)(clock_mono_ns(clock) - t1) / 1e9;

@@ -5,6 +5,7 @@
  * Threads: an engine is immutable and shared; a run belongs to one thread, which may take helpers for decoding and evaluating series. Results do not
  * depend on them: rows are folded in the order of the series. */
 #pragma once
+#include "common/obs/trace.h"
 #include "promql/ast.h"
 #include "promql/source.h"
 
@@ -12,12 +13,24 @@
 
 enum { ANNOTATIONS_MAX = 10 };
 
+struct query_result;
+/* Evaluates an aggregation elsewhere. 1: *ret has its series over the steps of the query (an instant query has one), floats only, in the arena; 0: not taken, it is
+ * evaluated here. Notes of ret become notes of the query, its statistics are added. */
+struct query_remote {
+    int (*eval)(void *arg, const struct node *n, struct arena *arena, struct query_result *ret, struct err *err);
+    void *arg;
+};
+
 struct query_opt {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms;               /* default 5 min when 0 */
     int64_t subquery_step_ms;          /* default step of subqueries, 1 min when 0 */
     size_t samples_max;                /* samples held at a time; 0 = 50,000,000 */
+    uint64_t read_max;                 /* samples read (query_stats.samples_read); more end the query with RC_EXECUTION; 0: none */
+    const char *samples_rule;          /* named in errors about samples_max and read_max ("max_query_samples"); NULL: unnamed */
     size_t series_max;                 /* per query; 0: none */
+    uint64_t processed_max;            /* samples processed (query_stats.samples_total); more end the query with RC_EXECUTION; 0: none */
+    const char *processed_rule;        /* named in that error */
     bool stats_per_step;
     bool delayed_name_removal; /* usual: true; names of results go when the query ends, not at once */
     bool type_and_unit_labels; /* usual: false; rate() judges counters by __type__, not by name */
@@ -25,6 +38,8 @@ struct query_opt {
     int64_t deadline_mono_ns;          /* 0: none */
     struct arena *arena;               /* results live here; owned by the caller */
     atomic_int *helpers;               /* threads that queries of this process may still take beside their own; NULL: none */
+    const struct query_remote *remote; /* NULL: none */
+    struct trace_node *trace;          /* steps of the evaluation go below it; NULL: none */
 };
 
 struct result_sample {
@@ -54,6 +69,10 @@ struct query_result {
     size_t warning_count, info_count;
     struct query_stats stats;
 };
+
+/* Results of consecutive parts of one range query (matrices in the order of their labels), as one: series are joined, statistics and notes added up.
+ * Memory from the arena; strings and histograms are shared with the parts. RC_NOMEM. */
+int query_results_join(const struct query_result *const *parts, size_t n, struct arena *a, struct query_result *ret, struct err *err);
 
 /* ast is resolved in place (promql_resolve). Errors: RC_INVALID (400 bad_data), RC_EXECUTION (422), RC_TIMEOUT, RC_CANCELED, RC_NOMEM and RC_LIMIT
  * (422), and those of the source. */

@@ -13,6 +13,7 @@
 #include "promql/fhist.h"
 #include "promql/functions.h"
 #include "promql/kahan.h"
+#include "promql/plan.h"
 
 #include <math.h>
 
@@ -87,12 +88,15 @@ struct query {
     struct ahead *aheads; /* whose threads end before the cursors go */
     struct buf key; /* scratch for label keys */
     size_t samples_max, held;
+    uint64_t processed_max, read_max; /* UINT64_MAX: none */
     int64_t lookback_ms;
     size_t poll_left;
     size_t series;
     int depth;
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
     enum hist_scope hist_scope; /* at the node being opened */
+    struct trace_node *trace;   /* of the node being opened */
+    struct common *commons;     /* eval_common.c */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -139,6 +143,7 @@ static inline void stream_free(struct stream *s)
 /* --- query.c: limits, labels, rows, matrices --- */
 int query_nomem(struct query *q);
 int query_fail(struct query *q, const char *fmt, ...) PRINTF(2, 3); /* RC_EXECUTION */
+int query_processed(struct query *q); /* RC_EXECUTION once more samples were processed or read than may be */
 int query_poll_slow(struct query *q);
 /* Call with the number of samples touched; looks at the clock now and then. */
 static inline int query_poll(struct query *q, size_t samples)
@@ -150,7 +155,7 @@ static inline int query_poll(struct query *q, size_t samples)
     return query_poll_slow(q);
 }
 int query_scratch(struct query *q, struct arena **ret);
-int query_scratch_settle(struct query *q, struct arena *scratch); /* once per row */
+int query_scratch_settle(struct query *q, struct arena *scratch, size_t used); /* once per row; used: scratch->used, as its thread says */
 void query_scratch_free(struct query *q, struct arena *scratch);  /* again is fine */
 /* Samples held in memory; refuses to pass the limit. */
 int query_hold(struct query *q, size_t samples);
@@ -171,6 +176,8 @@ static inline void ev_count(struct ev *ev, size_t step, uint64_t total, uint64_t
         return;
     st->samples_total += total;
     st->samples_read += read;
+    if (UNLIKELY(st->samples_total > ev->q->processed_max || st->samples_read > ev->q->read_max))
+        ev->q->poll_left = 0; /* the next poll ends the query */
     if (st->per_step)
         ev_count_step(ev, step, total, read);
 }
@@ -244,6 +251,8 @@ void annotate_for(struct query *q, struct pos_range pos, struct str name, const 
 void annotate_name(struct query *q, struct pos_range pos, const char *prefix, struct str name);
 void annotate_monotonicity(struct query *q, struct pos_range pos, struct str name, int64_t t,
                            double min_bucket, double max_bucket, double max_diff);
+/* A text that another evaluation of the same query has finished. */
+void annotate_text(struct query *q, const char *text);
 int annotations_finish(struct query *q, struct str text, struct query_result *ret);
 /* Those with more than one caller. */
 void annotate_mixed(struct query *q, struct pos_range pos, struct str name);
@@ -262,6 +271,21 @@ int eval_stream(struct ev *ev, const struct node *n,
 int eval_scalar(struct ev *ev, const struct node *n, double **ret); /* array of ev->steps */
 int eval_matrix(struct ev *ev, const struct node *n, struct matrix *ret);
 struct str eval_string(const struct node *n);
+
+/* --- eval_trace.c --- */
+/* Opens n with open, as a step of the trace: its duration is the time spent in it and below, of opening and of pulling all rows. */
+int eval_traced(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret),
+                struct stream **ret);
+
+/* --- eval_common.c --- */
+/* Notes which aggregations stand in the query more than once. */
+int commons_find(struct query *q, const struct node *root);
+/* Opens an aggregation with open, or gives what an equal one has given. */
+int eval_common(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret), struct stream **ret);
+
+/* --- eval_remote.c --- */
+/* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
+int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
 
 /* --- eval_selector.c --- */
 enum selector_value { SELECT_VALUE, SELECT_TIMESTAMP, SELECT_START_TIMESTAMP, SELECT_TIME_MS };
@@ -311,10 +335,15 @@ struct ahead_row {
     size_t total, fresh, most; /* samples: for ev_count, query_peak */
 };
 /* On any of the threads: fills kind and v for all steps and the rest as it applies; false: not ready. Touches nothing that is shared, query included. */
-typedef bool ahead_fn(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret);
+struct ahead_lane {
+    unsigned index;
+    struct arena *scratch; /* of one row */
+    struct plans plans;
+};
+typedef bool ahead_fn(void *arg, struct ahead_lane *lane, size_t i, struct ahead_row *ret);
 struct ahead;
 /* *ret NULL: not worth it, or no threads. arg: borrowed. */
-int ahead_open(struct query *q, size_t steps, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
+int ahead_open(struct query *q, const struct plan_spec *spec, size_t count, ahead_fn *fill, void *arg, struct ahead **ret);
 /* Row of series i, which never decreases; borrowed until the next call. */
 int ahead_row(struct ahead *a, size_t i, const struct ahead_row **ret);
 void ahead_stop(struct ahead *a); /* gives the threads back; NULL and again are fine */
@@ -340,12 +369,6 @@ struct window {
     double range_s;
     const double *args; /* scalar arguments at this step */
 };
-/* Factors of rate() depend on times alone in most windows: those of the last window. */
-struct extrapolation {
-    int64_t sampled_ms, to_start_ms, to_end_ms;
-    size_t n;
-    double factor;
-};
 struct range_call {
     struct query *q;
     const struct function *fn;
@@ -355,7 +378,6 @@ struct range_call {
     struct arena *scratch;
     double *sort;             /* room for all values of the series at hand */
     size_t sorted0, sorted1;  /* sort holds the values of [sorted0, sorted1), sorted; empty: nothing */
-    struct extrapolation last;
 };
 typedef int window_fn(struct range_call *c, const struct window *w, struct point *ret);
 int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret);
@@ -364,7 +386,10 @@ int eval_range_matrix(struct ev *ev, const struct node *n,
 window_fn window_rate, window_instant, window_over_time, window_aggregate, window_quantile,
     window_changes, window_resets, window_smoothing, window_regression;
 struct ahead_row;
-void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret);
+/* All steps of a plain series at once: floats, no start timestamps, no stale markers. false: no memory. */
+bool window_rate_steps(struct range_call *c, const struct samples *s, struct plans *plans, struct plan *p, struct ahead_row *ret);
+/* false: not one of those that have loops of their own. */
+bool window_over_steps(const struct range_call *c, const struct samples *s, const struct plan *p, size_t steps, struct ahead_row *ret);
 /* anchored or smoothed without a function: the window cut to its bounds, with the values there. */
 int window_extend(struct range_call *c, struct window *w, struct samples *ret, size_t *ret_samples);
 /* RC_NOMEM of the histogram functions gets its words. */
@@ -380,6 +405,8 @@ int hist_interpolate(struct query *q, struct arena *a, const struct histogram *h
                      struct pos_range pos, struct histogram **ret);
 
 /* --- numbers.c --- */
+/* window_over.c: the mean as Prometheus computes it; n > 0 */
+double avg_floats(const double *v, size_t n);
 double quantile_sorted(double q, const double *v, size_t n);
 /* Order of values as integers: NaN first, -0 before 0; different bits never compare equal. */
 uint64_t value_order(double v);

@@ -3,13 +3,16 @@
  * eval_agg_k.c. Order of operations and compensation of sums as in Prometheus (promql/engine.go).
  */
 #include "promql/eval.h"
+#include "promql/kernels.h"
 
 enum { SAW_FLOAT = 1, SAW_HIST = 2, RUNNING_MEAN = 4, BROKEN = 8 };
 
-/* One group at one step. */
-struct cell {
-    double v, mean, c, n;
-    uint8_t flags;
+/* A group at each step. Rows of floats without gaps only raise full: it is to be added to every n. */
+struct cells {
+    double *v, *c, *n;
+    double *mean; /* only of those that need one */
+    uint8_t *flags;
+    size_t full;
 };
 struct hist_cell {
     struct fhist_sum sum;
@@ -18,7 +21,7 @@ struct hist_cell {
 struct group {
     struct labels labels;
     bool drop_name;
-    struct cell *cells;
+    struct cells cells;
     struct hist_cell *hists; /* NULL until a histogram comes */
 };
 struct folding {
@@ -46,6 +49,25 @@ int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *l
     return rc < 0 ? rc : labels_pick(ev->q, ret, &name, 1, false, ret);
 }
 
+static int cells_init(struct folding *f, struct cells *c)
+{
+    enum agg_op op = f->n->agg.op;
+    bool means = op == AGG_AVG || op == AGG_STDDEV || op == AGG_STDVAR;
+    size_t n = f->ev->steps, arrays = means ? 4 : 3;
+    char *p = arena_array(f->ev->q->arena, n, arrays * sizeof(double) + 1);
+
+    if (!p)
+        return query_nomem(f->ev->q);
+    memset(p, 0, n * (arrays * sizeof(double) + 1));
+    *c = (struct cells){.v = (double *)p, .c = (double *)p + n, .n = (double *)p + 2 * n};
+    c->mean = means ? (double *)p + 3 * n : NULL;
+    c->flags = (uint8_t *)((double *)p + arrays * n);
+    /* Whatever comes first is less, and more, than that. */
+    for (size_t i = 0; i < n && (op == AGG_MIN || op == AGG_MAX); i++)
+        c->v[i] = NAN;
+    return 0;
+}
+
 static int group_add(struct folding *f, const struct labels *ls)
 {
     struct query *q = f->ev->q;
@@ -64,11 +86,10 @@ static int group_add(struct folding *f, const struct labels *ls)
         f->cap = cap;
     }
     g = &f->groups[f->count++];
-    *g = (struct group){.cells = arena_array(q->arena, f->ev->steps, sizeof *g->cells)};
-    if (!g->cells)
-        return query_nomem(q);
-    memset(g->cells, 0, f->ev->steps * sizeof *g->cells);
-    rc = query_hold(q, f->ev->steps);
+    *g = (struct group){0};
+    rc = cells_init(f, &g->cells);
+    if (rc == 0)
+        rc = query_hold(q, f->ev->steps);
     return rc < 0 ? rc : agg_group_labels(f->ev, f->n, ls, &g->labels);
 }
 
@@ -77,7 +98,13 @@ static int group_of(struct folding *f, const struct labels *ls, struct group **r
     const struct node *n = f->n;
     size_t *at;
     bool fresh;
-    int rc = keymap_put(
+    int rc;
+
+    if (f->count > 0 && !n->agg.without && n->agg.grouping_count == 0) {
+        *ret = &f->groups[0]; /* there is but one */
+        return 0;
+    }
+    rc = keymap_put(
         f->ev->q, &f->map,
         labels_key_of(f->ev->q, ls, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
         &at, &fresh);
@@ -91,109 +118,159 @@ static int group_of(struct folding *f, const struct labels *ls, struct group **r
     return rc;
 }
 
-/* --- floats --- */
-static void add_mean(struct cell *c, double v)
+/* --- floats, one step --- */
+static void add_mean(struct cells *c, size_t i, double v)
 {
     double q;
 
-    if (!(c->flags & RUNNING_MEAN)) {
-        double sum = c->v, k = c->c;
+    if (!(c->flags[i] & RUNNING_MEAN)) {
+        double sum = c->v[i], k = c->c[i];
 
         kahan_add(v, &sum, &k);
-        if (!isinf(sum)) {
-            c->v = sum;
-            c->c = k;
+        if (!isinf(sum) || c->n[i] == 1) {
+            c->v[i] = sum;
+            c->c[i] = k;
             return;
         }
         /* The sum would overflow: a running mean does not. */
-        c->flags |= RUNNING_MEAN;
-        c->mean = c->v / (c->n - 1);
-        c->c /= c->n - 1;
+        c->flags[i] |= RUNNING_MEAN;
+        c->mean[i] = c->v[i] / (c->n[i] - 1);
+        c->c[i] /= c->n[i] - 1;
     }
-    q = (c->n - 1) / c->n;
-    c->mean *= q;
-    c->c *= q;
-    kahan_add(v / c->n, &c->mean, &c->c);
+    q = (c->n[i] - 1) / c->n[i];
+    c->mean[i] *= q;
+    c->c[i] *= q;
+    kahan_add(v / c->n[i], &c->mean[i], &c->c[i]);
 }
 
-static void add_variance(struct cell *c, double v)
+static void add_variance(struct cells *c, size_t i, double v)
 {
-    double delta = v - c->mean;
+    double delta = v - c->mean[i];
 
-    c->mean += delta / c->n;
-    c->v += delta * (v - c->mean);
-}
-
-static void add_first(enum agg_op op, struct cell *c, double v)
-{
-    c->v = v;
-    if (op == AGG_STDDEV || op == AGG_STDVAR) {
-        c->mean = v;
-        c->v = isfinite(v) ? 0 : NAN;
-    }
-}
-
-static void add_float(enum agg_op op, struct cell *c, double v)
-{
-    c->n++;
-    c->flags |= SAW_FLOAT;
-    if (c->n == 1) {
-        add_first(op, c, v);
+    if (c->n[i] == 1) {
+        c->mean[i] = v;
+        c->v[i] = isfinite(v) ? 0 : NAN;
         return;
     }
+    c->mean[i] += delta / c->n[i];
+    c->v[i] += delta * (v - c->mean[i]);
+}
+
+/* A sum that begins at zero is the same as one that begins with its first value; NAN gives way to any value. */
+static void add_float(enum agg_op op, struct cells *c, size_t i, double v)
+{
+    c->n[i]++;
+    c->flags[i] |= SAW_FLOAT;
     switch (op) {
     case AGG_SUM:
-        kahan_add(v, &c->v, &c->c);
+        kahan_add(v, &c->v[i], &c->c[i]);
         break;
     case AGG_AVG:
-        add_mean(c, v);
+        add_mean(c, i, v);
         break;
     case AGG_MIN:
-        if (c->v > v || isnan(c->v))
-            c->v = v;
+        if (c->v[i] > v || isnan(c->v[i]))
+            c->v[i] = v;
         break;
     case AGG_MAX:
-        if (c->v < v || isnan(c->v))
-            c->v = v;
+        if (c->v[i] < v || isnan(c->v[i]))
+            c->v[i] = v;
         break;
     case AGG_STDDEV:
     case AGG_STDVAR:
-        add_variance(c, v);
+        add_variance(c, i, v);
         break;
     default:
         break;
     }
 }
 
-/* Sums of rows without histograms: the hot loop of sum(rate(x[5m])). */
-static void sum_row(const struct ev *ev, struct cell *cells, const struct row *r)
+/* --- floats, all steps --- */
+/* Floats at n steps in a row, from step at on, but for their number. */
+static void fold_run(enum agg_op op, struct cells *c, const double *v, size_t at, size_t n)
 {
-    for (size_t i = 0; i < ev->steps; i++) {
-        struct cell *c = &cells[i];
-
-        if (r->kind[i] == POINT_NONE)
-            continue;
-        c->n++;
-        c->flags |= SAW_FLOAT;
-        if (c->n == 1)
-            c->v = r->v[i];
-        else
-            kahan_add(r->v[i], &c->v, &c->c);
+    switch (op) {
+    case AGG_AVG:
+    case AGG_SUM:
+        kernel_sum(c->v + at, c->c + at, v + at, n);
+        break;
+    case AGG_MIN:
+        kernel_min(c->v + at, v + at, n);
+        break;
+    case AGG_MAX:
+        kernel_max(c->v + at, v + at, n);
+        break;
+    default:
+        break;
     }
+}
+
+/* The steps from *at on that have a point; false: no more. */
+static bool next_run(const uint8_t *kind, size_t n, size_t *at, size_t *ret_n)
+{
+    const uint8_t *gap;
+
+    while (*at < n && kind[*at] == POINT_NONE)
+        ++*at;
+    gap = memchr(kind + *at, POINT_NONE, n - *at);
+    *ret_n = gap ? (size_t)(gap - kind) - *at : n - *at;
+    return *ret_n > 0;
+}
+
+/* Means that are running already, or would have to from here on, take another way. */
+static bool mean_overflows(const struct cells *c, const struct row *r, size_t n)
+{
+    bool over = memchr(c->flags, RUNNING_MEAN | SAW_FLOAT, n) != NULL;
+    size_t len;
+
+    for (size_t at = 0; !over && next_run(r->kind, n, &at, &len); at += len)
+        over = kernel_overflows(c->v + at, r->v + at, len);
+    return over;
+}
+
+/* A row without histograms, run by run; false: this operator, or this row, goes step by step. */
+static bool fold_floats(enum agg_op op, struct cells *c, const struct row *r, size_t n)
+{
+    size_t len;
+
+    if (op == AGG_STDDEV || op == AGG_STDVAR || (op == AGG_AVG && mean_overflows(c, r, n)))
+        return false;
+    for (size_t at = 0; next_run(r->kind, n, &at, &len); at += len) {
+        fold_run(op, c, r->v, at, len);
+        if (len == n) {
+            c->full++;
+            break;
+        }
+        for (size_t i = at; i < at + len; i++) {
+            c->n[i]++;
+            c->flags[i] |= SAW_FLOAT;
+        }
+    }
+    return true;
+}
+
+/* What full stands for goes where it belongs. */
+static void cells_settle(struct cells *c, size_t n)
+{
+    for (size_t i = 0; i < n && c->full > 0; i++) {
+        c->n[i] += (double)c->full;
+        c->flags[i] |= SAW_FLOAT;
+    }
+    c->full = 0;
 }
 
 /* --- histograms --- */
 static int add_hist(struct folding *f, struct group *g, size_t i, const struct row *r)
 {
     struct query *q = f->ev->q;
-    struct cell *c = &g->cells[i];
+    struct cells *c = &g->cells;
     struct hist_cell *h;
     unsigned notes = 0;
     int rc;
 
-    if (c->flags & BROKEN)
+    if (c->flags[i] & BROKEN)
         return 0;
-    c->flags |= SAW_HIST;
+    c->flags[i] |= SAW_HIST;
     if (!g->hists && !(g->hists = arena_zalloc(q->arena, f->ev->steps * sizeof *g->hists)))
         return query_nomem(q);
     h = &g->hists[i];
@@ -201,7 +278,7 @@ static int add_hist(struct folding *f, struct group *g, size_t i, const struct r
                                  : fhist_mean_add(q->arena, &h->mean, r->h[i], &notes);
     if (rc == RC_EXECUTION) {
         annotate_mixed_schemas(q, f->pos, metric_name(&r->labels));
-        c->flags |= BROKEN;
+        c->flags[i] |= BROKEN;
         return 0;
     }
     if (notes & FHIST_NOTE_BOUNDS_RECONCILED)
@@ -218,8 +295,8 @@ static int fold_hist(struct folding *f, struct group *g, size_t i, const struct 
         return add_hist(f, g, i, r);
     case AGG_COUNT:
     case AGG_GROUP:
-        g->cells[i].n++;
-        g->cells[i].flags |= SAW_FLOAT;
+        g->cells.n[i]++;
+        g->cells.flags[i] |= SAW_FLOAT;
         return 0;
     default:
         annotate(f->ev->q, f->pos, "PromQL info: ignored histogram in %s aggregation",
@@ -238,13 +315,13 @@ static int fold_row(struct folding *f, const struct row *r)
     if (rc < 0)
         return rc;
     g->drop_name |= r->drop_name;
-    if (op == AGG_SUM && !hist) {
-        sum_row(f->ev, g->cells, r);
+    /* Groups that met histograms may be broken at some steps. */
+    if (!hist && !g->hists && fold_floats(op, &g->cells, r, f->ev->steps))
         return 0;
-    }
+    cells_settle(&g->cells, f->ev->steps);
     for (size_t i = 0; rc == 0 && i < f->ev->steps; i++) {
-        if (r->kind[i] == POINT_FLOAT && !(g->cells[i].flags & BROKEN))
-            add_float(op, &g->cells[i], r->v[i]);
+        if (r->kind[i] == POINT_FLOAT && !(g->cells.flags[i] & BROKEN))
+            add_float(op, &g->cells, i, r->v[i]);
         else if (r->kind[i] == POINT_HIST)
             rc = fold_hist(f, g, i, r);
     }
@@ -252,23 +329,23 @@ static int fold_row(struct folding *f, const struct row *r)
 }
 
 /* --- results --- */
-static double cell_value(enum agg_op op, const struct cell *c)
+static double cell_value(enum agg_op op, const struct cells *c, size_t i)
 {
     switch (op) {
     case AGG_SUM:
-        return c->v + c->c;
+        return c->v[i] + c->c[i];
     case AGG_AVG:
-        return c->flags & RUNNING_MEAN ? c->mean + c->c : c->v / c->n + c->c / c->n;
+        return c->flags[i] & RUNNING_MEAN ? c->mean[i] + c->c[i] : c->v[i] / c->n[i] + c->c[i] / c->n[i];
     case AGG_COUNT:
-        return c->n;
+        return c->n[i];
     case AGG_GROUP:
         return 1;
     case AGG_STDDEV:
-        return sqrt(c->v / c->n);
+        return sqrt(c->v[i] / c->n[i]);
     case AGG_STDVAR:
-        return c->v / c->n;
+        return c->v[i] / c->n[i];
     default:
-        return c->v;
+        return c->v[i];
     }
 }
 
@@ -276,19 +353,20 @@ static int cell_point(struct folding *f, const struct group *g, size_t i, struct
 {
     struct query *q = f->ev->q;
     enum agg_op op = f->n->agg.op;
-    const struct cell *c = &g->cells[i];
+    const struct cells *c = &g->cells;
+    uint8_t flags = c->flags[i];
     struct histogram *h;
 
     *ret = (struct point){.kind = POINT_NONE};
-    if ((c->flags & SAW_FLOAT) && (c->flags & SAW_HIST)) {
+    if ((flags & SAW_FLOAT) && (flags & SAW_HIST)) {
         annotate(q, f->pos,
                  "PromQL warning: encountered a mix of histograms and floats for aggregation");
         return 0;
     }
-    if (c->flags & BROKEN || !(c->flags & (SAW_FLOAT | SAW_HIST)))
+    if (flags & BROKEN || !(flags & (SAW_FLOAT | SAW_HIST)))
         return 0;
-    if (c->flags & SAW_FLOAT) {
-        *ret = (struct point){.kind = POINT_FLOAT, .v = cell_value(op, c)};
+    if (flags & SAW_FLOAT) {
+        *ret = (struct point){.kind = POINT_FLOAT, .v = cell_value(op, c, i)};
         return 0;
     }
     h = op == AGG_SUM ? fhist_sum_result(q->arena, &g->hists[i].sum)
@@ -299,13 +377,14 @@ static int cell_point(struct folding *f, const struct group *g, size_t i, struct
     return 0;
 }
 
-static int group_row(struct folding *f, const struct group *g, struct matrix *out)
+static int group_row(struct folding *f, struct group *g, struct matrix *out)
 {
     struct ev *ev = f->ev;
     struct point p;
     struct row r;
     int rc = row_init(ev, &r, g->hists != NULL);
 
+    cells_settle(&g->cells, ev->steps);
     for (size_t i = 0; rc == 0 && i < ev->steps; i++) {
         rc = cell_point(f, g, i, &p);
         if (rc == 0)

@@ -20,6 +20,9 @@ struct range_stream {
         moves; /* moves: the result depends on the step even when the window does not */
     struct row row;
     struct arena *scratch;
+    bool plain; /* series of plain floats are computed for all steps at once */
+    struct plans plans;
+    int64_t *sub_times;  /* of sub_ev's steps */
     struct ahead *ahead; /* NULL: none */
     struct range_call ahead_calls[AHEAD_THREADS_MAX];
 };
@@ -148,6 +151,13 @@ static int load_row(struct range_stream *rs, struct samples *s)
     if (rc <= 0)
         return rc;
     *s = (struct samples){.labels = r.labels, .drop_name = r.drop_name};
+    if (!memchr(r.kind, POINT_NONE, rs->sub_ev.steps) && !(r.h && memchr(r.kind, POINT_HIST, rs->sub_ev.steps))) {
+        s->nf = rs->sub_ev.steps;
+        s->ft = rs->sub_times;
+        s->fv = r.v;
+        s->falls = values_fall(s->fv, s->nf);
+        return 1;
+    }
     for (size_t i = 0; r.h && i < rs->sub_ev.steps; i++)
         nh += r.kind[i] == POINT_HIST;
     rc = split_alloc(q, rs->scratch, rs->sub_ev.steps - nh, nh, s, false);
@@ -274,52 +284,74 @@ static int run_windows(struct range_stream *rs, const struct samples *s, bool *r
     return rc < 0 ? rc : query_peak(ev->q, most);
 }
 
-/* --- ahead of time --- */
-/* Plain floats only, and functions that have nothing to say about those: see window_*.c. */
-static bool range_ahead(void *arg, unsigned thread, size_t i, struct arena *scratch, struct ahead_row *ret)
+/* --- plain series: all steps at once --- */
+static void step_by_step(const struct range_stream *rs, struct range_call *call, const struct samples *s, const struct plan *p, size_t steps, struct ahead_row *ret,
+                         bool *ret_ok)
+{
+    double args[FUNCTION_ARGS_MAX];
+    struct window w = {.s = s, .range_s = (double)rs->range_ms / 1000, .args = args};
+
+    for (size_t k = 0; k < steps && *ret_ok; k++) {
+        struct point out = {0};
+
+        w.ts = ev_time(rs->base.ev, k);
+        w.end = rs->plans.spec.start_ms + (int64_t)k * rs->plans.spec.step_ms;
+        w.start = w.end - rs->range_ms;
+        w.f0 = p->first[k];
+        w.f1 = p->end[k];
+        for (size_t n = 0; n < rs->arg_count; n++)
+            args[n] = rs->args[n][k];
+        if (w.f1 > w.f0)
+            *ret_ok = rs->fn(call, &w, &out) >= 0;
+        ret->kind[k] = out.kind;
+        ret->v[k] = out.v;
+    }
+}
+
+/* The series has floats only, and the function has nothing to say about those: see window_*.c. false: to be computed as usual. */
+static bool plain_steps(const struct range_stream *rs, struct range_call *call, struct plans *plans, struct arena *scratch, const struct samples *s,
+                        struct ahead_row *ret)
+{
+    size_t all = rs->base.ev->steps, steps = rs->ref.at != AT_NONE && !rs->moves ? 1 : all;
+    struct plan *p = plan_of(plans, s->ft, s->nf);
+    bool ok = p != NULL;
+
+    if (!ok)
+        return false;
+    ret->total = p->total;
+    ret->fresh = p->fresh;
+    ret->most = p->most;
+    if (rs->fn == window_rate) {
+        ok = window_rate_steps(call, s, plans, p, ret);
+        steps = all;
+    } else if (!window_over_steps(call, s, p, steps, ret)) {
+        call->sorted0 = call->sorted1 = 0;
+        call->sort = arena_array(scratch, s->nf, sizeof *call->sort);
+        ok = call->sort != NULL;
+        step_by_step(rs, call, s, p, steps, ret, &ok);
+    }
+    for (size_t k = steps; ok && k < all; k++) {
+        ret->kind[k] = ret->kind[0];
+        ret->v[k] = ret->v[0];
+    }
+    ret->floats = ret->any = ok && memchr(ret->kind, POINT_FLOAT, all);
+    return ok;
+}
+
+static bool range_ahead(void *arg, struct ahead_lane *lane, size_t i, struct ahead_row *ret)
 {
     struct range_stream *rs = arg;
-    struct range_call *call = &rs->ahead_calls[thread];
-    const struct ev *ev = rs->base.ev;
-    double args[FUNCTION_ARGS_MAX];
     struct samples s = {0};
-    struct window w = {.s = &s, .range_s = (double)rs->range_ms / 1000, .args = args};
-    struct point p = {0};
     struct columns c;
     struct err err;
 
-    if (rs->cursor->ops->samples_in(rs->cursor, i, scratch, &c, &err) < 0 || c.hist || c.st || any_stale(c.v, c.n))
+    if (rs->cursor->ops->samples_in(rs->cursor, i, lane->scratch, &c, &err) < 0 || c.hist || c.st || any_stale(c.v, c.n))
         return false;
     s.nf = c.n;
     s.ft = c.t;
     s.fv = c.v;
     s.falls = values_fall(c.v, c.n);
-    if (rs->fn == window_rate && rs->ref.at == AT_NONE) {
-        window_rate_steps(call, &s, ref_time(AT_NONE, 0, rs->ref.offset_ms, ev->start), ev->step, ev->steps, rs->range_ms, ret);
-        ret->floats = ret->any;
-        return true;
-    }
-    call->sorted0 = call->sorted1 = 0;
-    call->sort = arena_array(scratch, c.n, sizeof *call->sort);
-    for (size_t k = 0; call->sort && k < ev->steps; k++) {
-        size_t fresh, total = window_to(rs, &w, k, &fresh);
-
-        ret->total += total;
-        ret->fresh += fresh;
-        ret->most = MAX(ret->most, total);
-        if (k == 0 || rs->ref.at == AT_NONE || rs->moves) {
-            for (size_t n = 0; n < rs->arg_count; n++)
-                args[n] = rs->args[n][k];
-            p = (struct point){0};
-            if (total > 0 && rs->fn(call, &w, &p) < 0)
-                return false;
-        }
-        ret->kind[k] = p.kind;
-        ret->v[k] = p.v;
-        ret->any |= p.kind != POINT_NONE;
-    }
-    ret->floats = ret->any;
-    return call->sort != NULL;
+    return plain_steps(rs, &rs->ahead_calls[lane->index], &lane->plans, lane->scratch, &s, ret);
 }
 
 static bool args_in_unit(const struct range_stream *rs)
@@ -332,20 +364,54 @@ static bool args_in_unit(const struct range_stream *rs)
 }
 
 /* Functions that touch nothing but their window when it has plain floats only. */
-static bool may_run_ahead(const struct range_stream *rs)
+static bool may_run_plain(const struct range_stream *rs)
 {
-    if (!rs->cursor || !rs->cursor->ops->samples_in || rs->call.anchored || rs->call.smoothed)
+    if (rs->call.anchored || rs->call.smoothed || rs->call.q->opt->stats_per_step)
         return false;
     if (rs->fn == window_quantile)
         return args_in_unit(rs); /* others are annotated */
     return rs->fn == window_rate || rs->fn == window_instant || rs->fn == window_aggregate || rs->fn == window_over_time;
 }
 
-static int open_ahead(struct range_stream *rs)
+static int open_plain(struct range_stream *rs)
 {
+    const struct ev *ev = rs->base.ev;
+    struct plan_spec spec = {.start_ms = ref_time(rs->ref.at, rs->ref.at_ms, rs->ref.offset_ms, ev->start),
+                             .step_ms = rs->ref.at == AT_NONE ? ev->step : 0,
+                             .range_ms = rs->range_ms,
+                             .steps = ev->steps};
+    struct arena *a;
+    int rc = query_scratch(ev->q, &a);
+
+    if (rc < 0)
+        return rc;
+    plans_init(&rs->plans, &spec, a);
+    rs->plain = may_run_plain(rs);
+    if (!rs->plain || !rs->cursor || !rs->cursor->ops->samples_in)
+        return 0;
     for (unsigned i = 0; i < AHEAD_THREADS_MAX; i++)
         rs->ahead_calls[i] = rs->call;
-    return may_run_ahead(rs) ? ahead_open(rs->call.q, rs->base.ev->steps, rs->count, range_ahead, rs, &rs->ahead) : 0;
+    return ahead_open(ev->q, &spec, rs->count, range_ahead, rs, &rs->ahead);
+}
+
+/* 1: computed; 0: not a plain series. */
+static int run_plain(struct range_stream *rs, const struct samples *s, bool *ret_any, bool *ret_floats)
+{
+    struct query *q = rs->call.q;
+    struct ahead_row r = {.kind = rs->row.kind, .v = rs->row.v};
+    int rc;
+
+    if (!rs->plain || s->nh > 0 || s->fst || !plain_steps(rs, &rs->call, &rs->plans, rs->scratch, s, &r))
+        return 0;
+    ev_count(rs->base.ev, 0, r.total, r.fresh);
+    *ret_any = r.any;
+    *ret_floats = r.floats;
+    rc = query_poll(q, r.total);
+    if (rc == 0)
+        rc = query_peak(q, r.most);
+    if (rc == 0)
+        rc = query_scratch_settle(q, rs->plans.arena, rs->plans.arena->used);
+    return rc < 0 ? rc : 1;
 }
 
 /* 1: the next row was ready; 0: it must be computed here. */
@@ -410,13 +476,16 @@ static int run_series(struct range_stream *rs, struct samples *s, struct row *re
     rc = load(rs, s);
     if (rc <= 0)
         return rc;
-    rs->call.sort = arena_array(rs->scratch, s->nf, sizeof *rs->call.sort);
-    if (!rs->call.sort)
-        return query_nomem(rs->call.q);
-    rs->call.sorted0 = rs->call.sorted1 = 0;
-    rc = run_windows(rs, s, ret_any, ret_floats);
-    if (rc == 0)
-        rc = query_scratch_settle(rs->call.q, rs->scratch);
+    rc = run_plain(rs, s, ret_any, ret_floats);
+    if (rc == 0) {
+        rs->call.sort = arena_array(rs->scratch, s->nf, sizeof *rs->call.sort);
+        if (!rs->call.sort)
+            return query_nomem(rs->call.q);
+        rs->call.sorted0 = rs->call.sorted1 = 0;
+        rc = run_windows(rs, s, ret_any, ret_floats);
+    }
+    if (rc >= 0)
+        rc = query_scratch_settle(rs->call.q, rs->scratch, rs->scratch->used);
     *ret = rs->row;
     return rc < 0 ? rc : 1;
 }
@@ -451,6 +520,7 @@ static void range_free(struct stream *s)
 
     ahead_stop(rs->ahead);
     stream_free(rs->sub);
+    query_scratch_free(s->ev->q, rs->plans.arena);
     query_scratch_free(s->ev->q, rs->scratch);
 }
 
@@ -537,6 +607,11 @@ static int open_subquery(struct range_stream *rs, struct ev *ev, const struct no
     rs->range_ms = n->subquery.range_ms;
     if (rc < 0 || rs->sub_ev.steps == 0)
         return rc;
+    rs->sub_times = arena_array(ev->q->arena, rs->sub_ev.steps, sizeof *rs->sub_times);
+    if (!rs->sub_times)
+        return query_nomem(ev->q);
+    for (size_t i = 0; i < rs->sub_ev.steps; i++)
+        rs->sub_times[i] = ev_time(&rs->sub_ev, i);
     rs->sub_ev.count = rs->bare && ev->count;
     scope = query_hist_scope(ev->q, HIST_WHOLE);
     rc = eval_stream(&rs->sub_ev, n->subquery.expr, &rs->sub);
@@ -634,7 +709,7 @@ int eval_range_call(struct ev *ev, const struct node *call, struct stream **ret)
         rc = range_open(rs, ev, range_arg(call));
     rs->row.scratch = rs->scratch;
     if (rc == 0)
-        rc = open_ahead(rs);
+        rc = open_plain(rs);
     if (rc == 0)
         *ret = &rs->base;
     return rc;

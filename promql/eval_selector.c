@@ -23,13 +23,19 @@ int select_open(struct query *q, const struct matcher *m, size_t n,
                 const struct select_hints *hints, struct series_cursor **ret)
 {
     struct open_cursor *o = arena_alloc(q->arena, sizeof *o);
+    struct select_hints traced = *hints;
     struct series_cursor *c;
     size_t count;
     int rc;
 
     if (!o)
         return query_nomem(q);
-    rc = q->src->select(q->src, m, n, hints, q->arena, &c, q->err);
+    traced.trace = trace_begin(q->trace, "select from %lld to %lld ms", (long long)hints->mint_ms, (long long)hints->maxt_ms);
+    rc = q->src->select(q->src, m, n, &traced, q->arena, &c, q->err);
+    if (rc == 0)
+        trace_end(traced.trace, ": %zu series", c->ops->count(c));
+    else
+        trace_end(traced.trace, ": failed");
     if (rc == RC_NOMEM)
         return query_nomem(q);
     if (rc < 0)
@@ -87,6 +93,8 @@ struct selector_stream {
     struct pos_range pos;
     struct row row;
     struct arena *scratch;
+    bool plain; /* series of floats are looked up for all steps at once */
+    struct plans plans;
     struct ahead *ahead; /* NULL: none */
 };
 
@@ -232,6 +240,42 @@ static int smooth_point(struct selector_stream *ss, const struct columns *c, siz
     return 0;
 }
 
+/* --- plain floats: all steps at once --- */
+static bool plain_lookup(const struct selector_stream *ss, struct plans *plans, const struct columns *c, struct ahead_row *ret)
+{
+    const struct plan *p = plan_of(plans, c->t, c->n);
+    size_t steps = ss->base.ev->steps;
+
+    if (!p)
+        return false;
+    for (size_t k = 0; k < steps; k++) {
+        bool there = p->end[k] > p->first[k];
+        double v = there ? c->v[p->end[k] - 1] : 0;
+
+        ret->v[k] = v;
+        ret->kind[k] = there && !is_stale_nan(v) ? POINT_FLOAT : POINT_NONE;
+        ret->total += ret->kind[k];
+    }
+    ret->fresh = ss->ref.at == AT_NONE ? ret->total : ret->kind[0];
+    ret->any = ret->total > 0;
+    return true;
+}
+_Static_assert(POINT_NONE == 0 && POINT_FLOAT == 1, "kinds are added up");
+
+static int fill_plain(struct selector_stream *ss, const struct columns *c, size_t *ret_points)
+{
+    struct query *q = ss->base.ev->q;
+    struct ahead_row r = {.kind = ss->row.kind, .v = ss->row.v};
+    int rc;
+
+    if (!plain_lookup(ss, &ss->plans, c, &r))
+        return query_nomem(q);
+    ev_count(ss->base.ev, 0, r.total, r.fresh);
+    *ret_points = r.total;
+    rc = query_scratch_settle(q, ss->plans.arena, ss->plans.arena->used);
+    return rc < 0 ? rc : query_peak(q, r.total);
+}
+
 static int fill_row(struct selector_stream *ss, const struct columns *c, size_t *ret_points)
 {
     struct ev *ev = ss->base.ev;
@@ -239,6 +283,8 @@ static int fill_row(struct selector_stream *ss, const struct columns *c, size_t 
     size_t at = 0, n = 0;
     int rc = 0;
 
+    if (ss->plain && !c->hist)
+        return fill_plain(ss, c, ret_points);
     if (c->hist)
         rc = row_need_hist(ev, &ss->row);
     for (size_t i = 0; rc == 0 && i < ev->steps; i++) {
@@ -259,38 +305,32 @@ static int fill_row(struct selector_stream *ss, const struct columns *c, size_t 
     return rc < 0 ? rc : query_peak(ev->q, n);
 }
 
-/* --- ahead of time: plain floats --- */
-static bool selector_ahead(void *arg, unsigned thread UNUSED, size_t i, struct arena *scratch, struct ahead_row *ret)
+/* --- ahead of time --- */
+static bool selector_ahead(void *arg, struct ahead_lane *lane, size_t i, struct ahead_row *ret)
 {
     const struct selector_stream *ss = arg;
-    const struct ev *ev = ss->base.ev;
-    int64_t lookback = ev->q->lookback_ms;
     struct columns c;
     struct err err;
-    size_t at = 0;
 
-    if (ss->cursor->ops->samples_in(ss->cursor, i, scratch, &c, &err) < 0 || c.hist)
-        return false;
-    for (size_t k = 0; k < ev->steps; k++) {
-        bool fresh = k == 0 || ss->ref.at == AT_NONE;
-
-        if (fresh) {
-            int64_t t = ref_time(ss->ref.at, ss->ref.at_ms, ss->ref.offset_ms, ev_time(ev, k));
-
-            at = seek_time(c.t, c.n, at, t + 1);
-            ret->kind[k] = at > 0 && c.t[at - 1] > t - lookback && !is_stale_nan(c.v[at - 1]) ? POINT_FLOAT : POINT_NONE;
-            ret->v[k] = at > 0 ? c.v[at - 1] : 0;
-        } else {
-            ret->kind[k] = ret->kind[0];
-            ret->v[k] = ret->v[0];
-        }
-        ret->total += ret->kind[k];
-        ret->fresh += fresh ? ret->kind[k] : 0;
-    }
-    ret->any = ret->total > 0;
-    return true;
+    return ss->cursor->ops->samples_in(ss->cursor, i, lane->scratch, &c, &err) >= 0 && !c.hist && plain_lookup(ss, &lane->plans, &c, ret);
 }
-_Static_assert(POINT_NONE == 0 && POINT_FLOAT == 1, "kinds are added up");
+
+static int open_plain(struct selector_stream *ss)
+{
+    const struct ev *ev = ss->base.ev;
+    struct plan_spec spec = {.start_ms = ref_time(ss->ref.at, ss->ref.at_ms, ss->ref.offset_ms, ev->start),
+                             .step_ms = ss->ref.at == AT_NONE ? ev->step : 0,
+                             .range_ms = ev->q->lookback_ms,
+                             .steps = ev->steps};
+    struct arena *a;
+    int rc = query_scratch(ev->q, &a);
+
+    if (rc < 0)
+        return rc;
+    plans_init(&ss->plans, &spec, a);
+    ss->plain = ss->what == SELECT_VALUE && !ss->smoothed && !ev->q->opt->stats_per_step;
+    return ss->plain && ss->cursor->ops->samples_in ? ahead_open(ev->q, &spec, ss->count, selector_ahead, ss, &ss->ahead) : 0;
+}
 
 /* 1: a row; 0: the next one must be computed here. */
 static int take_ahead(struct selector_stream *ss, struct row *ret)
@@ -350,7 +390,7 @@ static int selector_next(struct stream *s, struct row *ret)
         ss->row.labels = *ss->cursor->ops->labels(ss->cursor, i);
         rc = fill_row(ss, &c, &points);
         if (rc == 0)
-            rc = query_scratch_settle(q, ss->scratch);
+            rc = query_scratch_settle(q, ss->scratch, ss->scratch->used);
         if (rc < 0)
             return rc;
         if (points == 0)
@@ -366,6 +406,7 @@ static void selector_free(struct stream *s)
     struct selector_stream *ss = CONTAINER_OF(s, struct selector_stream, base);
 
     ahead_stop(ss->ahead);
+    query_scratch_free(s->ev->q, ss->plans.arena);
     query_scratch_free(s->ev->q, ss->scratch);
 }
 
@@ -407,8 +448,7 @@ static int open_selector(struct ev *ev, const struct matcher *m, size_t n,
         return rc;
     ss->count = ss->cursor->ops->count(ss->cursor);
     ss->row.scratch = ss->scratch;
-    if (ss->what == SELECT_VALUE && !ss->smoothed && ss->cursor->ops->samples_in)
-        rc = ahead_open(q, ev->steps, ss->count, selector_ahead, ss, &ss->ahead);
+    rc = open_plain(ss);
     if (rc == 0)
         *ret = &ss->base;
     return rc;

@@ -24,6 +24,22 @@ int query_fail(struct query *q, const char *fmt, ...)
     return err_set(q->err, RC_EXECUTION, "%s", text);
 }
 
+int query_processed(struct query *q)
+{
+    if (q->stats->samples_read > q->read_max)
+        return err_set(q->err, RC_EXECUTION,
+                       "the query hit the max number of samples limit (limit: %llu samples, %s)",
+                       (unsigned long long)q->read_max,
+                       q->opt->samples_rule ? q->opt->samples_rule : "unnamed");
+    if (q->stats->samples_total <= q->processed_max)
+        return 0;
+    return err_set(q->err, RC_EXECUTION,
+                   "the query processed %llu samples, more than %s allows (%llu)",
+                   (unsigned long long)q->stats->samples_total,
+                   q->opt->processed_rule ? q->opt->processed_rule : "its limit",
+                   (unsigned long long)q->processed_max);
+}
+
 int query_poll_slow(struct query *q)
 {
     const struct query_opt *o = q->opt;
@@ -33,7 +49,7 @@ int query_poll_slow(struct query *q)
         return err_set(q->err, RC_CANCELED, "query was canceled in expression evaluation");
     if (o->deadline_mono_ns && clock_mono_ns(clock_system()) >= o->deadline_mono_ns)
         return err_set(q->err, RC_TIMEOUT, "query timed out in expression evaluation");
-    return 0;
+    return query_processed(q);
 }
 
 int query_scratch(struct query *q, struct arena **ret)
@@ -42,7 +58,7 @@ int query_scratch(struct query *q, struct arena **ret)
 
     if (!s)
         return query_nomem(q);
-    arena_init(&s->arena, q->arena->budget);
+    arena_init(&s->arena, q->arena->budget - MIN(q->arena->budget, q->arena->used));
     s->charged = 0;
     s->next = q->scratches;
     q->scratches = s;
@@ -50,16 +66,16 @@ int query_scratch(struct query *q, struct arena **ret)
     return 0;
 }
 
-int query_scratch_settle(struct query *q, struct arena *scratch)
+int query_scratch_settle(struct query *q, struct arena *scratch, size_t used)
 {
     struct scratch *s = CONTAINER_OF(scratch, struct scratch, arena);
-    size_t used = scratch->used;
 
     if (used > s->charged && !arena_charge(q->arena, used - s->charged))
         return query_nomem(q);
     if (used < s->charged)
         arena_uncharge(q->arena, s->charged - used);
     s->charged = used;
+    scratch->budget = used + (q->arena->budget - MIN(q->arena->budget, q->arena->used));
     return 0;
 }
 
@@ -74,8 +90,13 @@ void query_scratch_free(struct query *q, struct arena *scratch)
 
 static int too_many(struct query *q)
 {
+    if (!q->opt->samples_rule)
+        return err_set(q->err, RC_EXECUTION,
+                       "query processing would load too many samples into memory in query execution");
     return err_set(q->err, RC_EXECUTION,
-                   "query processing would load too many samples into memory in query execution");
+                   "query processing would load too many samples into memory in query execution "
+                   "(limit: %zu samples, %s)",
+                   q->samples_max, q->opt->samples_rule);
 }
 
 int query_peak(struct query *q, size_t samples)

@@ -9,6 +9,7 @@
 #include "common/model/histogram.h"
 #include "common/model/labels.h"
 #include "common/model/matcher.h"
+#include "common/obs/trace.h"
 
 struct select_hints {
     int64_t mint_ms, maxt_ms;  /* samples with mint <= t <= maxt may be needed */
@@ -18,6 +19,7 @@ struct select_hints {
     size_t grouping_count;
     bool by, projection;
     size_t limit;              /* 0: no limit; at most this many series */
+    struct trace_node *trace;  /* steps of the selection go below it; NULL: none */
 };
 
 /* One series' samples, decoded. Column i: t[i]; v[i] when hist is NULL or hist[i] is NULL; else hist[i]. st may be NULL (no start timestamps known). Stale
@@ -37,7 +39,7 @@ struct series_cursor_ops {
     const struct labels *(*labels)(const struct series_cursor *c, size_t i);
     /* Any order, any number of times. Labels and columns are borrowed: labels until the cursor is freed (results copy them). */
     int (*samples)(struct series_cursor *c, size_t i, struct columns *ret, struct err *err);
-    /* As samples, from several threads at a time; columns live in the arena given or as long as the cursor. NULL: not possible. */
+    /* As samples, from several threads at a time, also while another one is in samples; columns live in the arena given or as long as the cursor. NULL: not possible. */
     int (*samples_in)(const struct series_cursor *c, size_t i, struct arena *a, struct columns *ret, struct err *err);
     void (*free)(struct series_cursor *c);
 };

@@ -36,7 +36,7 @@ static double sum_floats(const double *v, size_t n)
 }
 
 /* The sum divided, or a running mean from where the sum would overflow. */
-static double avg_floats(const double *v, size_t n)
+double avg_floats(const double *v, size_t n)
 {
     double sum = v[0], c = 0, mean = 0, count = 1;
     bool running = false;

@@ -174,24 +174,6 @@ static double extrapolate(const struct range_call *c, const struct window *w, co
     return c->fn->id == FN_RATE ? factor / w->range_s : factor;
 }
 
-/* The same for plain counters and gauges. While the zero of a counter is out of reach (first >= increase, so that the slope meets it more than the sampled
- * time ago) the factor follows from times alone, and those are mostly the same from window to window and series to series. */
-static double extrapolate_floats(struct range_call *c, const struct window *w, const struct span *s)
-{
-    struct extrapolation *x = &c->last;
-    int64_t sampled = s->last_t - s->first_t, to_start = s->first_t - w->start, to_end = w->end - s->last_t;
-    bool far = !call_counts(c) || !(s->increase > 0 && s->first >= 0) || s->first >= s->increase;
-    double factor;
-
-    if (far && x->n == s->n && x->sampled_ms == sampled && x->to_start_ms == to_start && x->to_end_ms == to_end)
-        return x->factor;
-    factor = extrapolate(c, w, s, false);
-    /* With a longer way to the start the zero could matter after all. */
-    if (far && s->n > 1 && to_start <= sampled)
-        *x = (struct extrapolation){.sampled_ms = sampled, .to_start_ms = to_start, .to_end_ms = to_end, .n = s->n, .factor = factor};
-    return factor;
-}
-
 static bool st_inside(const struct range_call *c, const struct window *w, const struct span *s)
 {
     return call_counts(c) && s->st != 0 && s->st > w->start && s->st < s->first_t;
@@ -207,7 +189,7 @@ static int rate_floats(struct range_call *c, const struct window *w, struct poin
 
     if (span.n < 2 && !st_used)
         return 0;
-    factor = st_used ? extrapolate(c, w, &span, true) : extrapolate_floats(c, w, &span);
+    factor = extrapolate(c, w, &span, st_used);
     if (st_used)
         increase += s->fv[w->f0];
     *ret = (struct point){.kind = POINT_FLOAT, .v = increase * factor};
@@ -245,36 +227,73 @@ static int rate_hists(struct range_call *c, const struct window *w, struct point
     return rc;
 }
 
-/* rate_floats over all steps at once, without start timestamps: window i ends at start + i * step. The hot loop of sum(rate(x[5m])). */
-void window_rate_steps(struct range_call *c, const struct samples *s, int64_t start, int64_t step, size_t steps, int64_t range_ms, struct ahead_row *ret)
+/* --- all steps at once, without start timestamps --- */
+static struct window plan_window(const struct samples *s, const struct plan_spec *spec, const struct plan *p, size_t k)
 {
-    struct window w = {.s = s, .range_s = (double)range_ms / 1000};
+    int64_t end = spec->start_ms + (int64_t)k * spec->step_ms;
 
-    for (size_t i = 0; i < steps; i++) {
-        size_t seen = w.f1;
+    return (struct window){.s = s, .f0 = p->first[k], .f1 = p->end[k], .start = end - spec->range_ms, .end = end, .range_s = (double)spec->range_ms / 1000};
+}
+
+static struct span plan_span(const struct window *w, double increase)
+{
+    const struct samples *s = w->s;
+
+    return (struct span){.first_t = s->ft[w->f0], .last_t = s->ft[w->f1 - 1], .n = w->f1 - w->f0, .first = s->fv[w->f0], .increase = increase};
+}
+
+/* While the zero of a counter is out of reach (first >= increase, so that the slope meets it more than the sampled time ago) the factor follows from times
+ * alone. 0: the window begins so long before its first sample that the zero could matter after all. */
+static bool plan_factors(struct range_call *c, const struct samples *s, struct plans *ps, struct plan *p)
+{
+    p->factor = arena_array(ps->arena, ps->spec.steps, sizeof *p->factor);
+    for (size_t k = 0; p->factor && k < ps->spec.steps; k++) {
+        struct window w = plan_window(s, &ps->spec, p, k);
         struct span span;
 
-        w.end = start + (int64_t)i * step;
-        w.start = w.end - range_ms;
-        while (w.f0 < s->nf && s->ft[w.f0] <= w.start)
-            w.f0++;
-        w.f1 = MAX(w.f1, w.f0);
-        while (w.f1 < s->nf && s->ft[w.f1] <= w.end)
-            w.f1++;
-        ret->total += w.f1 - w.f0;
-        ret->fresh += w.f1 - MAX(w.f0, seen);
-        ret->most = MAX(ret->most, w.f1 - w.f0);
-        ret->kind[i] = POINT_NONE;
-        if (w.f1 - w.f0 < 2) {
-            ret->v[i] = 0;
+        p->factor[k] = 0;
+        if (!p->two[k])
             continue;
-        }
-        span = (struct span){.first_t = s->ft[w.f0], .last_t = s->ft[w.f1 - 1], .n = w.f1 - w.f0, .first = s->fv[w.f0], .increase = float_increase(c, &w)};
-        ret->kind[i] = POINT_FLOAT;
-        ret->v[i] = span.increase * extrapolate_floats(c, &w, &span);
-        ret->any = true;
+        span = plan_span(&w, 0);
+        if (span.first_t - w.start <= span.last_t - span.first_t)
+            p->factor[k] = extrapolate(c, &w, &span, false);
     }
+    return p->factor != NULL;
 }
+
+/* The hot loop of sum(rate(x[5m])). */
+bool window_rate_steps(struct range_call *c, const struct samples *s, struct plans *ps, struct plan *p, struct ahead_row *ret)
+{
+    bool counts = call_counts(c), falls = counts && s->falls;
+    const double *v = s->fv;
+
+    if (!p->factor && !plan_factors(c, s, ps, p))
+        return false;
+    for (size_t k = 0; k < ps->spec.steps; k++) {
+        double first, increase, factor = p->factor[k];
+
+        ret->v[k] = 0;
+        if (!p->two[k])
+            continue;
+        first = v[p->first[k]];
+        increase = v[p->end[k] - 1] - first;
+        if (falls) {
+            struct window w = plan_window(s, &ps->spec, p, k);
+
+            increase = float_increase(c, &w);
+        }
+        if (factor == 0 || (counts && increase > 0 && first >= 0 && first < increase)) {
+            struct window w = plan_window(s, &ps->spec, p, k);
+            struct span span = plan_span(&w, increase);
+
+            factor = extrapolate(c, &w, &span, false);
+        }
+        ret->v[k] = increase * factor;
+    }
+    memcpy(ret->kind, p->two, ps->spec.steps);
+    return true;
+}
+_Static_assert(POINT_FLOAT == 1, "two is 1 where there is a point");
 
 int window_rate(struct range_call *c, const struct window *w, struct point *ret)
 {

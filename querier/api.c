@@ -2,6 +2,7 @@
 #include "querier/api.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* --- answers --- */
@@ -26,8 +27,17 @@ void api_reply_error(struct api_request *r, const struct err *err)
     };
     int status = 500;
     const char *type = "internal";
+    char text[ERR_TEXT_MAX + 64];
     struct buf out;
 
+    snprintf(text, sizeof text, "%s", err_text(err));
+    /* Every arena of a request has this budget. */
+    if (err->rc == RC_NOMEM && r->limits && r->limits->query_memory)
+        snprintf(text, sizeof text, "%s (limit: %llu bytes, query_memory)", err_text(err),
+                 (unsigned long long)r->limits->query_memory);
+    else if (err->rc == RC_TIMEOUT && r->timeout_ms)
+        snprintf(text, sizeof text, "%s (limit: %lld ms, %s)", err_text(err), (long long)r->timeout_ms,
+                 r->timeout_ms == r->limits->query_timeout_ms ? "query_timeout" : "timeout");
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (kinds[i].rc == err->rc) {
             status = kinds[i].status;
@@ -37,8 +47,8 @@ void api_reply_error(struct api_request *r, const struct err *err)
     if (status >= 500 && err->rc != RC_TIMEOUT)
         log_limited(r->q->deps.log, LOG_WARN, "request failed", "route",
                     http_route_pattern(r->http), "tenant", r->tenant_text, "err", err_log(err));
-    buf_init(&out, ERR_TEXT_MAX * 8);
-    json_error(&out, type, str_of(err_text(err)));
+    buf_init(&out, sizeof text * 8);
+    json_error(&out, type, str_of(text));
     respond(r, status, &out);
     buf_fini(&out);
 }
@@ -74,7 +84,8 @@ void api_deadline(struct api_request *r, int64_t timeout_ms, int64_t *ret_mono_n
 {
     if (timeout_ms <= 0)
         timeout_ms = 2 * 60000;
-    *ret_mono_ns = r->begun_ns + MIN(timeout_ms, (int64_t)24 * 3600 * 1000) * 1000000;
+    r->timeout_ms = MIN(timeout_ms, (int64_t)24 * 3600 * 1000);
+    *ret_mono_ns = r->begun_ns + r->timeout_ms * 1000000;
 }
 
 void api_count_fetched(struct querier *q, const struct fetch_used *used)
@@ -86,14 +97,25 @@ void api_count_fetched(struct querier *q, const struct fetch_used *used)
     metric_add(q->m_conflicts, used->conflicts);
 }
 
+void api_count_memory(struct querier *q, const struct arena *a)
+{
+    uint64_t old = atomic_load(&q->peak);
+
+    while (a->peak > old && !atomic_compare_exchange_weak(&q->peak, &old, a->peak))
+        ;
+    metric_set(q->m_peak, (double)atomic_load(&q->peak));
+}
+
 /* --- rates --- */
 
 static double rate_of(const struct limits *l, enum api_class class)
 {
     switch (class) {
     case API_QUERY:
+    case API_READ:
         return l->query_request_rate;
     case API_OTHER:
+    case API_NOW:
         return l->other_request_rate;
     default:
         return l->label_request_rate;
@@ -199,18 +221,39 @@ static void request_free(struct api_request *r)
     free(r);
 }
 
-static void run(struct queue_job *job)
+static bool over(const struct queue_job *job)
+{
+    const struct api_request *r = CONTAINER_OF(job, const struct api_request, job);
+
+    return atomic_load(http_cancel_flag(r->http)) ||
+           clock_mono_ns(r->q->deps.clock) - r->queued_ns > r->q->cfg.waiting_ms * 1000000;
+}
+
+static void drop(struct queue_job *job)
 {
     struct api_request *r = CONTAINER_OF(job, struct api_request, job);
     struct err err;
 
-    r->begun_ns = clock_mono_ns(r->q->deps.clock);
-    if (atomic_load(http_cancel_flag(r->http))) {
+    if (atomic_load(http_cancel_flag(r->http)))
         err_set(&err, RC_CANCELED, "query was canceled in query queue");
-        api_reply_error(r, &err);
-    } else {
-        r->endpoint->handle(r);
+    else
+        err_set(&err, RC_TIMEOUT,
+                "query timed out in query queue (limit: %lld ms, querier.max-waiting-time)",
+                (long long)r->q->cfg.waiting_ms);
+    api_reply_error(r, &err);
+    request_free(r);
+}
+
+static void run(struct queue_job *job)
+{
+    struct api_request *r = CONTAINER_OF(job, struct api_request, job);
+
+    if (over(job)) {
+        drop(job);
+        return;
     }
+    r->begun_ns = clock_mono_ns(r->q->deps.clock);
+    r->endpoint->handle(r);
     request_free(r);
 }
 
@@ -222,7 +265,7 @@ void api_enter(void *route, struct http_req *req)
     struct err err;
     int rc;
 
-    *r = (struct api_request){.job = {.run = run},
+    *r = (struct api_request){.job = {.run = run, .over = over, .drop = drop},
                               .q = q,
                               .endpoint = ar->endpoint,
                               .http = req,
@@ -236,6 +279,10 @@ void api_enter(void *route, struct http_req *req)
             http_reply(r->http, 429, HTTP_TYPE_JSON, STR("{\"message\":\"Rate exceeded\"}"));
             r->http = NULL;
             request_free(r);
+            return;
+        }
+        if (r->endpoint->class == API_NOW) {
+            run(&r->job);
             return;
         }
         rc = queue_submit(q->queue, r->tenants[0], (size_t)r->limits->max_query_concurrency,

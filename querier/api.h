@@ -2,19 +2,25 @@
 #pragma once
 #include "common/base/rate.h"
 #include "common/sys/thread.h"
+#include "querier/active.h"
+#include "querier/fragment.h"
 #include "querier/json.h"
 #include "querier/querier.h"
 #include "querier/queue.h"
+#include "querier/result_cache.h"
 #include "querier/source.h"
 
 #include <uthash.h>
 
-enum api_class { API_QUERY, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_CLASSES };
+/* API_READ: its body is no form. API_NOW: answered at once, past the queue, for those that look at what is in it. */
+enum api_class { API_QUERY, API_READ, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_NOW, API_CLASSES };
 enum {
     API_BODY_BYTES_MAX = 1 << 20,
-    API_ROUTES_MAX = 64,
+    READ_BODY_BYTES_MAX = 32 << 20, /* of remote read, as sent and inflated */
+    API_ROUTES_MAX = 128,
     API_ANSWER_BYTES_MAX = 256 << 20,
-    API_NAME_BYTES_MAX = 4096
+    API_NAME_BYTES_MAX = 4096,
+    API_SELECTORS_MAX = 1000 /* match[] of one request */
 };
 
 struct api_request;
@@ -42,14 +48,19 @@ struct querier {
     struct blocks *blocks;
     struct source_env env;
     struct queue *queue; /* from start on */
+    struct active *active;
+    struct fragments *fragments;
+    struct result_cache *results;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;
     int64_t started_wall_ms;
     atomic_int helpers;        /* --- any thread: see query_opt --- */
     struct mutex tenants_lock; /* --- guards tenants --- */
     struct query_tenant *tenants;
-    struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated;
-    struct metric_family *m_failures;
+    struct metric *m_seconds, *m_series, *m_chunks, *m_bytes, *m_windows, *m_conflicts, *m_rated, *m_fragments;
+    struct metric_family *m_failures, *m_processed;
+    struct metric *m_peak;
+    _Atomic uint64_t peak; /* bytes of the query that held most */
 };
 
 /* One request, from the moment it is queued. */
@@ -64,6 +75,7 @@ struct api_request {
     size_t tenant_count;
     bool workspace; /* asked under /workspaces/ */
     int64_t queued_ns, begun_ns;
+    int64_t timeout_ms; /* as api_deadline set it; 0: not yet */
 };
 
 /* --- api.c: entering and answering --- */
@@ -77,6 +89,8 @@ void api_begin(struct buf *out);
 void api_end(struct api_request *r, struct buf *out, bool truncated);
 void api_deadline(struct api_request *r, int64_t timeout_ms, int64_t *ret_mono_ns);
 void api_count_fetched(struct querier *q, const struct fetch_used *used);
+/* Of a query's arena, before it goes. */
+void api_count_memory(struct querier *q, const struct arena *a);
 void tenants_free(struct querier *q);
 
 /* --- api_params.c: each error is worded as Prometheus words it --- */
@@ -88,6 +102,7 @@ int param_time(const struct api_request *r, const char *name, int64_t *ret_ms,
 int param_time_default(const struct api_request *r, const char *name, int64_t *ret_ms,
                        bool *ret_given, struct err *err);
 int param_limit(const struct api_request *r, const char *name, size_t *ret, struct err *err);
+int param_step(const struct api_request *r, int64_t *ret_ms, struct err *err); /* greater than zero */
 int param_count(const struct api_request *r, const char *name, uint64_t *ret,
                 struct err *err); /* 0 when absent */
 /* start, end and the range limit of the metadata endpoints. */
@@ -122,6 +137,12 @@ void api_alerts(struct api_request *r);
 void api_status_config(struct api_request *r);
 void api_status_flags(struct api_request *r);
 void api_status_runtimeinfo(struct api_request *r);
+void api_active_queries(struct api_request *r);
+void api_read(struct api_request *r);
+void api_explain(struct api_request *r);
+void api_status_tsdb(struct api_request *r);
+void api_top_queries(struct api_request *r);
+void api_cancel_query(struct api_request *r);
 
 /* --- pages.c --- */
 void page_blocks(void *querier, struct http_req *req);

@@ -1,6 +1,7 @@
 #include "querier/api.h"
 
 #include "common/model/duration.h"
+#include "common/shim/shim.h"
 #include "promql/ast.h"
 #include "tsdb/window.h"
 
@@ -79,6 +80,18 @@ int param_limit(const struct api_request *r, const char *name, size_t *ret, stru
     }
     *ret = (size_t)n;
     return 0;
+}
+
+int param_step(const struct api_request *r, int64_t *ret_ms, struct err *err)
+{
+    struct str step = http_param(r->http, "step");
+    int rc = duration_param_parse_ms(step.p ? step : STR(""), ret_ms, err);
+
+    if (rc == 0 && *ret_ms <= 0)
+        rc = err_set(err, RC_INVALID,
+                     "zero or negative query resolution step widths are not accepted. Try a positive "
+                     "integer");
+    return rc < 0 ? param_invalid("step", err) : 0;
 }
 
 int param_count(const struct api_request *r, const char *name, uint64_t *ret, struct err *err)
@@ -220,6 +233,16 @@ static bool all_match_empty(const struct node *n)
     return true;
 }
 
+static size_t regexes_size(const struct node *n)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < n->selector.matcher_count; i++)
+        if (n->selector.matchers[i].re)
+            size += (size_t)shim_re2_size(n->selector.matchers[i].re);
+    return size;
+}
+
 void selectors_fini(struct api_selectors *s)
 {
     for (size_t i = 0; i < s->n; i++)
@@ -233,13 +256,23 @@ int param_selectors(const struct api_request *r, struct arena *a, struct api_sel
     const struct url_params *params = http_params(r->http);
     struct api_selectors out = {.v = arena_array(a, params->n, sizeof *out.v)};
     int rc = out.v ? 0 : err_set(err, RC_NOMEM, "match[]: memory budget is spent");
+    size_t regex_size = 0;
 
     for (size_t i = 0; i < params->n && rc == 0; i++) {
         if (!str_eqz(params->v[i].name, "match[]"))
             continue;
+        if (out.n == API_SELECTORS_MAX) {
+            rc = err_set(err, RC_INVALID, "more than %d match[]", API_SELECTORS_MAX);
+            break;
+        }
         rc = promql_parse_selector(params->v[i].value, a, &out.v[out.n], err);
+        if (rc == RC_LIMIT)
+            rc = err->rc = RC_INVALID; /* worded as a parse error, so it is one to the client */
         if (rc == 0 && all_match_empty(out.v[out.n++].root))
             rc = err_set(err, RC_INVALID, "match[] must contain at least one non-empty matcher");
+        /* As of one query: all of them are compiled before anything else is looked at. */
+        if (rc == 0 && (regex_size += regexes_size(out.v[out.n - 1].root)) > PROMQL_REGEX_SIZE_MAX)
+            rc = err_set(err, RC_INVALID, "regular expressions of match[] are too large");
     }
     if (rc < 0)
         selectors_fini(&out);

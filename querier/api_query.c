@@ -1,12 +1,11 @@
 /* api_query.c - query and query_range. */
 #include "querier/api.h"
+#include "querier/scatter.h"
 
 #include "common/model/duration.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define DAY_MS (24 * 3600 * 1000LL)
 
 /* What a request asks for. */
 struct query_params {
@@ -14,7 +13,7 @@ struct query_params {
     int64_t start_ms, end_ms, step_ms; /* instant: start == end, step 0 */
     int64_t lookback_ms, timeout_ms;   /* 0: the default */
     size_t limit;
-    bool stats, per_step;
+    bool stats, per_step, trace, no_cache;
     struct str stats_deprecated; /* the value, when it is neither true nor all */
     uint64_t warn_samples, fail_samples;
 };
@@ -25,6 +24,8 @@ struct answer {
     struct query_result res;
     struct result_json json;
     struct buf first; /* written before the answer was begun */
+    struct trace *trace;
+    struct buf trace_json;
 };
 
 /* --- parameters, in the order in which Prometheus finds fault with them --- */
@@ -47,6 +48,9 @@ static int common_params(const struct api_request *r, struct query_params *p, st
     p->per_step = str_eqz(stats, "all");
     if (p->stats && !p->per_step && !str_eqz(stats, "true"))
         p->stats_deprecated = stats;
+    p->no_cache = str_eqz(http_param(r->http, "nocache"), "1") ||
+                  str_ieq(str_trim(http_header(r->http, "Cache-Control")), STR("no-store"));
+    p->trace = r->q->cfg.tracing && str_eqz(http_param(r->http, "trace"), "1");
     rc = param_count(r, "max_samples_processed_warning_threshold", &p->warn_samples, err);
     if (rc == 0)
         rc = param_count(r, "max_samples_processed_error_threshold", &p->fail_samples, err);
@@ -95,7 +99,6 @@ static int too_many_points(const struct api_request *r, struct err *err)
 
 static int range_params(const struct api_request *r, struct query_params *p, struct err *err)
 {
-    struct str step = http_param(r->http, "step");
     int rc = param_limit(r, "limit", &p->limit, err);
 
     if (rc == 0)
@@ -108,14 +111,9 @@ static int range_params(const struct api_request *r, struct query_params *p, str
         err_set(err, RC_INVALID, "end timestamp must not be before start time");
         return param_invalid("end", err);
     }
-    if (duration_param_parse_ms(step.p ? step : STR(""), &p->step_ms, err) < 0)
-        return param_invalid("step", err);
-    if (p->step_ms <= 0) {
-        err_set(err, RC_INVALID,
-                "zero or negative query resolution step widths are not accepted. Try a positive "
-                "integer");
-        return param_invalid("step", err);
-    }
+    rc = param_step(r, &p->step_ms, err);
+    if (rc < 0)
+        return rc;
     if (r->limits->max_points &&
         ((uint64_t)p->end_ms - (uint64_t)p->start_ms) / (uint64_t)p->step_ms >
             (uint64_t)r->limits->max_points)
@@ -131,35 +129,77 @@ static int range_params(const struct api_request *r, struct query_params *p, str
 /* --- running --- */
 
 /* Limits are those of an instant query, or of each 24 h of a range query. */
+static uint32_t days_of(const struct query_params *p)
+{
+    return (uint32_t)MIN(MAX((p->end_ms - p->start_ms + FETCH_DAY_MS - 1) / FETCH_DAY_MS, 1),
+                         (int64_t)FETCH_DAYS_MAX);
+}
+
 static uint64_t per_day(uint64_t limit, const struct query_params *p)
 {
-    uint64_t days = (uint64_t)((p->end_ms - p->start_ms + DAY_MS - 1) / DAY_MS), out;
+    uint64_t out;
 
-    return __builtin_mul_overflow(limit, MAX(days, 1ull), &out) ? UINT64_MAX : out;
+    return __builtin_mul_overflow(limit, days_of(p), &out) ? UINT64_MAX : out;
 }
 
 static void source_limits(const struct api_request *r, const struct query_params *p,
-                          struct source *s)
+                          struct fetch_day *days, struct source *s)
 {
     const struct limits *l = r->limits;
 
-    s->limits.series_max = per_day((uint64_t)l->max_query_series, p);
+    s->limits.day0_ms = p->start_ms;
+    s->limits.days = days_of(p);
+    s->days = days;
+    s->limits.series_max = (uint64_t)l->max_query_series;
     s->limits.chunks_max = (uint64_t)l->max_query_chunks;
-    s->limits.bytes_max = per_day(l->max_query_bytes, p);
+    s->limits.bytes_max = l->max_query_bytes;
     if (l->max_query_lookback_ms > 0)
         s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
 }
 
-static int too_many_processed(const struct query_params *p, const struct query_result *res,
-                              struct err *err)
+enum { SETTLE_MS = 60000 }; /* a sample that was just young enough may be on its way for so long */
+
+/* What arrives now is younger than this; INT64_MIN: it may be of any age, or results depend on the time of the question. */
+static int64_t settled_ms(const struct api_request *r)
 {
-    if (!p->fail_samples || res->stats.samples_total <= p->fail_samples)
-        return 0;
-    return err_set(err, RC_EXECUTION,
-                   "the query processed %llu samples, more than "
-                   "max_samples_processed_error_threshold allows (%llu)",
-                   (unsigned long long)res->stats.samples_total,
-                   (unsigned long long)p->fail_samples);
+    const struct limits *l = r->limits;
+
+    if (r->tenant_count > 1 || l->max_sample_age_ms <= 0 || l->max_query_lookback_ms > 0)
+        return INT64_MIN;
+    return clock_wall_ms(r->q->deps.clock) - MAX(l->max_sample_age_ms, l->out_of_order_window_ms) - SETTLE_MS;
+}
+
+/* Range queries go by the results cache, unless the client wants none of it. */
+static int run_cached(struct api_request *r, const struct query_params *p, struct scatter *s,
+                      struct query_result *ret, struct err *err)
+{
+    const struct query_opt *opt = s->opt;
+    struct cached_query cq = {.horizon_ms = settled_ms(r)};
+    struct blocks_view *view;
+    uint64_t gens[2];
+
+    if (p->no_cache || opt->step_ms == 0 || cq.horizon_ms == INT64_MIN ||
+        blocks_view(r->q->blocks, r->tenants[0], BLOCKS_VIEW_AGE_MS, &view, NULL) < 0)
+        return scatter_run(s, opt->start_ms, opt->end_ms, ret, err);
+    gens[0] = view->gen;
+    gens[1] = view->tenant_gen;
+    blocks_view_unref(view);
+    cq.generation = hash64(gens, sizeof gens, 0);
+    cq.key = cached_key(str_of(r->tenant_text), p->text, opt);
+    return cached_run(r->q->results, &cq, s->ast->root, opt, scatter_run, s, ret, err);
+}
+
+static int run(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
+               struct source *src, const struct query_opt *opt, struct query_result *ret,
+               struct err *err)
+{
+    struct scatter s;
+    int rc;
+
+    scatter_init(&s, &r->q->cfg.scatter, opt, src, ast);
+    rc = run_cached(r, p, &s, ret, err);
+    scatter_fini(&s);
+    return rc;
 }
 
 static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
@@ -173,13 +213,19 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         .samples_max = r->limits->max_query_samples
                            ? (size_t)per_day((uint64_t)r->limits->max_query_samples, p)
                            : SIZE_MAX / 2,
+        .read_max = per_day((uint64_t)r->limits->max_query_samples, p),
+        .samples_rule = "max_query_samples",
+        .processed_max = p->fail_samples,
+        .processed_rule = "max_samples_processed_error_threshold",
         .stats_per_step = p->per_step,
         .delayed_name_removal = true,
         .cancel = http_cancel_flag(r->http),
         .arena = &an->arena,
         .helpers = &r->q->helpers,
+        .trace = trace_root(an->trace),
     };
     int64_t timeout = r->limits->query_timeout_ms;
+    struct fetch_day *days;
     struct source src;
     int rc;
 
@@ -187,12 +233,42 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
         timeout = p->timeout_ms;
     api_deadline(r, timeout, &opt.deadline_mono_ns);
     source_init(&src, &r->q->env, r->tenants, r->tenant_count, opt.deadline_mono_ns, opt.cancel);
-    source_limits(r, p, &src);
-    rc = query_run(ast, &src.base, &opt, &an->res, err);
+    days = arena_zalloc(&an->arena, days_of(p) * sizeof *days);
+    if (!days)
+        return err_set(err, RC_NOMEM, "select: memory budget is spent");
+    source_limits(r, p, days, &src);
+    rc = run(r, p, ast, &src, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
+    api_count_memory(r->q, &an->arena);
     if (rc == RC_INVALID)
         param_invalid("query", err);
-    return rc == 0 ? too_many_processed(p, &an->res, err) : rc;
+    /* Queries that fail are not counted: whoever is refused is not billed. */
+    if (rc == 0)
+        metric_add(metric_with(r->q->m_processed, r->tenant_text, NULL), an->res.stats.samples_total);
+    return rc;
+}
+
+/* While it runs, others see the query and can cancel it. */
+static int evaluate_listed(struct api_request *r, const struct query_params *p,
+                           struct promql_ast *ast, struct answer *an, struct err *err)
+{
+    struct querier *q = r->q;
+    struct active_query active = {
+        .tenant = str_of(r->tenant_text),
+        .text = p->text,
+        .start_ms = p->start_ms,
+        .end_ms = p->end_ms,
+        .step_ms = p->step_ms,
+        .begun_mono_ns = r->begun_ns,
+        .http = r->http,
+    };
+    int rc;
+
+    active_begin(q->active, &active);
+    rc = evaluate(r, p, ast, an, err);
+    active_end(q->active, &active, clock_wall_ms(q->deps.clock),
+               clock_mono_ns(q->deps.clock) - r->queued_ns);
+    return rc;
 }
 
 static void add_notes(const struct query_params *p, struct answer *an)
@@ -232,6 +308,8 @@ static void answer_free(void *arg)
 
     arena_fini(&an->arena);
     buf_fini(&an->first);
+    buf_fini(&an->trace_json);
+    trace_free(an->trace);
     free(an);
 }
 
@@ -265,6 +343,12 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     an->json.seconds_queue = (double)(r->begun_ns - r->queued_ns) / 1e9;
     an->json.seconds_total = (double)(now - r->queued_ns) / 1e9;
     add_notes(p, an);
+    if (an->trace) {
+        trace_end(trace_root(an->trace), ": %zu series in the answer", an->res.series_count);
+        trace_print(&an->trace_json, an->trace);
+        if (buf_ok(&an->trace_json))
+            an->json.trace = buf_view(&an->trace_json);
+    }
     buf_init(&an->first, HTTP_PULL_BYTES_MAX);
     if (result_json_next(&an->json, &an->first, HTTP_PULL_BYTES)) {
         http_resp_stream(resp, HTTP_TYPE_JSON, &(struct http_stream){answer_pull, answer_free, an});
@@ -275,6 +359,20 @@ static void send_answer(struct api_request *r, const struct query_params *p, str
     metric_observe(r->q->m_seconds, (double)(now - r->queued_ns) / 1e9);
     http_respond(r->http, resp);
     r->http = NULL;
+}
+
+enum { TRACE_JSON_BYTES_MAX = 4 << 20 };
+
+static void trace_start(const struct api_request *r, const struct query_params *p, struct answer *an)
+{
+    char text[128];
+
+    buf_init(&an->trace_json, TRACE_JSON_BYTES_MAX);
+    if (!p->trace)
+        return;
+    snprintf(text, sizeof text, "torc querier, request %s", http_request_id(r->http));
+    an->trace = trace_new(text);
+    trace_add(trace_root(an->trace), r->begun_ns - r->queued_ns, "wait in the queue");
 }
 
 static void run_query(struct api_request *r, int (*params)(const struct api_request *,
@@ -290,11 +388,16 @@ static void run_query(struct api_request *r, int (*params)(const struct api_requ
                r->limits->query_memory ? (size_t)r->limits->query_memory : SIZE_MAX / 2);
     rc = params(r, &p, &err);
     if (rc == 0) {
+        struct trace_node *step;
+
+        trace_start(r, &p, an);
+        step = trace_begin(trace_root(an->trace), "parse %zu bytes", p.text.n);
         rc = promql_parse(p.text.p ? p.text : STR(""), &promql_parse_all, &an->arena, &ast, &err);
+        trace_end(step, "%s", "");
         if (rc == RC_INVALID || rc == RC_LIMIT)
             rc = param_invalid("query", &err);
         if (rc == 0) {
-            rc = evaluate(r, &p, &ast, an, &err);
+            rc = evaluate_listed(r, &p, &ast, an, &err);
             promql_ast_fini(&ast);
         }
     }

@@ -62,6 +62,7 @@ static void finish(struct api_request *r, struct lookup_request *l, int rc, stru
                    bool truncated, const struct err *err)
 {
     api_count_fetched(r->q, &l->source.used);
+    api_count_memory(r->q, &l->arena);
     if (rc == 0) {
         api_end(r, out, truncated);
     } else {
@@ -154,7 +155,7 @@ static int tenant_series(struct lookup_request *l, struct str tenant, struct lab
                 continue;
             q.matchers = m;
         }
-        arena_init(&part, a->budget - MIN(a->budget, a->used));
+        arena_init_in(&part, a);
         series_set_init(&set, &part);
         rc = source_gather(&l->source, &q, &set, err);
         v = rc == 0 ? arena_array(a, list->n + set.n, sizeof *v) : NULL;

@@ -3,6 +3,9 @@
 
 #include "common/model/duration.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* --- expressions --- */
@@ -88,43 +91,77 @@ void api_alerts(struct api_request *r)
 
 /* --- status --- */
 
-static void answer_data(struct api_request *r, const char *data)
-{
-    struct buf out;
-
-    api_begin(&out);
-    buf_z(&out, data);
-    api_end(r, &out, false);
-}
-
-/* What operators look for here is at /config; a tenant has no configuration file. */
+/* Of this process; secrets are masked. */
 void api_status_config(struct api_request *r)
 {
-    answer_data(r, "{\"yaml\":\"\"}");
+    struct buf yaml, out;
+
+    buf_init(&yaml, API_ANSWER_BYTES_MAX / 8);
+    if (r->q->deps.config)
+        config_print_yaml(r->q->deps.config, false, &yaml);
+    api_begin(&out);
+    buf_z(&out, "{\"yaml\":");
+    json_str_html(&out, buf_view(&yaml));
+    out.failed |= !buf_ok(&yaml);
+    buf_char(&out, '}');
+    buf_fini(&yaml);
+    api_end(r, &out, false);
 }
 
 void api_status_flags(struct api_request *r)
 {
-    answer_data(r, "{}");
+    struct buf out;
+
+    api_begin(&out);
+    if (r->q->deps.config)
+        config_print_flags(r->q->deps.config, &out);
+    else
+        buf_z(&out, "{}");
+    api_end(r, &out, false);
+}
+
+static void put_field(struct buf *out, const char *key, struct str value)
+{
+    buf_printf(out, "\"%s\":", key);
+    json_str_html(out, value);
+    buf_char(out, ',');
+}
+
+/* Go's own figures are those of a program without goroutines: one a thread. */
+static int threads_count(void)
+{
+    char line[256];
+    int n = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+
+    while (f && n == 0 && fgets(line, sizeof line, f))
+        if (strncmp(line, "Threads:", 8) == 0)
+            n = (int)strtol(line + 8, NULL, 10);
+    if (f)
+        fclose(f);
+    return n;
 }
 
 void api_status_runtimeinfo(struct api_request *r)
 {
-    char host[256] = "";
+    char host[256] = "", cwd[4096] = "";
     struct buf out;
 
     gethostname(host, sizeof host - 1);
+    if (!getcwd(cwd, sizeof cwd))
+        cwd[0] = '\0';
     api_begin(&out);
     buf_z(&out, "{\"startTime\":\"");
     time_print_rfc3339(&out, r->q->started_wall_ms);
-    buf_z(&out, "\",\"CWD\":\"\",\"hostname\":");
-    json_str_html(&out, str_of(host));
-    buf_z(&out, ",\"serverTime\":\"");
+    buf_z(&out, "\",");
+    put_field(&out, "CWD", str_of(cwd));
+    put_field(&out, "hostname", str_of(host));
+    buf_z(&out, "\"serverTime\":\"");
     time_print_rfc3339(&out, clock_wall_ms(r->q->deps.clock));
     buf_z(&out, "\",\"reloadConfigSuccess\":true,\"lastConfigTime\":\"");
     time_print_rfc3339(&out, r->q->started_wall_ms);
-    buf_z(&out, "\",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,"
-                "\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"");
+    buf_printf(&out, "\",\"corruptionCount\":0,\"goroutineCount\":%d,\"GOMAXPROCS\":%ld,\"GOMEMLIMIT\":%lld,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"",
+               threads_count(), sysconf(_SC_NPROCESSORS_ONLN), (long long)INT64_MAX);
     duration_print(&out, r->limits->retention_period_ms);
     buf_z(&out, "\"}");
     api_end(r, &out, false);

@@ -159,10 +159,12 @@ int blocks_select(struct blocks *b, const struct blocks_select *s, struct series
     struct arena scratch;
     int rc = 0;
 
-    arena_init(&scratch, set->arena->budget - MIN(set->arena->budget, set->arena->used));
+    arena_init_in(&scratch, set->arena);
     for (size_t i = 0; i < s->view->n && rc == 0; i++) {
         const struct view_block *v = &s->view->v[i];
+        struct trace_node *step;
         struct block_reader *r;
+        uint64_t bytes;
 
         if (!overlaps(v, s->q->mint_ms, s->q->maxt_ms))
             continue;
@@ -171,7 +173,10 @@ int blocks_select(struct blocks *b, const struct blocks_select *s, struct series
             rc = blocks_reader(b, &v->id, &r, err);
         if (rc < 0)
             break;
+        step = trace_begin(s->fan->trace, "block %s, level %u, %llu series", v->id.text, v->level, (unsigned long long)v->series);
+        bytes = s->used->bytes;
         rc = select_block(s, i, r, set, &scratch, err);
+        trace_end(step, ": %llu bytes of chunks", (unsigned long long)(s->used->bytes - bytes));
         block_unref(r);
         arena_reset(&scratch);
     }

@@ -42,7 +42,7 @@ static void box_unref(struct fan_box *b)
     free(b);
 }
 
-static void on_reply(void *arg, int rc, struct str payload, const struct err *err)
+static void on_reply(void *arg, int rc, struct buf *payload, const struct err *err)
 {
     struct fan_reply *r = arg;
     struct fan_box *b = r->box;
@@ -54,12 +54,12 @@ static void on_reply(void *arg, int rc, struct str payload, const struct err *er
         return;
     }
     r->rc = rc;
-    if (rc == RC_OK)
-        buf_str(&r->payload, payload);
-    else if (err)
+    if (rc == RC_OK) {
+        r->payload = *payload;
+        *payload = (struct buf){0};
+    } else if (err) {
         r->err = *err;
-    if (!buf_ok(&r->payload))
-        r->rc = err_set(&r->err, RC_NOMEM, "no memory for an answer of %zu bytes", payload.n);
+    }
     r->next = b->list;
     b->list = r;
     cond_signal(&b->arrived);
@@ -212,9 +212,15 @@ static int send_next(struct fan *f, struct fan_peer *p, struct err *err)
     f->in_flight++;
     p->state = FAN_ASKED;
     p->asked_ms = clock_mono_ms(f->cfg.clock);
+    p->trace = trace_begin(f->cfg.trace, "ask %s in zone %s for %s", p->in->id, p->in->zone, p->data ? "samples" : "what it has");
     rpc_send_buf(f->cfg.rpc, p->in->addr, f->ops->method, &out, left, on_reply, r);
     buf_fini(&out);
     return 0;
+}
+
+int fan_ask_next(struct fan *f, struct fan_peer *p, struct err *err)
+{
+    return send_next(f, p, err);
 }
 
 static bool fails_peer(int rc)
@@ -236,10 +242,13 @@ static int take_reply(struct fan *f, struct fan_reply *r, struct err *err)
     if (r->round != f->round) /* of a question that was settled without it */
         return 0;
     f->in_flight--;
+    if (p->state == FAN_FAILED) /* by an answer before this one */
+        return 0;
+    trace_end(p->trace, ": %s, %zu bytes", rc_name(rc), r->payload.n);
     if (rc == RC_OK) {
         rc = f->ops->answer(f->arg, p, &r->payload, err);
         if (rc > 0)
-            return send_next(f, p, err);
+            return rc == FAN_NEXT_ASKED ? 0 : send_next(f, p, err);
         if (rc == 0) {
             p->state = FAN_DONE;
             p->late = false;

@@ -10,6 +10,7 @@
  * too late are dropped there. */
 #pragma once
 #include "common/base/arena.h"
+#include "common/obs/trace.h"
 #include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "ring/ring.h"
@@ -18,6 +19,7 @@
 
 enum { FAN_HEDGE_MS = 2000, FAN_POLL_MS = 50, FAN_PEERS_MAX = 4096 };
 
+enum { FAN_NEXT_ASKED = 2 };
 enum fan_state { FAN_IDLE, FAN_ASKED, FAN_DONE, FAN_FAILED };
 struct fan_peer {
     const struct ring_instance *in;
@@ -28,6 +30,7 @@ struct fan_peer {
     bool late;        /* silent for long: others are asked too */
     bool moved;       /* failed for its ring version */
     int64_t asked_ms; /* monotonic */
+    struct trace_node *trace; /* of the question that is out, or of the answer at hand */
     uint64_t cursor;  /* for the caller */
     size_t at;        /* for the caller */
     struct err err;   /* why it failed */
@@ -37,7 +40,7 @@ struct fan_ops {
     enum rpc_method method;
     /* Builds the next request to this peer. Negative ends the fan. */
     int (*request)(void *arg, struct fan_peer *p, struct buf *out, struct err *err);
-    /* Takes an answer: 1 asks again (more pages), 0 this peer is done. RC_MOVED, RC_CORRUPT,
+    /* Takes an answer: 1 asks again (more pages), FAN_NEXT_ASKED: has asked again (fan_ask_next), 0 this peer is done. RC_MOVED, RC_CORRUPT,
      * RC_VERSION, RC_UNAVAILABLE fail this peer, others end the fan. The bytes go after it returns,
      * unless it takes them (buf_take). */
     int (*answer)(void *arg, struct fan_peer *p, struct buf *payload, struct err *err);
@@ -49,6 +52,7 @@ struct fan_cfg {
     int64_t hedge_ms;
     int64_t deadline_mono_ns;  /* of the whole query */
     const atomic_bool *cancel; /* may be NULL */
+    struct trace_node *trace;  /* may be NULL */
 };
 
 struct fan_box;
@@ -81,6 +85,8 @@ int fan_read_need(const struct ring *r);
 /* Until covered. RC_UNAVAILABLE names who is missing and why; RC_STALE as soon as one says so;
  * RC_MOVED: again with a new ring; RC_TIMEOUT, RC_CANCELED. */
 int fan_run(struct fan *f, int need, struct err *err);
+/* From an answer function that knows already what to ask next: so the peer works on it while this answer is read. */
+int fan_ask_next(struct fan *f, struct fan_peer *p, struct err *err);
 /* A new round: asks exactly these peers (any state) and waits until each is done or has failed
  * (RC_MOVED: begin again). best_effort: for hedge_ms at most, and failures are no error. */
 int fan_ask(struct fan *f, const struct fan_ops *ops, void *arg, const uint16_t *peers, size_t n,

@@ -9,36 +9,6 @@ static int no_memory(struct err *err)
     return err_set(err, RC_NOMEM, "select: memory budget is spent");
 }
 
-/* --- what a query may fetch --- */
-
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
-                uint64_t bytes, struct err *err)
-{
-    used->chunks += chunks;
-    used->bytes += bytes;
-    if (limits->chunks_max && used->chunks > limits->chunks_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the max number of chunks limit while fetching chunks from "
-                       "ingesters (limit: %llu chunks)",
-                       (unsigned long long)limits->chunks_max);
-    if (limits->bytes_max && used->bytes > limits->bytes_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the aggregated data size limit (limit: %llu bytes)",
-                       (unsigned long long)limits->bytes_max);
-    return 0;
-}
-
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
-                       struct err *err)
-{
-    used->series += series;
-    if (limits->series_max && used->series > limits->series_max)
-        return err_set(err, RC_EXECUTION,
-                       "the query hit the max number of series limit (limit: %llu series)",
-                       (unsigned long long)limits->series_max);
-    return 0;
-}
-
 /* --- messages --- */
 
 void select_request_common(const struct selecting *sel, Torc__Wire__SelectRequest *m)
@@ -55,6 +25,7 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
     m->shard = q->shard;
     m->shard_count = q->shard_count;
     m->enough = q->enough;
+    m->trace = sel->s->fan.trace != NULL;
 }
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
@@ -72,6 +43,7 @@ enum {
     FIELD_CURSOR = 4,
     FIELD_PAGE = 5,
     FIELD_SUMMARY = 6,
+    FIELD_TRACE = 7,
     PB_VARINT = 0,
     PB_FIXED64 = 1,
     PB_BYTES = 2,
@@ -107,6 +79,8 @@ static bool response_field(struct rd *r, struct select_response *m, uint64_t *ri
         m->summary = v != 0;
     else if (tag == (FIELD_PAGE << 3 | PB_BYTES))
         m->page = bytes;
+    else if (tag == (FIELD_TRACE << 3 | PB_BYTES))
+        m->trace = bytes;
     return rd_ok(r);
 }
 
@@ -125,6 +99,8 @@ int select_response(struct selecting *sel, const struct fan_peer *p, struct buf 
     if (!good)
         return err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
     rc = fan_ring_check(&sel->fan, ring_version, err);
+    if (rc == 0)
+        rc = trace_decode(m.trace, m.trace.n ? p->trace : NULL, err);
     if (rc == 0 && data)
         rc = fetch_count(sel->s->used, sel->s->limits, 0, m.page.n, err);
     if (rc == 0 && m.page.n && !arena_take(a, payload->p, payload->cap))
@@ -270,7 +246,7 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
 {
     struct paging *pg = arg;
     struct select_response m;
-    uint64_t seen;
+    uint64_t seen = 0;
     int rc = select_response(&pg->sel, p, payload, p->data, &m, err);
 
     if (rc < 0)
@@ -280,7 +256,12 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
         pg->summed[p->instance] = true;
         return select_summary_read(m.page, pg->sums->others, err);
     }
-    rc = take_page(pg, p, m.page, &seen, err);
+    CORRUPT_UNLESS(m.cursor == 0 || m.cursor > p->cursor, err);
+    p->cursor = m.cursor;
+    if (m.cursor)
+        rc = fan_ask_next(&pg->sel.fan, p, err);
+    if (rc == 0)
+        rc = take_page(pg, p, m.page, &seen, err);
     /* A data peer's series are those of the query, but for what only others have: enough to stop
      * early. */
     if (rc == 0 && p->data && pg->sel.s->limits->series_max &&
@@ -288,11 +269,7 @@ static int select_answer(void *arg, struct fan_peer *p, struct buf *payload, str
         rc = fetch_count_series(pg->sel.s->used, pg->sel.s->limits, p->at, err);
     if (rc < 0)
         return rc;
-    CORRUPT_UNLESS(m.cursor == 0 || m.cursor > p->cursor, err);
-    p->cursor = m.cursor;
-    if (m.cursor)
-        return 1;
-    return link_all(pg, p, err);
+    return m.cursor ? FAN_NEXT_ASKED : link_all(pg, p, err);
 }
 
 /* --- summaries ---
@@ -392,8 +369,13 @@ int fanout_select(const struct fanout_select *s, struct series_set *set, struct 
         rc = compare_summaries(&pg, err);
     if (rc == 0)
         rc = fetch_count_series(s->used, s->limits, set->n - before, err);
-    if (rc == 0 && s->q->mode == STORE_DATA)
+    if (rc == 0 && s->q->mode == STORE_DATA) {
+        struct trace_node *step = trace_begin(s->fan.trace, "compare the replicas' digests");
+        uint64_t fetched = s->used->windows_fetched;
+
         rc = reconcile(&pg.sel, err);
+        trace_end(step, ": %llu windows differed or were missing and were fetched", (unsigned long long)(s->used->windows_fetched - fetched));
+    }
     fan_fini(&pg.sel.fan);
     buf_fini(&pg.sel.matchers);
     return rc;

@@ -7,21 +7,8 @@
  * answered all their pages at our ring version and index generation. */
 #pragma once
 #include "querier/fan.h"
+#include "querier/fetch.h"
 #include "querier/series_set.h"
-
-struct fetch_limits {
-    uint64_t series_max, chunks_max, bytes_max; /* of one query; 0: off */
-};
-struct fetch_used {
-    uint64_t series, chunks, bytes;
-    uint64_t windows_fetched,
-        conflicts; /* windows whose digests differed; timestamps with two values */
-};
-/* RC_EXECUTION once over. */
-int fetch_count(struct fetch_used *used, const struct fetch_limits *limits, uint64_t chunks,
-                uint64_t bytes, struct err *err);
-int fetch_count_series(struct fetch_used *used, const struct fetch_limits *limits, uint64_t series,
-                       struct err *err);
 
 struct fanout_select {
     struct fan_cfg fan;

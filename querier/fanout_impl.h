@@ -19,7 +19,7 @@ int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, str
 struct select_response {
     uint64_t cursor;
     bool summary;
-    struct str page;
+    struct str page, trace;
 };
 int select_response(struct selecting *sel, const struct fan_peer *p, struct buf *payload, bool data,
                     struct select_response *ret, struct err *err);

@@ -232,6 +232,10 @@ static void tail(struct result_json *w, struct buf *out)
         notes[n++] = "results truncated due to limit";
     json_notes(out, "warnings", notes, n);
     json_notes(out, "infos", res->infos, res->info_count);
+    if (w->trace.n) {
+        buf_z(out, ",\"trace\":");
+        buf_str(out, w->trace);
+    }
     buf_char(out, '}');
     w->stage = STAGE_DONE;
 }

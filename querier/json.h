@@ -20,6 +20,7 @@ struct result_json {
     double seconds_queue, seconds_total;
     const char *notes[RESULT_NOTES_MAX]; /* further warnings */
     size_t note_count;
+    struct str trace; /* JSON; .n 0: none */
 
     int stage, part; /* --- where writing is --- */
     size_t series, sample, written;

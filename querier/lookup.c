@@ -69,11 +69,12 @@ struct looking {
     size_t limit;
     struct buf matchers;
     struct value_set *values;
+    struct str *after; /* per instance: where its next page begins */
     struct fan fan;
     struct err *err;
 };
 
-static int labels_request(void *arg, UNUSED struct fan_peer *p, struct buf *out, struct err *err)
+static int labels_request(void *arg, struct fan_peer *p, struct buf *out, struct err *err)
 {
     struct looking *l = arg;
     Torc__Wire__LabelsRequest m = TORC__WIRE__LABELS_REQUEST__INIT;
@@ -85,7 +86,8 @@ static int labels_request(void *arg, UNUSED struct fan_peer *p, struct buf *out,
     m.mint_ms = l->q->mint_ms;
     m.maxt_ms = l->q->maxt_ms;
     m.name = pb_bytes(l->name);
-    m.limit = l->limit;
+    m.after = pb_bytes(l->after[p->instance]);
+    m.limit = l->limit ? l->limit - p->at : 0; /* p->at: how many it has given */
     return pb_pack(&m.base, out) ? 0
                                  : err_set(err, RC_LIMIT, "the selector does not fit a message");
 }
@@ -96,6 +98,7 @@ static int labels_answer(void *arg, struct fan_peer *p, struct buf *bytes, struc
     struct looking *l = arg;
     struct arena a;
     Torc__Wire__LabelsResponse *m;
+    struct str last = l->after[p->instance];
     struct rd r;
     uint64_t n;
     int rc;
@@ -111,12 +114,20 @@ static int labels_answer(void *arg, struct fan_peer *p, struct buf *bytes, struc
         for (uint64_t i = 0; i < n && rd_ok(&r) && rc == 0; i++) {
             struct str v = rd_lstr(&r);
 
-            if (rd_ok(&r))
+            if (rd_ok(&r) && str_cmp(v, last) <= 0 && last.n)
+                rc = err_set(err, RC_CORRUPT, "the values of %s are not in order", p->in->id);
+            if (rd_ok(&r) && rc == 0)
                 rc = value_set_add(l->values, v, err);
+            last = v;
         }
         if (rc == 0 && !rd_done(&r))
             rc = err_set(err, RC_CORRUPT, "the answer of %s does not decode", p->in->id);
-        l->values->truncated |= m->truncated;
+        p->at += n;
+        l->values->truncated |= m->truncated || (m->more && l->limit && p->at >= l->limit);
+        if (rc == 0 && m->more && n > 0 && (l->limit == 0 || p->at < l->limit)) {
+            l->after[p->instance] = l->values->v[l->values->n - 1];
+            rc = 1;
+        }
     }
     arena_fini(&a);
     return rc;
@@ -144,7 +155,8 @@ static int labels_once(void *arg, const struct ring *ring, const struct blocks_v
     rc = fan_init(&l->fan, &cfg, ring, &ops, l, l->values->arena, err);
     if (rc < 0)
         return rc;
-    rc = fan_run(&l->fan, fan_read_need(ring), err);
+    l->after = arena_zalloc(l->values->arena, l->fan.n * sizeof *l->after);
+    rc = l->after ? fan_run(&l->fan, fan_read_need(ring), err) : no_memory(err);
     fan_fini(&l->fan);
     return rc == 0 ? blocks_label_values(l->s->env->blocks, &bs, l->name, block_value, l, err) : rc;
 }

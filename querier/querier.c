@@ -18,6 +18,8 @@ const struct option querier_options[] = {
      .doc = "Requests that wait for a worker; more are answered 503."},
     {"querier.max-waiting-per-tenant", OPT_INT, AT(tenant_waiting_max), .def = "400", .min = "1",
      .max = "1000000", .doc = "Requests of one tenant that wait; more are answered 429."},
+    {"querier.max-waiting-time", OPT_DURATION, AT(waiting_ms), .def = "30s", .min = "100ms",
+     .max = "10m", .doc = "Longest time that a request waits for a worker; then it is answered 503."},
     {"querier.hedge-after", OPT_DURATION, AT(hedge_ms), .def = "2s", .min = "10ms", .max = "1m",
      .doc = "Silence of an ingester after which others are asked in its place."},
     {"querier.lookback-delta", OPT_DURATION, AT(lookback_ms), .def = "5m", .min = "1s", .max = "1d",
@@ -26,6 +28,17 @@ const struct option querier_options[] = {
      .max = "5m", .doc = "How often block indexes of tenants in use are read in the background."},
     {"querier.max-open-blocks", OPT_INT, AT(blocks_open_max), .def = "2000", .min = "1",
      .max = "1000000", .doc = "Block readers that are kept open."},
+    {"querier.results-cache-bytes", OPT_BYTES, AT(results_cache_bytes), .def = "256MiB",
+     .doc = "Memory for results of range queries, of steps that no accepted sample can change any "
+            "more; 0: none. nocache=1 passes it by."},
+    {"querier.shards", OPT_INT, AT(scatter.shards_max), .def = "16", .min = "1", .max = "64",
+     .doc = "Queriers that share one heavy query, each a part of its series or of its range; 1: none do."},
+    {"querier.shard-min-samples", OPT_INT, AT(scatter.samples_min), .def = "5000000", .min = "0",
+     .doc = "Samples of blocks that a query must have in its range to be shared."},
+    {"querier.split-interval", OPT_DURATION, AT(scatter.split_ms), .def = "1d", .min = "0", .max = "31d",
+     .doc = "Shared range queries longer than this are divided into parts of it; 0: never."},
+    {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
+     .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},
 };
 
@@ -42,12 +55,18 @@ static const struct api_endpoint endpoints[] = {
     {API("/metadata"), HTTP_M_GET, API_METADATA, api_metadata},
     {API("/format_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_format_query},
     {API("/parse_query"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_parse_query},
+    {API("/read"), HTTP_M_POST, API_READ, api_read},
     {API("/query_exemplars"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_query_exemplars},
     {API("/rules"), HTTP_M_GET, API_OTHER, api_rules},
     {API("/alerts"), HTTP_M_GET, API_OTHER, api_alerts},
     {API("/status/config"), HTTP_M_GET, API_OTHER, api_status_config},
     {API("/status/flags"), HTTP_M_GET, API_OTHER, api_status_flags},
     {API("/status/runtimeinfo"), HTTP_M_GET, API_OTHER, api_status_runtimeinfo},
+    {API("/explain"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_explain},
+    {API("/status/tsdb"), HTTP_M_GET, API_OTHER, api_status_tsdb},
+    {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
+    {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
+    {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},
 };
 _Static_assert(ARRAY_LEN(endpoints) * 3 <= API_ROUTES_MAX, "every route has its argument");
 
@@ -66,11 +85,17 @@ static void metrics_make(struct querier *q)
                                    "Windows fetched because replicas differed.");
     q->m_conflicts = metrics_counter(m, "torc_querier_conflicts_total",
                                      "Timestamps for which replicas held different values.");
+    q->m_fragments = metrics_counter(m, "torc_querier_fragments_total", "Parts of other queriers' queries that were evaluated here.");
     q->m_rated = metrics_counter(m, "torc_querier_rate_limited_total",
                                  "Requests refused for a tenant's rate.");
     q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
                                     "Selects begun again with a fresh index and ring, by reason.",
                                     (const char *const[]){"reason", NULL});
+    q->m_peak = metrics_gauge(m, "torc_querier_query_memory_peak_bytes",
+                              "Memory of the query that held most since the start (limit: query_memory).");
+    q->m_processed = metrics_family(m, METRIC_COUNTER, "torc_querier_samples_processed_total",
+                                    "Samples processed by queries that were answered (QSP).",
+                                    (const char *const[]){"user", NULL});
     q->m_failures = metrics_family(m, METRIC_COUNTER, "torc_querier_failures_total",
                                    "Requests that failed, by type of error.",
                                    (const char *const[]){"type", NULL});
@@ -105,6 +130,9 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
         .hedge_ms = cfg->hedge_ms,
     };
     metrics_make(q);
+    q->active = active_new();
+    q->fragments = fragments_new();
+    q->results = result_cache_new(cfg->results_cache_bytes, deps->metrics);
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
         .waiting_max = (size_t)cfg->waiting_max,
@@ -120,14 +148,49 @@ void querier_routes(struct querier *q, struct http_server *http)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
         for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
             struct api_route *ar = &q->routes[q->route_count++];
+            bool form = endpoints[i].class != API_READ;
 
             *ar = (struct api_route){q, &endpoints[i]};
             http_route(http,
                        &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
-                                            HTTP_FORM, API_BODY_BYTES_MAX, NULL, api_enter, ar});
+                                            form ? HTTP_FORM : 0,
+                                            form ? API_BODY_BYTES_MAX : READ_BODY_BYTES_MAX,
+                                            NULL, api_enter, ar});
         }
     http_route(http, &(struct http_route){"/querier/blocks", HTTP_M_GET, HTTP_BLOCKING, 0, NULL,
                                           page_blocks, q});
+}
+
+static void on_fragment(void *querier, struct rpc_call *call)
+{
+    struct querier *q = querier;
+    struct fragment_env env = {q->fragments, &q->env, &q->helpers};
+    struct fetch_used used;
+    struct err err;
+    struct buf out;
+
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (fragment_answer(&env, rpc_call_payload(call), &out, &used, &err) == 0)
+        rpc_reply_buf(call, RC_OK, &out);
+    else
+        rpc_reply_err(call, &err);
+    api_count_fetched(q, &used);
+    metric_inc(q->m_fragments);
+    buf_fini(&out);
+}
+
+static void on_fragment_cancel(void *querier, struct rpc_call *call)
+{
+    struct querier *q = querier;
+
+    fragment_cancel(q->fragments, rpc_call_payload(call));
+    rpc_reply(call, RC_OK, (struct str){0});
+}
+
+void querier_handle(struct querier *q, struct rpc_server *srv)
+{
+    rpc_server_handle_slow(srv, RPC_FRAGMENT, on_fragment, q);
+    rpc_server_handle(srv, RPC_FRAGMENT_CANCEL, on_fragment_cancel, q);
 }
 
 int querier_start(struct querier *q, UNUSED struct err *err)
@@ -141,6 +204,9 @@ void querier_free(struct querier *q)
     if (!q)
         return;
     queue_free(q->queue);
+    active_free(q->active);
+    fragments_free(q->fragments);
+    result_cache_free(q->results);
     blocks_free(q->blocks);
     tenants_free(q);
     mutex_fini(&q->tenants_lock);

@@ -7,6 +7,7 @@
  * each runs on one worker with an arena of its own. Life: querier_new, querier_routes,
  * querier_start; querier_free once the HTTP server has drained. */
 #pragma once
+#include "common/config/config.h"
 #include "common/config/limits.h"
 #include "common/http/http.h"
 #include "common/obs/log.h"
@@ -16,6 +17,13 @@
 #include "ring/ring.h"
 #include "tsdb/bucket.h"
 
+/* When a query is shared among queriers (scatter.h). */
+struct scatter_cfg {
+    int64_t shards_max;  /* queriers that share one query; 1 or less: none do */
+    int64_t samples_min; /* of blocks, that a query must read */
+    int64_t split_ms;    /* ranges longer than this are divided into parts of it; 0: never */
+};
+
 enum { QUERIER_TENANTS_MAX = 200000 };
 
 struct querier_cfg {
@@ -23,10 +31,14 @@ struct querier_cfg {
     int64_t helpers; /* threads that those may take beside their own, all together; -1: one less
                         than cores */
     int64_t waiting_max, tenant_waiting_max;
+    int64_t waiting_ms; /* longest time in the queue */
     int64_t hedge_ms; /* silence of an ingester after which others are asked too */
     int64_t lookback_ms;
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
+    bool tracing; /* trace=1 is answered */
+    uint64_t results_cache_bytes;
+    struct scatter_cfg scatter;
     bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */
 };
 extern const struct option querier_options[]; /* all but tenancy, which other roles share */
@@ -40,11 +52,13 @@ struct querier_deps {
     struct ring *(*ring)(void *arg); /* with a reference; NULL: not joined yet */
     void *ring_arg;
     struct bucket *bucket; /* NULL: no blocks */
+    const struct config *config; /* of the process, for status pages; NULL: none is shown */
 };
 
 struct querier;
 int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
                 struct querier **ret, struct err *err);
 void querier_routes(struct querier *q, struct http_server *http);
+void querier_handle(struct querier *q, struct rpc_server *srv); /* fragments of other queriers' queries */
 int querier_start(struct querier *q, struct err *err);
 void querier_free(struct querier *q); /* NULL is fine */

@@ -20,12 +20,12 @@ struct queue_tenant {
 struct queue {
     struct queue_cfg cfg;
     struct mutex lock; /* --- guards all below --- */
-    struct cond work;
+    struct cond work, tick;
     struct queue_tenant *by_id, *turns;
     size_t waiting;
     bool stopping;
-    pthread_t *workers;
-    struct metric *m_waiting;
+    pthread_t *workers, look_out;
+    struct metric *m_waiting, *m_dropped;
 };
 
 /* Lock held. */
@@ -111,6 +111,70 @@ static void *worker(void *arg)
     return NULL;
 }
 
+/* --- those that wait in vain --- */
+
+/* Lock held. Takes the jobs that are over out of one tenant's list, and puts them before list. */
+static struct queue_job *tenant_take_over(struct queue *q, struct queue_tenant *t, struct queue_job *list)
+{
+    struct queue_job **at = &t->first;
+
+    while (*at) {
+        struct queue_job *job = *at;
+
+        if (!job->over || !job->over(job)) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        job->next = list;
+        list = job;
+        t->waiting--;
+        q->waiting--;
+    }
+    t->end = at;
+    return list;
+}
+
+/* Lock held, and released while jobs are dropped. */
+static void drop_over(struct queue *q)
+{
+    struct queue_job *list = NULL;
+    struct queue_tenant *t, *next;
+
+    DL_FOREACH_SAFE(q->turns, t, next)
+    {
+        list = tenant_take_over(q, t, list);
+        tenant_drop_idle(q, t);
+    }
+    if (!list)
+        return;
+    metric_set(q->m_waiting, (double)q->waiting);
+    mutex_unlock(&q->lock);
+    while (list) {
+        struct queue_job *job = list;
+
+        list = job->next;
+        metric_inc(q->m_dropped);
+        job->drop(job);
+    }
+    mutex_lock(&q->lock);
+}
+
+static void *look_out(void *arg)
+{
+    struct queue *q = arg;
+
+    mutex_lock(&q->lock);
+    while (!q->stopping || q->waiting > 0) {
+        if (q->waiting > 0)
+            drop_over(q);
+        cond_wait_ms(&q->tick, &q->lock, QUEUE_TICK_MS);
+    }
+    cond_broadcast(&q->work); /* a worker may wait for the last job, which was dropped */
+    mutex_unlock(&q->lock);
+    return NULL;
+}
+
 struct queue *queue_new(const struct queue_cfg *cfg)
 {
     struct queue *q = xcalloc(1, sizeof *q);
@@ -119,8 +183,11 @@ struct queue *queue_new(const struct queue_cfg *cfg)
     q->cfg = *cfg;
     mutex_init(&q->lock);
     cond_init(&q->work);
+    cond_init(&q->tick);
     q->m_waiting = metrics_gauge(cfg->metrics, "torc_querier_queue_length",
                                  "Requests that wait for a worker.");
+    q->m_dropped = metrics_counter(cfg->metrics, "torc_querier_queue_dropped_total",
+                                   "Requests that left the queue unserved: their client had gone, or they had waited for too long.");
     q->workers = xcalloc((size_t)cfg->workers, sizeof *q->workers);
     for (int i = 0; i < cfg->workers; i++) {
         char name[16];
@@ -128,6 +195,7 @@ struct queue *queue_new(const struct queue_cfg *cfg)
         snprintf(name, sizeof name, "query-%d", i);
         q->workers[i] = thread_start(name, worker, q);
     }
+    q->look_out = thread_start("query-queue", look_out, q);
     return q;
 }
 
@@ -144,11 +212,12 @@ int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct 
     if (q->stopping)
         rc = err_set(err, RC_UNAVAILABLE, "shutting down");
     else if (t->waiting >= q->cfg.tenant_waiting_max)
-        rc = err_set(err, RC_RATE, "too many outstanding requests: %zu of this tenant are waiting",
-                     t->waiting);
+        rc = err_set(err, RC_RATE, "too many outstanding requests: %zu of this tenant are waiting (limit: %zu, "
+                     "querier.max-waiting-per-tenant)",
+                     t->waiting, q->cfg.tenant_waiting_max);
     else if (q->waiting >= q->cfg.waiting_max)
-        rc = err_set(err, RC_UNAVAILABLE, "too many outstanding requests: %zu are waiting",
-                     q->waiting);
+        rc = err_set(err, RC_UNAVAILABLE, "too many outstanding requests: %zu are waiting (limit: %zu, querier.max-waiting)",
+                     q->waiting, q->cfg.waiting_max);
     if (rc == 0) {
         *t->end = job;
         t->end = &job->next;
@@ -169,12 +238,15 @@ void queue_free(struct queue *q)
     mutex_lock(&q->lock);
     q->stopping = true;
     cond_broadcast(&q->work);
+    cond_signal(&q->tick);
     mutex_unlock(&q->lock);
+    pthread_join(q->look_out, NULL);
     for (int i = 0; i < q->cfg.workers; i++)
         pthread_join(q->workers[i], NULL);
     ASSERT(!q->turns);
     free(q->workers);
     cond_fini(&q->work);
+    cond_fini(&q->tick);
     mutex_fini(&q->lock);
     free(q);
 }

@@ -445,11 +445,10 @@ static int run(struct reconciling *rc, struct err *err)
 int reconcile(struct selecting *sel, struct err *err)
 {
     struct reconciling rc = {.sel = sel};
-    size_t left = sel->set->arena->budget - MIN(sel->set->arena->budget, sel->set->arena->used);
     int ret;
 
-    arena_init(&rc.lists, left);
-    arena_init(&rc.scratch, left);
+    arena_init_in(&rc.lists, sel->set->arena);
+    arena_init_in(&rc.scratch, sel->set->arena);
     rc.wants = arena_zalloc(&rc.lists, sel->fan.n * sizeof *rc.wants);
     ret = rc.wants ? run(&rc, err) : no_memory(err);
     arena_fini(&rc.lists);

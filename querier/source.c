@@ -20,6 +20,7 @@ void source_fan_cfg(const struct source *s, struct fan_cfg *ret)
         .hedge_ms = s->env->hedge_ms,
         .deadline_mono_ns = s->deadline_mono_ns,
         .cancel = s->cancel,
+        .trace = s->trace,
     };
 }
 
@@ -67,6 +68,7 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
         if (!again(rc))
             return rc;
         metric_inc(metric_with(s->env->retries, rc_name(rc), NULL));
+        trace_add(s->trace, 0, "attempt %d: %s, again with a fresh index and ring", i + 1, rc_name(rc));
     }
     return err_wrap(err, RC_UNAVAILABLE, "given up after %d attempts", SOURCE_ATTEMPTS);
 }
@@ -111,8 +113,9 @@ int source_gather(struct source *s, const struct store_select *q, struct series_
                   struct err *err)
 {
     struct gathering g = {s, q, set};
+    int rc = source_try(s, q->tenant, gather_once, &g, err);
 
-    return source_try(s, q->tenant, gather_once, &g, err);
+    return rc == 0 && s->days ? fetch_count_days(s->days, &s->limits, set, err) : rc;
 }
 
 /* --- tenants --- */
@@ -163,7 +166,6 @@ int source_label_tenant(struct str tenant, const struct labels *ls, struct arena
 struct part {
     struct arena arena;
     struct series_set set;
-    size_t charged; /* to the query's arena */
 };
 struct cursor {
     struct series_cursor base;
@@ -213,10 +215,8 @@ static void cursor_free(struct series_cursor *base)
 {
     struct cursor *c = CONTAINER_OF(base, struct cursor, base);
 
-    for (size_t i = 0; i < c->part_count; i++) {
+    for (size_t i = 0; i < c->part_count; i++)
         arena_fini(&c->parts[i].arena);
-        arena_uncharge(c->query, c->parts[i].charged);
-    }
     arena_fini(&c->scratch);
     free(c);
 }
@@ -229,7 +229,7 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant,
     struct matcher *m = arena_array(c->query, q->matcher_count, sizeof *m);
     int rc;
 
-    arena_init(&p->arena, c->query->budget - MIN(c->query->budget, c->query->used));
+    arena_init_in(&p->arena, c->query);
     series_set_init(&p->set, &p->arena);
     if (!m)
         return no_memory(err);
@@ -240,10 +240,6 @@ static int gather_tenant(struct source *s, struct cursor *c, struct str tenant,
         mine.matchers = m;
     }
     rc = source_gather(s, &mine, &p->set, err);
-    if (rc == 0 && !arena_charge(c->query, p->arena.used))
-        rc = no_memory(err);
-    if (rc == 0)
-        p->charged = p->arena.used;
     c->n += p->set.n;
     return rc;
 }
@@ -261,7 +257,7 @@ static int by_fingerprint(const void *a, const void *b)
 
 /* Entries of a set by fingerprint. Fingerprints are spread evenly: the upper bits divide them into
  * runs of a few. */
-static int sort_entries(const struct series_set *set, size_t budget,
+static int sort_entries(const struct series_set *set, struct arena *query,
                         const struct series_entry **ret, struct err *err)
 {
     unsigned bits = set->n > 16
@@ -272,7 +268,7 @@ static int sort_entries(const struct series_set *set, size_t budget,
     struct placed *v;
     struct arena a;
 
-    arena_init(&a, budget);
+    arena_init_in(&a, query);
     ends = arena_zalloc(&a, (runs + 1) * sizeof *ends);
     v = arena_array(&a, set->n, sizeof *v);
     if (!ends || !v) {
@@ -309,8 +305,7 @@ static int lay_out(struct source *s, struct cursor *c, size_t limit, struct err 
         const struct series_set *set = &c->parts[p].set;
         size_t first = at;
 
-        rc = sort_entries(set, c->query->budget - MIN(c->query->budget, c->query->used),
-                          c->entries + first, err);
+        rc = sort_entries(set, c->query, c->entries + first, err);
         at += set->n;
         for (size_t i = first; i < at && rc == 0; i++) {
             c->labels[i] = c->entries[i]->labels;
@@ -336,18 +331,26 @@ static int source_select(struct series_source *base, const struct matcher *m, si
                              .matcher_count = n,
                              .mint_ms = MAX(hints->mint_ms, s->mint_floor_ms),
                              .maxt_ms = hints->maxt_ms,
+                             .shard = s->shard,
+                             .shard_count = s->shard_count,
                              .mode = STORE_DATA};
     int rc = 0;
 
+    s->trace = hints->trace;
     c->base.ops = &ops;
     c->query = arena;
+    arena_init_in(&c->scratch, arena);
     c->mint_ms = q.mint_ms;
     c->maxt_ms = q.maxt_ms;
     for (size_t i = 0; i < s->tenant_count && rc == 0 && q.mint_ms <= q.maxt_ms; i++)
         rc = gather_tenant(s, c, s->tenants[i], &q, err);
-    if (rc == 0)
+    if (rc == 0) {
+        struct trace_node *step = trace_begin(s->trace, "order %zu series", c->n);
+
         rc = lay_out(s, c, hints->limit, err);
-    arena_init(&c->scratch, arena->budget - MIN(arena->budget, arena->used));
+        trace_end(step, "%s", "");
+    }
+    s->trace = NULL;
     if (rc < 0)
         cursor_free(&c->base);
     else

@@ -33,8 +33,11 @@ struct source {
     int64_t deadline_mono_ns;
     const atomic_bool *cancel;
     int64_t mint_floor_ms; /* earlier samples are not read */
+    struct trace_node *trace; /* of the select at hand */
+    uint32_t shard, shard_count; /* of the series, by fingerprint; count 0: all */
     struct fetch_limits limits;
     struct fetch_used used;
+    struct fetch_day *days; /* limits.days of them; NULL: not counted by day */
 };
 /* Everything borrowed. */
 void source_init(struct source *s, const struct source_env *env, const struct str *tenants,

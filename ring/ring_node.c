@@ -69,7 +69,7 @@ static int64_t env_wall_ms(void *self)
     return clock_wall_ms(((struct ring_node *)self)->clock);
 }
 
-static void on_sent(void *arg, UNUSED int rc, UNUSED struct str reply, UNUSED const struct err *err)
+static void on_sent(void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
 {
     struct ring_node *n = arg;
 

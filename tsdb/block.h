@@ -62,6 +62,8 @@ int block_open(struct bucket *b, const struct ulid *id, struct block_reader **re
 struct block_reader *block_ref(struct block_reader *r);
 void block_unref(struct block_reader *r);
 const struct block_meta *block_meta(const struct block_reader *r);
+/* Series of the tenant that match (not time, not shard), from the posting lists alone. */
+int block_count(struct block_reader *r, const struct store_select *q, uint64_t *ret, struct arena *a, struct err *err);
 /* Series in label order. Errors: RC_CORRUPT names block, file and key; RC_LIMIT past series_max; RC_NOMEM past the arena's budget, against which symbols,
  * postings and the series at hand count. In mode DATA each chunk's bytes have passed their checksum. A series without a window in the time range is left out. */
 int block_select(struct block_reader *r, const struct store_select *q, stored_series_fn *fn, void *arg, struct arena *a, struct err *err);

@@ -191,6 +191,26 @@ static int emit_all(struct block_scan *s, const struct store_select *q, const ro
     return MIN(rc, 0);
 }
 
+int block_count(struct block_reader *r, const struct store_select *q, uint64_t *ret, struct arena *a, struct err *err)
+{
+    roaring_bitmap_t *set = NULL;
+    struct match m;
+    int rc;
+
+    *ret = 0;
+    if (!block_concerned(r, q))
+        return 0;
+    rc = match_init(&m, r, q->tenant, a, err);
+    if (rc == 0)
+        rc = match_all(&m, q, &set, err);
+    if (rc == 0)
+        *ret = roaring_bitmap_get_cardinality(set);
+    if (set)
+        roaring_bitmap_free(set);
+    match_fini(&m);
+    return rc;
+}
+
 int block_select(struct block_reader *r, const struct store_select *q, stored_series_fn *fn, void *arg, struct arena *a,
                  struct err *err)
 {

@@ -248,7 +248,7 @@ static inline bool get_short(struct bit_reader *r, struct model *s)
 
     bit_refill(r);
     acc = r->acc;
-    if (r->have < 56 || (acc & 1) || s->mode == MODE_XOR)
+    if (r->have < 2 || (acc & 1) || s->mode == MODE_XOR)
         return false;
     if (!(acc & 2)) {
         model_same(s);
@@ -260,16 +260,32 @@ static inline bool get_short(struct bit_reader *r, struct model *s)
     if (class > 2)
         return false;
     bits = s->k + extra[class];
-    if (3 + class + bits > 56)
+    if (3 + class + bits > MIN(r->have, 56U))
         return false;
     acc >>= 3 + class;
-    if (!model_take(s, low_bits(acc, bits), model_prediction(s), class == 0)) {
-        r->failed = true;
-        return false;
-    }
+    if (!model_take(s, low_bits(acc, bits), model_prediction(s), class == 0))
+        return false; /* the long way finds the same */
     r->acc >>= 3 + class + bits;
     r->have -= 3 + class + bits;
     return true;
+}
+
+/* Usual samples from i on, as many as there are; returns the first that is not. Reader and model are worked on in copies, which stay in registers. */
+static size_t short_run(struct bit_reader *reader, struct model *model, struct chunk_columns *c, size_t i, int64_t step, int64_t maxt, int64_t *t)
+{
+    struct bit_reader r = *reader;
+    struct model s = *model;
+    int64_t at = *t;
+
+    for (; i < c->n && step <= maxt - at && get_short(&r, &s); i++) {
+        at += step;
+        c->t[i] = at;
+        c->v[i] = bits_double(s.bits);
+    }
+    *reader = r;
+    *model = s;
+    *t = at;
+    return i;
 }
 
 static int64_t get_start(struct bit_reader *r, int64_t last_st, int64_t previous_t)
@@ -337,16 +353,13 @@ int chunk_stream_decode(struct str bytes, struct arena *a, struct chunk_columns 
         return err_set(err, RC_NOMEM, "memory for %zu samples", c.n);
     t = info.mint_ms;
     for (size_t i = 0; i < c.n; i++) {
-        int64_t before = t;
+        int64_t before;
 
-        /* The usual sample: same step, a residual in one of the short classes. */
-        if (!has_st && i > 1 && get_short(&r, &s)) {
-            CORRUPT_UNLESS(step <= info.maxt_ms - t, err);
-            t += step;
-            c.t[i] = t;
-            c.v[i] = bits_double(s.bits);
-            continue;
-        }
+        if (!has_st && i > 1)
+            i = short_run(&r, &s, &c, i, step, info.maxt_ms, &t);
+        if (i == c.n)
+            break;
+        before = t;
         step = wrap_add(step, get_time(&r));
         CORRUPT_UNLESS(i ? step > 0 : step == 0, err);
         CORRUPT_UNLESS(step <= info.maxt_ms - t, err);

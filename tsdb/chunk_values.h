@@ -37,15 +37,12 @@ static inline void model_learn(struct model *s, int64_t m, unsigned length, bool
 {
     int64_t step = m - s->m;
     uint64_t by_value = zigzag(step), by_step = zigzag(step - s->step);
+    int score = s->score + (by_step < by_value) - (by_step > by_value);
+    unsigned shorter = s->k - (length + 1 < s->k), mean = (s->k + length + 1) / 2;
 
-    if (first_class)
-        s->k = (uint8_t)(s->k - (length + 1 < s->k));
-    else
-        s->k = (uint8_t)((s->k + length + 1) / 2);
-    if (by_step < by_value)
-        s->score = (int8_t)MIN(s->score + 1, SCORE_MAX);
-    else if (by_step > by_value)
-        s->score = (int8_t)MAX(s->score - 1, -SCORE_MAX);
+    /* Without branches: neither can be foretold. */
+    s->k = (uint8_t)(first_class ? shorter : mean);
+    s->score = (int8_t)MAX(MIN(score, SCORE_MAX), -SCORE_MAX);
     s->step = step;
     s->m = m;
 }

@@ -48,6 +48,7 @@ void head_free(struct head *h)
     idtab_fini(&h->tenant_tab);
     postings_free(h->postings);
     symbols_free(h->syms);
+    ooo_indexes_fini(&h->late);
     arena_fini(&h->scratch);
     buf_fini(&h->encoded);
     buf_fini(&h->hist_bytes);

@@ -50,9 +50,13 @@ enum append_verdict {
                          nothing changes, not logged */
     APPEND_NEW_VALUE, /* other value (or type) for a timestamp that is there */
     APPEND_TOO_OLD,   /* older than the out-of-order window allows */
+    APPEND_TOO_MANY_LATE, /* rules.late said no: may be accepted later */
 };
 struct append_rules {
     int64_t ooo_window_ms; /* accepted when t >= newest t of the series - this; 0: in order only */
+    /* Asked before a sample behind the newest one of its series is accepted, under the head's lock; NULL: all are. */
+    bool (*late)(void *arg);
+    void *late_arg;
 };
 /* Judges and, when accepted, applies. */
 enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,
@@ -97,6 +101,18 @@ uint64_t head_metric_series(struct head *h, struct str tenant, struct str metric
 void head_each_tenant(struct head *h,
                       void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st),
                       void *arg);
+
+/* --- how much there is; lock taken inside in slices --- */
+/* Series that match q (matchers and tenant; not time, not shard), from the index alone. */
+int head_count(struct head *h, const struct store_select *q, uint64_t *ret, struct err *err);
+/* Every label pair of the tenant with the number of its series. fn runs without the lock; a negative return stops and is passed on. */
+int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg);
+/* What a tenant holds here, looking at every series of the head. */
+struct head_extent {
+    uint64_t series, samples, chunks, chunk_bytes;
+    int64_t mint_ms, maxt_ms; /* INT64_MAX, INT64_MIN when there is nothing */
+};
+void head_extent(struct head *h, struct str tenant, struct head_extent *ret);
 
 /* --- select; lock taken inside in slices --- */
 /* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and

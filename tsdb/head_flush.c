@@ -99,6 +99,7 @@ static uint64_t drop_windows(struct head *h, struct head_series *s, uint32_t set
             continue;
         }
         *at = w->next;
+        ooo_indexes_forget(&h->late);
         h->tenants.v[s->tenant]->samples -= w->count;
         window_free(w);
         n++;

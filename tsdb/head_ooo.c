@@ -64,22 +64,35 @@ static void hist_of(struct str bytes, struct arena *a, struct found *ret)
 
 static bool find_in_hists(const struct hist_open *o, int64_t t, struct arena *a, struct found *ret)
 {
-    for (uint32_t i = o->n; i > 0 && o->v[i - 1].t >= t; i--) {
-        if (o->v[i - 1].t > t)
-            continue;
-        hist_of(str_n(o->bytes.p + o->v[i - 1].at, o->v[i - 1].n), a, ret);
-        return true;
+    uint32_t lo = 0, hi = o->n;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (o->v[mid].t < t)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
-    return false;
+    if (lo == o->n || o->v[lo].t != t)
+        return false;
+    hist_of(str_n(o->bytes.p + o->v[lo].at, o->v[lo].n), a, ret);
+    return true;
 }
 
 static uint32_t ooo_lower(const struct series_extra *x, int64_t t)
 {
-    uint32_t i = 0;
+    uint32_t lo = 0, hi = x->ooo_n;
 
-    while (i < x->ooo_n && x->ooo[i].t < t)
-        i++;
-    return i;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (x->ooo[mid].t < t)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
 }
 
 static bool find_in_ooo(const struct series_extra *x, int64_t t, struct arena *a, struct found *ret)
@@ -105,14 +118,121 @@ static bool find_in_current(const struct head_series *s, int64_t t, struct arena
     return find_in_blobs(&s->cur, t, a, ret);
 }
 
-bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t,
-                        struct arena *a, struct found *ret)
+/* --- the index --- */
+
+static bool current_is(const struct head_series *s, int64_t start)
+{
+    return s->cur.count > 0 && s->cur.start == start;
+}
+
+/* Floats of the open chunk, when that window is the current one. */
+static uint32_t open_count(const struct head_series *s, int64_t start)
+{
+    return current_is(s, start) && s->open ? chunk_open_count(s->open) : 0;
+}
+
+/* What the index of a window must hold: all but the open histograms, which are found without. */
+static uint64_t indexed_count(const struct head_series *s, int64_t start)
+{
+    uint64_t n = current_is(s, start) ? s->cur.count - (s->extra ? s->extra->hists.n : 0) : 0;
+
+    for (const struct window *w = s->cur.next; w && w->start >= start; w = w->next)
+        n += w->start == start ? w->count : 0;
+    return n;
+}
+
+/* Those of a chunk from one on. */
+static void index_chunk(struct head *h, struct ooo_index *x, struct str bytes, size_t from, struct arena *a)
+{
+    struct chunk_columns c;
+
+    ASSERT(chunk_decode(bytes, a, &c, NULL) == 0);
+    ooo_index_add_columns(&h->late, x, &c, from);
+}
+
+static void index_blobs(struct head *h, struct ooo_index *x, const struct window *w, struct arena *a)
+{
+    for (const struct blob *b = w->blobs; b; b = b->next)
+        index_chunk(h, x, blob_str(b), 0, a);
+}
+
+/* Samples of the open chunk that the index does not know. */
+static void index_open(struct head *h, struct ooo_index *x, const struct head_series *s, struct arena *a)
+{
+    uint32_t n = open_count(s, x->start);
+
+    if (n > x->open_n)
+        index_chunk(h, x, chunk_open_view(s->open), x->open_n, a);
+    x->open_n = n;
+}
+
+static void index_build(struct head *h, struct ooo_index *x, const struct head_series *s, uint64_t n, struct arena *a)
+{
+    int64_t start = x->start, end;
+    struct chunk_columns late;
+
+    if (!ooo_index_begin(&h->late, x, n))
+        return;
+    if (current_is(s, start))
+        index_blobs(h, x, &s->cur, a);
+    for (const struct window *w = s->cur.next; w && w->start >= start; w = w->next)
+        if (w->start == start)
+            index_blobs(h, x, w, a);
+    ASSERT(window_start(s->fp, start, &end) == start);
+    ooo_columns(s, start, end, a, &late);
+    ooo_index_add_columns(&h->late, x, &late, 0);
+    index_open(h, x, s, a);
+    ASSERT(x->n == n);
+}
+
+/* The index of that window, complete, or NULL: it is asked about for the first time, or has too few or too many samples. */
+static const struct ooo_index *index_of(struct head *h, const struct head_series *s, int64_t start, struct arena *a)
+{
+    uint64_t n = indexed_count(s, start);
+    struct ooo_index *x;
+
+    if (n < OOO_INDEX_MIN)
+        return NULL;
+    x = ooo_indexes_find(&h->late, s->seq, start);
+    if (!x) {
+        ooo_indexes_note(&h->late, s->seq, start);
+        return NULL;
+    }
+    if (x->cap > 0 && open_count(s, start) >= x->open_n && x->n + (open_count(s, start) - x->open_n) == n)
+        index_open(h, x, s, a);
+    else
+        index_build(h, x, s, n, a);
+    return x->cap > 0 ? x : NULL;
+}
+
+/* The index follows what is added; when it does not know of something else yet, that is found by counting. */
+static void index_follow(struct head *h, const struct head_series *s, const struct window *w, int64_t t, uint64_t vbits, bool hist)
+{
+    struct ooo_index *x = ooo_indexes_find(&h->late, s->seq, w->start);
+
+    if (x && x->cap > 0)
+        ooo_index_add(&h->late, x, (uint32_t)(t - w->start), hist ? OOO_HIST : OOO_FLOAT, vbits);
+}
+
+bool series_find_sample(struct head *h, const struct head_series *s, int64_t t, struct arena *a,
+                        struct found *ret)
 {
     int64_t start = window_start(s->fp, t, NULL);
+    const struct ooo_index *x;
+    enum ooo_kind kind;
+    uint64_t vbits;
 
     ASSERT(h->tenants.v[s->tenant]);
     if (s->extra && find_in_ooo(s->extra, t, a, ret))
         return true;
+    x = index_of(h, s, start, a);
+    kind = x ? ooo_index_find(x, (uint32_t)(t - start), &vbits) : OOO_HIST;
+    if (kind == OOO_ABSENT)
+        return current_is(s, start) && s->extra && find_in_hists(&s->extra->hists, t, a, ret);
+    if (kind == OOO_FLOAT) {
+        *ret = (struct found){.vbits = vbits};
+        return true;
+    }
     if (s->cur.count > 0 && s->cur.start == start && window_has(&s->cur, t) &&
         find_in_current(s, t, a, ret))
         return true;
@@ -149,6 +269,7 @@ void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, i
         sample.hist_n = (uint32_t)hist.n;
     }
     window_count(w, t, sample_hash(t, vbits, st));
+    index_follow(h, s, w, t, vbits, hist.p != NULL);
     h->tenants.v[s->tenant]->samples++;
     ooo_insert(x, sample);
     if (x->ooo_n == OOO_SAMPLES)

@@ -12,6 +12,7 @@
 #include "common/base/vec.h"
 #include "common/sys/thread.h"
 #include "tsdb/head.h"
+#include "tsdb/ooo_index.h"
 #include "tsdb/postings.h"
 #include "tsdb/store_encode.h"
 
@@ -139,6 +140,7 @@ struct head {
     /* --- owner thread, or any holder of the lock: contents do not outlive it --- */
     struct arena scratch;
     struct buf encoded, hist_bytes;
+    struct ooo_indexes late; /* of windows that late samples came for */
 };
 
 /* --- head.c --- */
@@ -193,8 +195,8 @@ struct found {
     uint64_t vbits;
     struct histogram hist;
 };
-bool series_find_sample(const struct head *h, const struct head_series *s, int64_t t,
-                        struct arena *a, struct found *ret);
+bool series_find_sample(struct head *h, const struct head_series *s, int64_t t, struct arena *a,
+                        struct found *ret);
 /* t is not stored yet. hist: canonical bytes (copied), or p NULL for a float. */
 void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
              struct str hist);

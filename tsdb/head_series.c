@@ -313,6 +313,8 @@ static enum append_verdict append_float_old(struct head *h, struct head_series *
         return !f.is_hist && f.vbits == vbits ? APPEND_DUPLICATE : APPEND_NEW_VALUE;
     if (too_old(s, t, rules))
         return APPEND_TOO_OLD;
+    if (rules && rules->late && !rules->late(rules->late_arg))
+        return APPEND_TOO_MANY_LATE;
     ooo_add(h, s, t, vbits, st, (struct str){0});
     return APPEND_ACCEPTED;
 }
@@ -340,6 +342,8 @@ static enum append_verdict append_histogram_old(struct head *h, struct head_seri
         return same ? APPEND_DUPLICATE : APPEND_NEW_VALUE;
     if (too_old(s, t, rules))
         return APPEND_TOO_OLD;
+    if (rules && rules->late && !rules->late(rules->late_arg))
+        return APPEND_TOO_MANY_LATE;
     ooo_add(h, s, t, vbits, st, buf_view(&h->hist_bytes));
     return APPEND_ACCEPTED;
 }

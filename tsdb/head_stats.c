@@ -172,6 +172,121 @@ int64_t head_max_ms(struct head *h)
     return max;
 }
 
+/* --- how much there is --- */
+int head_count(struct head *h, const struct store_select *q, uint64_t *ret, struct err *err)
+{
+    struct match m;
+    int rc = head_match(h, q, &m, err);
+
+    if (rc < 0)
+        return rc;
+    *ret = 0;
+    for (uint32_t at = match_next(&m, 0); at != ID_NONE; at = match_next(&m, at + 1))
+        ++*ret;
+    free(m.bits);
+    return 0;
+}
+
+enum { PAIRS_SLICE = 1024 };
+
+struct pair_count {
+    struct str name, value;
+    uint64_t series;
+};
+
+/* Copies up to PAIRS_SLICE pairs of the tenant from *at on; false: the arena is full. */
+static bool pairs_slice(struct head *h, uint32_t tenant, uint32_t *at, struct arena *a, struct pair_count *out, size_t *ret_n)
+{
+    uint32_t bound = postings_pair_bound(h->postings), end = MIN(bound, *at + PAIRS_SLICE);
+    size_t n = 0;
+
+    for (; *at < end; ++*at) {
+        const struct pair *p = postings_pair(h->postings, *at);
+        const struct postings_name *name = p->list.count ? postings_name_at(h->postings, p->name) : NULL;
+
+        if (!name || name->tenant != tenant || name->symbol == ID_NONE)
+            continue;
+        out[n] = (struct pair_count){arena_str(a, postings_pair_name(h->postings, *at)), arena_str(a, postings_pair_value(h->postings, *at)), p->list.count};
+        if (!out[n].name.p || !out[n].value.p)
+            return false;
+        n++;
+    }
+    *ret_n = n;
+    return true;
+}
+
+int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg)
+{
+    struct pair_count *slice = xmalloc(PAIRS_SLICE * sizeof *slice);
+    struct arena a;
+    uint32_t at = 0;
+    bool more = true;
+    int rc = 0;
+
+    arena_init(&a, SCRATCH_BYTES_MAX);
+    while (more && rc >= 0) {
+        size_t n = 0;
+        uint32_t id;
+
+        lock_slice(h);
+        id = tenant_find(h, tenant);
+        if (id != ID_NONE && !pairs_slice(h, id, &at, &a, slice, &n))
+            rc = RC_NOMEM;
+        more = id != ID_NONE && at < postings_pair_bound(h->postings);
+        unlock_slice(h);
+        for (size_t i = 0; i < n && rc >= 0; i++)
+            rc = fn(arg, slice[i].name, slice[i].value, slice[i].series);
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+    free(slice);
+    return MIN(rc, 0);
+}
+
+struct extent_walk {
+    struct head_extent *e;
+    struct str tenant;
+};
+
+static void extent_of_window(struct head_extent *e, int64_t start, const struct window *w)
+{
+    if (w->count == 0)
+        return;
+    e->mint_ms = MIN(e->mint_ms, start + w->mint_off);
+    e->maxt_ms = MAX(e->maxt_ms, start + w->maxt_off);
+    for (const struct blob *b = w->blobs; b; b = b->next) {
+        e->chunks++;
+        e->chunk_bytes += b->n;
+    }
+}
+
+static void extent_of_series(struct head *h, const struct head_series *s, void *arg)
+{
+    struct extent_walk *walk = arg;
+    struct head_extent *e = walk->e;
+
+    if (!str_eq(h->tenants.v[s->tenant]->name, walk->tenant))
+        return;
+    e->series++;
+    if (s->open) {
+        e->chunks++;
+        e->chunk_bytes += chunk_open_memory(s->open);
+    }
+    for (const struct window *w = &s->cur; w; w = w->next)
+        extent_of_window(e, w->start, w);
+}
+
+void head_extent(struct head *h, struct str tenant, struct head_extent *ret)
+{
+    struct extent_walk walk = {ret, tenant};
+    struct head_tenant_stats st = {0};
+
+    *ret = (struct head_extent){.mint_ms = INT64_MAX, .maxt_ms = INT64_MIN};
+    walk_locked(h, extent_of_series, &walk);
+    if (head_tenant_stats(h, tenant, 0, &st))
+        ret->samples = st.samples;
+}
+
 /* --- memory --- */
 static void memory_of_series(struct head *h, const struct head_series *s, void *arg)
 {
@@ -205,6 +320,7 @@ void head_memory(struct head *h, struct head_memory *ret)
     for (size_t i = 0; i < h->pages.n; i++)
         m.series += h->pages.v[i] ? sizeof *h->pages.v[i] : 0;
     m.series += idtab_memory(&h->by_fp) + h->ordinal_cap * sizeof *h->by_ordinal;
+    m.series += ooo_indexes_memory(&h->late);
     m.symbols = symbols_memory(h->syms);
     m.postings = postings_memory(h->postings);
     m.other = sizeof *h + h->scratch.used + h->encoded.cap + h->hist_bytes.cap;

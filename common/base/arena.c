@@ -32,10 +32,15 @@ void arena_init(struct arena *a, size_t budget)
     *a = (struct arena){.budget = budget};
 }
 
+void arena_init_in(struct arena *a, struct arena *parent)
+{
+    *a = (struct arena){.budget = parent->budget, .parent = parent};
+}
+
 static void chunk_free(struct arena *a, struct arena_chunk *c)
 {
     ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
-    a->used -= sizeof *c + c->size;
+    arena_uncharge(a, sizeof *c + c->size);
     free(c);
 }
 
@@ -49,7 +54,7 @@ struct arena_taken {
 static void taken_free(struct arena *a)
 {
     for (; a->taken; a->taken = a->taken->next) {
-        a->used -= a->taken->n;
+        arena_uncharge(a, a->taken->n);
         free(a->taken->p);
     }
 }
@@ -74,6 +79,7 @@ void arena_fini(struct arena *a)
         a->head = c->next;
         chunk_free(a, c);
     }
+    arena_uncharge(a, a->used); /* what was charged */
 }
 
 void arena_reset(struct arena *a)
@@ -85,7 +91,7 @@ void arena_reset(struct arena *a)
         a->head = c->next;
         chunk_free(a, c);
     }
-    a->used = a->head ? sizeof *a->head + a->head->size : 0;
+    arena_uncharge(a, a->used - (a->head ? sizeof *a->head + a->head->size : 0));
     if (a->head) {
         a->head->at = 0;
         ASAN_POISON_MEMORY_REGION(a->head->data, a->head->size);
@@ -94,17 +100,22 @@ void arena_reset(struct arena *a)
 
 bool arena_charge(struct arena *a, size_t n)
 {
-    if (n > a->budget || a->used > a->budget - n)
-        return false;
-    a->used += n;
-    a->peak = MAX(a->peak, a->used);
+    for (const struct arena *p = a; p; p = p->parent)
+        if (n > p->budget || p->used > p->budget - n)
+            return false;
+    for (struct arena *p = a; p; p = p->parent) {
+        p->used += n;
+        p->peak = MAX(p->peak, p->used);
+    }
     return true;
 }
 
 void arena_uncharge(struct arena *a, size_t n)
 {
-    ASSERT(n <= a->used);
-    a->used -= n;
+    for (struct arena *p = a; p; p = p->parent) {
+        ASSERT(n <= p->used);
+        p->used -= n;
+    }
 }
 
 static struct arena_chunk *chunk_new(struct arena *a, size_t need)

@@ -13,9 +13,12 @@ struct arena {
     size_t used;   /* bytes handed to the arena by malloc, against budget */
     size_t budget;
     size_t peak;
+    struct arena *parent; /* NULL: none */
 };
 
 void arena_init(struct arena *a, size_t budget);
+/* One that lives within another's budget: its memory counts in both. The parent outlives it; both belong to one thread. */
+void arena_init_in(struct arena *a, struct arena *parent);
 void arena_fini(struct arena *a);
 /* Frees all but one chunk and starts again. */
 void arena_reset(struct arena *a);

@@ -37,6 +37,8 @@ int config_expand(const char *name, struct str in, struct buf *out, struct err *
 void config_print_yaml(const struct config *c, bool diff, struct buf *out);
 void config_print_json(const struct config *c, bool diff,
                        struct buf *out); /* flat: {"server.log-level":"info",...} */
+/* The same with every value as text, as Prometheus's status/flags. */
+void config_print_flags(const struct config *c, struct buf *out);
 void config_print_help(const struct config *c,
                        struct buf *out); /* grouped by section, for a terminal */
 void config_print_docs(const struct config *c, struct buf *out); /* Markdown */

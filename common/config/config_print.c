@@ -116,6 +116,26 @@ void config_print_json(const struct config *c, bool diff, struct buf *out)
     buf_z(out, "}\n");
 }
 
+void config_print_flags(const struct config *c, struct buf *out)
+{
+    buf_char(out, '{');
+    for (size_t i = 0; i < c->items.n; i++) {
+        const struct config_item *item = &c->items.v[i];
+        struct buf text;
+
+        buf_init(&text, OPT_TEXT_BYTES_MAX * 2);
+        if (item->option->secret && !is_empty(item))
+            buf_z(&text, secret_mask);
+        else
+            option_print(item->option, item->base, &text);
+        buf_z(out, i ? "," : "");
+        json_key(out, item->name);
+        json_str(out, buf_view(&text));
+        buf_fini(&text);
+    }
+    buf_char(out, '}');
+}
+
 static struct str section_of(const struct config_item *item)
 {
     struct str name = str_of(item->name);

@@ -291,19 +291,25 @@ static enum MHD_Result answer_or_wait(struct http_req *req)
 void http_respond(struct http_req *req, struct http_resp *r)
 {
     struct http_server *s = req->server;
+    struct http_load *load = load_of(req);
+    struct MHD_Connection *mhd = req->mhd;
+    bool suspended;
 
     resp_prepare(req, r);
     mutex_lock(&req->lock);
     ASSERT(req->state == REQ_RUNNING || req->state == REQ_SUSPENDED);
     req->resp = r;
-    if (req->state == REQ_SUSPENDED)
-        MHD_resume_connection(req->mhd);
+    suspended = req->state == REQ_SUSPENDED;
     req->state = REQ_ANSWERED;
+    mutex_unlock(&req->lock);
+    /* The server's thread may free req from here on, or, when it is suspended, from its resumption on: it does so
+     * without asking for the answer when the client has left. */
+    if (suspended)
+        MHD_resume_connection(mhd);
     mutex_lock(&s->conns_lock);
-    load_of(req)->unanswered--;
+    load->unanswered--;
     cond_broadcast(&s->conns_changed);
     mutex_unlock(&s->conns_lock);
-    mutex_unlock(&req->lock); /* from here the server's thread may free req */
 }
 
 enum MHD_Result exchange_on_access(UNUSED void *arg, struct MHD_Connection *mhd,

@@ -138,6 +138,8 @@ bool http_wants_html(const struct http_req *req);
 /* Accept contains this media type. */
 bool http_accepts(const struct http_req *req, const char *media_type);
 const _Atomic bool *http_cancel_flag(const struct http_req *req); /* valid until http_respond */
+/* Sets the flag: whoever works on the request shall stop and answer. Any thread, before http_respond. */
+void http_cancel(struct http_req *req);
 
 /* --- the answer --- */
 /* Pulled for a large answer, never on two threads at once: appends some bytes to out and returns 1;

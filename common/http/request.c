@@ -304,6 +304,11 @@ int64_t http_received_mono_ns(const struct http_req *req)
     return req->received_ns;
 }
 
+void http_cancel(struct http_req *req)
+{
+    atomic_store(&req->conn->cancel, true);
+}
+
 const _Atomic bool *http_cancel_flag(const struct http_req *req)
 {
     return &req->conn->cancel;

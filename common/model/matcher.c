@@ -14,80 +14,9 @@ static bool is_meta(char c)
     return strchr("\\.+*?()|[]{}^$", c) != NULL;
 }
 
-/* Reads literal text up to | or the end, undoing escapes of punctuation. False at anything that is not literal. */
-static bool literal_take(struct str pattern, size_t *at, struct buf *out)
-{
-    while (*at < pattern.n && pattern.p[*at] != '|') {
-        char c = pattern.p[*at];
-
-        if (c == '\\' && *at + 1 < pattern.n && strchr("\\.+*?()|[]{}^$-/\"'", pattern.p[*at + 1]))
-            c = pattern.p[++*at];
-        else if (c == '\0' || is_meta(c))
-            return false;
-        buf_char(out, c);
-        ++*at;
-    }
-    return buf_ok(out);
-}
-
 static int by_str(const void *a, const void *b)
 {
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
-static struct str strip_group(struct str p)
-{
-    size_t depth = 0;
-
-    if (p.n < 2 || p.p[0] != '(' || p.p[p.n - 1] != ')' || (p.n > 2 && p.p[1] == '?'))
-        return p;
-    for (size_t i = 0; i < p.n; i++) {
-        if (p.p[i] == '\\')
-            i++;
-        else if (p.p[i] == '[')
-            return p;
-        else if (p.p[i] == '(')
-            depth++;
-        else if (p.p[i] == ')' && --depth == 0 && i + 1 < p.n)
-            return p;
-    }
-    return str_sub(p, 1, p.n - 1);
-}
-
-/* a|b|c as a sorted set. */
-static bool set_parse(struct matcher *m, struct str pattern)
-{
-    struct str *set = NULL;
-    size_t n = 0, at = 0, unique = 0;
-    struct buf word;
-    bool ok;
-
-    buf_init(&word, MATCHER_REGEX_BYTES_MAX);
-    do {
-        buf_clear(&word);
-        ok = n < MATCHER_SET_MAX && literal_take(pattern, &at, &word);
-        if (!ok)
-            break;
-        set = xrealloc(set, (n + 1) * sizeof *set);
-        set[n++] = own(buf_view(&word));
-    } while (at < pattern.n ? (at++, true) : false);
-    buf_fini(&word);
-    if (!ok) {
-        for (size_t i = 0; i < n; i++)
-            free((char *)set[i].p);
-        free(set);
-        return false;
-    }
-    qsort(set, n, sizeof *set, by_str);
-    for (size_t i = 0; i < n; i++) {
-        if (unique > 0 && str_eq(set[unique - 1], set[i]))
-            free((char *)set[i].p);
-        else
-            set[unique++] = set[i];
-    }
-    m->set = set;
-    m->set_count = unique;
-    return true;
 }
 
 /* The literal text every match starts with. */
@@ -134,9 +63,28 @@ static int bad_regex(struct err *err, const char *why)
     return err_set(err, RC_INVALID, "error parsing regexp: %.*s: `%.*s`", STR_FMT(what), STR_FMT(arg));
 }
 
+static bool glob_is(struct str glob, int c)
+{
+    return glob.n == 1 && (uint8_t)glob.p[0] == c;
+}
+
+/* What the expression comes to: anything, a set, or something to search for. */
+static void globs_take(struct matcher *m)
+{
+    struct globs *g = &m->globs;
+
+    m->any = g->n == 1 && glob_is(g->v[0], GLOB_ANY);
+    m->any_nonempty = g->n == 1 && glob_is(g->v[0], GLOB_SOME);
+    if (g->literal) {
+        m->set = g->v;
+        m->set_count = g->n;
+    } else if (globs_prefix(g).n > 0) {
+        m->prefix = own(globs_prefix(g));
+    }
+}
+
 static int regex_init(struct matcher *m, struct err *err)
 {
-    struct str pattern = strip_group(m->value);
     char why[256];
 
     if (m->value.n > MATCHER_REGEX_BYTES_MAX)
@@ -145,16 +93,14 @@ static int regex_init(struct matcher *m, struct err *err)
     if (!utf8_valid(m->value))
         return err_set(err, RC_INVALID, "error parsing regexp: invalid UTF-8: `%.*s`",
                        (int)MIN(m->value.n, (size_t)256), m->value.p);
-    if (str_eqz(pattern, ".*"))
-        m->any = true;
-    else if (str_eqz(pattern, ".+"))
-        m->any_nonempty = true;
-    else if (!set_parse(m, pattern)) {
-        m->re = shim_re2_new(m->value, why, sizeof why);
-        if (!m->re)
-            return bad_regex(err, why);
-        m->prefix = prefix_parse(pattern);
+    if (globs_parse(m->value, &m->globs)) {
+        globs_take(m);
+        return 0;
     }
+    m->re = shim_re2_new(m->value, why, sizeof why);
+    if (!m->re)
+        return bad_regex(err, why);
+    m->prefix = prefix_parse(m->value);
     return 0;
 }
 
@@ -174,9 +120,7 @@ void matcher_fini(struct matcher *m)
 {
     free((char *)m->name.p);
     free((char *)m->value.p);
-    for (size_t i = 0; i < m->set_count; i++)
-        free((char *)m->set[i].p);
-    free(m->set);
+    globs_fini(&m->globs);
     free((char *)m->prefix.p);
     if (m->re)
         shim_re2_free(m->re);
@@ -193,7 +137,7 @@ bool matcher_accepts(const struct matcher *m, struct str value)
         return value.n > 0;
     if (m->set)
         return bsearch(&value, m->set, m->set_count, sizeof *m->set, by_str) != NULL;
-    return str_has_prefix(value, m->prefix) && shim_re2_match(m->re, value);
+    return str_has_prefix(value, m->prefix) && (m->re ? shim_re2_match(m->re, value) : globs_match(&m->globs, value));
 }
 
 bool matcher_matches(const struct matcher *m, struct str value)

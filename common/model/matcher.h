@@ -1,25 +1,27 @@
-/* matcher.h - label matchers: = != =~ !~ with RE2 (fully anchored). A regular expression that is a set of literals is
- * turned into the set, a literal prefix is found, before RE2 ever runs.
+/* matcher.h - label matchers: = != =~ !~ with RE2 (fully anchored). Regular expressions of literals, .*, .+,
+ * alternation and groups are spelled out (globs.h): as a set, or as texts to search for. RE2 runs for the others, where a literal prefix fits.
  * Built once, then read-only and safe for many threads. */
 #pragma once
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/bytes.h"
 #include "common/base/err.h"
+#include "common/model/globs.h"
 
 enum matcher_type { MATCH_EQ = 0, MATCH_NEQ = 1, MATCH_RE = 2, MATCH_NRE = 3 };
-enum { MATCHER_REGEX_BYTES_MAX = 65536, MATCHER_SET_MAX = 1024 };
+enum { MATCHER_REGEX_BYTES_MAX = 65536 };
 
 struct shim_re2;
 struct matcher {
     enum matcher_type type;
     struct str name, value;       /* owned */
     /* --- of a regular expression (type RE, NRE) --- */
-    struct str *set;              /* != NULL: exactly these literals match (sorted, unique) */
+    struct globs globs;           /* n 0: RE2 decides */
+    struct str *set;              /* != NULL: exactly these literals match (sorted, unique; those of globs) */
     size_t set_count;
     struct str prefix;            /* every match starts with this */
     bool any, any_nonempty;       /* .* and .+ */
-    struct shim_re2 *re;          /* NULL when the set or any* decides */
+    struct shim_re2 *re;          /* NULL when globs decide */
 };
 
 /* Copies name and value. RC_INVALID names the pattern and RE2's reason. */

@@ -47,7 +47,7 @@ static int64_t now_ms(void)
     return clock_mono_ms(clock_system());
 }
 
-void peer_request_end(const struct peer_env *env, const struct peer_request *req, int rc, struct str reply,
+void peer_request_end(const struct peer_env *env, const struct peer_request *req, int rc, struct buf *reply,
                       const struct err *err)
 {
     ASSERT((rc == RC_OK) == (err == NULL));
@@ -157,7 +157,7 @@ static void ended_report(struct peer *p, struct ended *e, int rc, const char *wh
 
     for (size_t i = 0; i < e->n; i++) {
         err_set(&err, rc, "%s: %s", p->addr, why);
-        peer_request_end(&p->env, &e->reqs[i], rc, (struct str){0}, &err);
+        peer_request_end(&p->env, &e->reqs[i], rc, &(struct buf){0}, &err);
     }
     free(e->reqs);
 }
@@ -169,7 +169,7 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
 {
     struct peer *p          = owner;
     struct peer_request req = {0};
-    struct str reply        = str_n(body, f->payload_len);
+    struct buf reply        = {.p = body, .n = f->payload_len, .cap = f->payload_len, .max = f->payload_len};
     struct slot *s;
 
     if (!(f->flags & FRAME_REPLY)) { /* nobody calls a client */
@@ -186,15 +186,15 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
     mutex_unlock(&p->lock);
     rpc_metrics_bytes(p->env.metrics, 0, f->payload_len);
     if (s && f->status == RC_OK) {
-        peer_request_end(&p->env, &req, RC_OK, reply, NULL);
+        peer_request_end(&p->env, &req, RC_OK, &reply, NULL);
     } else if (s) {
         struct err err = {0};
 
         err_set(&err, f->status, "%s: %.*s", p->addr, (int)MIN(reply.n, (size_t)ERR_TEXT_MAX),
                 reply.n ? reply.p : rc_name(f->status));
-        peer_request_end(&p->env, &req, f->status, reply, &err);
+        peer_request_end(&p->env, &req, f->status, &reply, &err);
     }
-    free(body); /* without a slot: it came after its deadline */
+    buf_fini(&reply); /* without a slot: it came after its deadline */
 }
 
 static void on_refused(void *owner, enum frame_refusal why)

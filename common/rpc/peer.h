@@ -43,5 +43,5 @@ int64_t peer_tick(struct peer *p, int64_t now_ns, bool *ret_retired);
 void peer_shut(struct peer *p, int rc, const char *why);
 
 /* Ends a call: metrics, then the callback. err is NULL when rc is RC_OK. */
-void peer_request_end(const struct peer_env *env, const struct peer_request *req, int rc, struct str reply,
+void peer_request_end(const struct peer_env *env, const struct peer_request *req, int rc, struct buf *reply,
                       const struct err *err);

@@ -94,8 +94,8 @@ struct rpc_client_cfg {
 
 /* Exactly once per rpc_send, never from within it. rc: RC_OK, what the server answered, RC_TIMEOUT, RC_UNAVAILABLE (no
  * connection, lost, overloaded), RC_LIMIT (payload too long), RC_CANCELED (rpc_client_free). reply: the answer's payload,
- * borrowed during the callback, also for errors that the server answered. err is NULL when rc is RC_OK. */
-typedef void rpc_done_fn(void *arg, int rc, struct str reply, const struct err *err);
+ * also for errors that the server answered; borrowed during the callback, which may take it (buf_take). err is NULL when rc is RC_OK. */
+typedef void rpc_done_fn(void *arg, int rc, struct buf *reply, const struct err *err);
 
 int rpc_client_new(const struct rpc_client_cfg *cfg, struct rpc_client **ret, struct err *err);
 /* Calls that still wait end with RC_CANCELED; returns after the last callback. NULL is fine. */

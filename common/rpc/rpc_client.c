@@ -144,7 +144,7 @@ static void report_failed(struct rpc_client *c, struct failed *f)
     while (f) {
         struct failed *next = f->next;
 
-        peer_request_end(&env, &f->req, f->err.rc, (struct str){0}, &f->err);
+        peer_request_end(&env, &f->req, f->err.rc, &(struct buf){0}, &f->err);
         free(f);
         f = next;
     }
@@ -357,16 +357,16 @@ struct sync_call {
     struct err *err;
 };
 
-static void sync_done(void *arg, int rc, struct str reply, const struct err *err)
+static void sync_done(void *arg, int rc, struct buf *reply, const struct err *err)
 {
     struct sync_call *s = arg;
 
     mutex_lock(&s->lock);
     s->rc = rc;
     if (rc == 0 && s->reply) {
-        buf_str(s->reply, reply);
+        buf_str(s->reply, buf_view(reply));
         if (!buf_ok(s->reply))
-            s->rc = err_set(s->err, RC_LIMIT, "answer of %zu bytes is longer than wanted", reply.n);
+            s->rc = err_set(s->err, RC_LIMIT, "answer of %zu bytes is longer than wanted", reply->n);
     }
     if (rc < 0 && s->err)
         *s->err = *err;

@@ -19,12 +19,25 @@ static re2::StringPiece piece(struct str s)
     return re2::StringPiece(s.p ? s.p : "", s.n);
 }
 
-/* Where Go's syntax and RE2's part: \C (any byte) is an error in Go, and (?<name>x) is a group there as (?P<name>x) is.
- * False at \C. */
-static bool go_syntax(struct str pattern, std::string *ret)
+/* Names of groups are words of ASCII in Go; s stands behind "(?P<" or "(?<". */
+static bool group_name_ok(re2::StringPiece s)
 {
+    for (size_t i = 0; i < s.size() && s[i] != '>'; i++)
+        if ((unsigned char)s[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* Where Go's syntax and RE2's part: in Go \C (any byte) is an error, (?<name>x) is a group as (?P<name>x) is, names of groups are ASCII, and
+ * groups that capture are nested
+ * GO_DEPTH_MAX deep at most. NULL, or what Go finds wrong. */
+static const char *go_syntax(struct str pattern, std::string *ret)
+{
+    enum { GO_DEPTH_MAX = 998 };
     const re2::StringPiece s = piece(pattern);
     bool in_class = false;
+    std::vector<bool> open; /* groups: whether they capture */
+    int depth = 0;          /* of those that do */
 
     for (size_t i = 0; i < s.size(); i++) {
         size_t from = i;
@@ -32,7 +45,7 @@ static bool go_syntax(struct str pattern, std::string *ret)
         if (s[i] == '\\' && i + 1 < s.size()) {
             i++;
             if (s[i] == 'C' && !in_class)
-                return false;
+                return "invalid escape sequence: \\C";
             if (s[i] == 'Q' && !in_class) {
                 size_t end = s.find("\\E", i);
                 i = end == re2::StringPiece::npos ? s.size() - 1 : end + 1;
@@ -45,14 +58,29 @@ static bool go_syntax(struct str pattern, std::string *ret)
                 i++; /* first, it stands for itself */
         } else if (s[i] == ']') {
             in_class = false;
-        } else if (!in_class && s.substr(i, 3) == "(?<") {
-            ret->append("(?P<");
-            i += 2;
-            continue;
+        } else if (!in_class && s[i] == '(') {
+            bool named = s.substr(i, 3) == "(?<";
+
+            bool captures = named || s.substr(i, 4) == "(?P<" || s.substr(i, 2) != "(?";
+
+            open.push_back(captures);
+            depth += captures;
+            if (depth > GO_DEPTH_MAX)
+                return "expression nests too deeply";
+            if (!group_name_ok(named ? s.substr(i + 3) : s.substr(i, 4) == "(?P<" ? s.substr(i + 4) : ""))
+                return "invalid named capture group";
+            if (named) {
+                ret->append("(?P<");
+                i += 2;
+                continue;
+            }
+        } else if (!in_class && s[i] == ')' && !open.empty()) {
+            depth -= open.back();
+            open.pop_back();
         }
         ret->append(s.data() + from, i + 1 - from);
     }
-    return true;
+    return nullptr;
 }
 
 extern "C" struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t why_n)
@@ -62,8 +90,9 @@ extern "C" struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t w
     opt.set_max_mem(SHIM_RE2_MEM_MAX);
     opt.set_dot_nl(true);
     std::string go;
-    if (!go_syntax(pattern, &go)) {
-        snprintf(why, why_n, "invalid escape sequence: \\C");
+    const char *wrong = go_syntax(pattern, &go);
+    if (wrong) {
+        snprintf(why, why_n, "%s", wrong);
         return nullptr;
     }
     /* Compiled as it is, once: every match is anchored at both ends, which is what ^(?s:...)$ would say, and "a)(b" stays wrong. */

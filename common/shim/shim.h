@@ -10,7 +10,8 @@ extern "C" {
 /* --- RE2: Go's syntax, linear time --- */
 struct shim_re2;
 enum { SHIM_RE2_MEM_MAX = 4 << 20 }; /* some 40,000 instructions: that much compiles in about 50 ms */
-/* Go's dialect: (?<name>x) is a group, \C an error. pattern must match the whole text (as ^(?s:pattern)$). On failure returns NULL and writes RE2's reason, NUL-terminated,
+/* Go's dialect: (?<name>x) is a group, \C an error. Not Go's: names of Unicode classes are those of RE2's tables, exactly spelled, and what needs
+ * more than SHIM_RE2_MEM_MAX (\pL{1000}) is refused. pattern must match the whole text (as ^(?s:pattern)$). On failure returns NULL and writes RE2's reason, NUL-terminated,
  * into why[why_n]. Thread-safe once built. */
 struct shim_re2 *shim_re2_new(struct str pattern, char *why, size_t why_n);
 void shim_re2_free(struct shim_re2 *re);

@@ -12,7 +12,10 @@
     X(RPC_METADATA, 19, "metadata")                                                                \
     X(RPC_EXEMPLARS, 20, "exemplars")                                                              \
     X(RPC_USER_STATS, 21, "user_stats")                                                            \
-    X(RPC_FLUSH, 22, "flush")
+    X(RPC_FLUSH, 22, "flush")                                                                      \
+    X(RPC_FRAGMENT, 23, "fragment")                                                                \
+    X(RPC_FRAGMENT_CANCEL, 24, "fragment_cancel")                                                  \
+    X(RPC_CARDINALITY, 25, "cardinality")
 
 enum { RPC_METHODS_MAX = 64 }; /* numbers are below this */
 

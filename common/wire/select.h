@@ -13,7 +13,7 @@
 
 enum {
     SELECT_VERSION = 1,
-    SELECT_PAGE_BYTES = 4 << 20,
+    SELECT_PAGE_BYTES = 1 << 20, /* small enough that the next one is made while this one is read */
     SELECT_PAGE_BYTES_MAX = 12 << 20,
     SELECT_WINDOWS_MAX = 1 << 20,
     SELECT_BUCKET_BITS = 10, /* by the upper bits of the fingerprint */

@@ -102,7 +102,7 @@ class System:
 def torc():
     s = System("torc, 3 copies")
     limits = ["--limits.ingestion-rate=0", "--limits.max-sample-age=0", "--limits.request-rate=0", "--limits.creation-grace-period=0",
-              "--limits.query-request-rate=0", "--limits.other-request-rate=0"]
+              "--limits.query-request-rate=0", "--limits.other-request-rate=0", "--limits.label-request-rate=0"]
     seeds = f"127.0.0.1:{BASE + 101}"
     for i in (1, 2, 3):
         s.run(TORC, "--target=ingester", f"--instance.id=ingester-{i}", f"--instance.zone=zone-{i}", "--server.http-listen-address=127.0.0.1",

@@ -122,7 +122,7 @@ static void create_all(struct bench *b)
 
 static void append_one(struct bench *b, struct head_series *s, double v)
 {
-    static const struct append_rules rules = {600000};
+    static const struct append_rules rules = {.ooo_window_ms = 600000};
 
     if (head_append(b->h, s, b->now, double_bits(v), 0, &rules) != APPEND_ACCEPTED)
         abort();

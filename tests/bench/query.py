@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""tests/bench/query.py [--series N] [--rounds N] [--repeat N] [--systems torc,prometheus,victoria] [--out FILE] [--hold]: twelve queries against torc (three
-copies), Prometheus and VictoriaMetrics (one copy each) over the same data, one system after the other on this machine.
+"""tests/bench/query [--series N] [--rounds N] [--repeat N] [--systems torc,prometheus,victoria] [--out FILE] [--hold] [--curve N,N,..]: twelve queries against torc (three
+copies), Prometheus and VictoriaMetrics (one copy each) over the same data, one system after the other on this machine. With --curve: torc alone, at each of these numbers of
+series, and what a series (and so a sample) costs at each against the first.
 
 Data: nine labels, rounds 15 s apart that end now; of each 500 series 200 are counters, 60 buckets of classic histograms, 100 gauges, 80 constants (one of them
 build_info) and 60 noise. Every system gets the same remote-write requests. Milliseconds are the median of --repeat requests after one that is not counted
@@ -254,11 +255,31 @@ def table(results, args):
         lines.append(f"| {name} | " + " | ".join(f"{m:.1f}" for m in ms) + "".join(f" | {m / ms[0]:.1f}" for m in ms[1:])
                      + f" | {rows if isinstance(rows, int) else len(rows)} | {'-' if agrees is None else 'yes' if agrees else 'NO'} |")
     lines.append("| **median** | " + " | ".join("" for _ in names) + "".join(f" | {statistics.median(r):.1f}" for r in ratios) + " | | |")
+    slower = [f"{name} ({n.split(',')[0]})" for n, r in zip(names[1:], ratios) for (name, _, _), x in zip(QUERIES, r) if x < 1]
+    lines += ["", "Slower than a rival: " + (", ".join(slower) or "none")]
     lines += ["", "CPU milliseconds a query, user and system, of all server processes together (ticks of 10 ms, over the repetitions):", "",
               "| query | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for i, (name, _, _) in enumerate(QUERIES):
         lines.append(f"| {name} | " + " | ".join(f"{r[1][i][3]:.0f}" for r in results) + " |")
     lines += ["", "Peak RSS growth in the first query (all processes): " + ", ".join(f"{n} {g / 1e6:.0f} MB" for n, _, g in results)]
+    return "\n".join(lines) + "\n"
+
+
+def curve(args):
+    """The same queries at several sizes; what is asked of one series, or stops at a limit, is left out of the comparison."""
+    sizes, columns = [int(n) for n in args.curve.split(",")], []
+    for n in sizes:
+        end_ms = int(time.time()) // 15 * STEP_MS - 11000
+        bodies = requests(n, args.rounds, end_ms - (args.rounds - 1) * STEP_MS)
+        _, rows, _ = run(compare.torc, bodies, end_ms // 1000 + 7, args, False)
+        columns.append([(ms, cpu) for _, ms, _, cpu in rows])
+    lines = [f"{args.rounds} rounds; milliseconds (CPU milliseconds of all processes), and CPU time per series against {sizes[0]:,} series", "",
+             "| query | " + " | ".join(f"{n:,} series" for n in sizes) + " | " + " | ".join(f"per series at {n:,}" for n in sizes[1:]) + " |", "|---" * (2 * len(sizes)) + "|"]
+    for i, (name, _, _) in enumerate(QUERIES):
+        cells = [f"{c[i][0]:.1f} ({c[i][1]:.0f})" for c in columns]
+        whole = name not in ("single series", "series with limit", "label values")
+        per = [f"{c[i][1] / n / (columns[0][i][1] / sizes[0]):.2f}" if whole and columns[0][i][1] else "-" for n, c in zip(sizes[1:], columns[1:])]
+        lines.append(f"| {name} | " + " | ".join(cells + per) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -270,7 +291,15 @@ def main():
     parser.add_argument("--systems", default="torc,prometheus,victoria")
     parser.add_argument("--out")
     parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--curve")
     args = parser.parse_args()
+    if args.curve:
+        text = curve(args)
+        print(text)
+        if args.out:
+            with open(args.out, "w") as f:
+                f.write(text)
+        return
     end_ms = int(time.time()) // 15 * STEP_MS - 11000  # off the multiples of steps: see below
     bodies = requests(args.series, args.rounds, end_ms - (args.rounds - 1) * STEP_MS)
     print(f"{len(bodies)} requests, {sum(map(len, bodies)) / 1e6:.0f} MB", file=sys.stderr)
@@ -284,4 +313,5 @@ def main():
             f.write(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

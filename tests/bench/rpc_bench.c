@@ -23,14 +23,14 @@ static void answer(UNUSED void *arg, struct rpc_call *call)
     rpc_reply(call, RC_OK, STR("accepted"));
 }
 
-static void ended(void *arg, int rc, struct str reply, const struct err *err);
+static void ended(void *arg, int rc, struct buf *reply, const struct err *err);
 
 static void send_one(struct bench *b)
 {
     rpc_send(b->client, b->addr, RPC_PUSH, b->payload, 60000, ended, b);
 }
 
-static void ended(void *arg, int rc, UNUSED struct str reply, const struct err *err)
+static void ended(void *arg, int rc, UNUSED struct buf *reply, const struct err *err)
 {
     struct bench *b = arg;
     bool more;

@@ -18,14 +18,14 @@ class Score:
         self.passed = self.failed = 0
         self.verbose = verbose
 
-    def say(self, name, wrong):
+    def say(self, name, wrong, note=""):
         if wrong:
             self.failed += 1
             print(f"FAILED {name}: {wrong}", flush=True)
         else:
             self.passed += 1
             if self.verbose:
-                print(f"ok     {name}", flush=True)
+                print(f"ok     {name} {note}", flush=True)
 
 
 def push(cluster, row, tenant, body):
@@ -114,7 +114,9 @@ def run_queries(cluster, score, only):
     for q in queries.all_rows():
         if only and only not in q.name:
             continue
-        score.say(q.name, check_query(cluster, q))
+        start = time.monotonic()
+        wrong = check_query(cluster, q)
+        score.say(q.name, wrong, f"({(time.monotonic() - start) * 1000:.0f} ms)")
         if not all(p.alive() for p in cluster.processes):
             score.say(q.name, "a process died")
             return

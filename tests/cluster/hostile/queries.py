@@ -106,7 +106,7 @@ def parameters():
         Query("timeout garbage", API + "query", 400, "bad_data", query="q", timeout="soon"),
         Query("no match[]", API + "series", 400, "bad_data"),
         Query("empty match[]", API + "series", 400, "bad_data", **{"match[]": "{}"}),
-        Query("10,000 match[]", API + "series", [200, 400, 413, 422], seconds=20, **{"match[]": [f"m{i}" for i in range(10000)]}),
+        Query("10,000 match[]", API + "series", 400, "more than 4096 request parameters", **{"match[]": [f"m{i}" for i in range(10000)]}),
         Query("label name with a slash", API + "label/a%2fb/values", [200, 400]),
         Query("label name with NUL", API + "label/a%00b/values", [200, 400]),
         Query("label name of U__ garbage", API + "label/U___zz_/values", [200, 400]),
@@ -119,5 +119,53 @@ def parameters():
     ]
 
 
+def bombs():
+    """Little text, much work: refused by a ceiling, or answered. The seconds are ten times what an unhurried run under a sanitizer takes."""
+    year = 365 * 86400
+    some = [200, 422]
+    grow = "label_replace(" * 24 + 'label_replace(vector(1), "a", "xxxxxxxx", "", "")' + ', "a", "$1$1", "a", "(.*)")' * 24
+    wide = " or ".join(f'label_replace(q, "k", "{i}", "", "")' for i in range(40))
+    nest = "sum_over_time(" * 12 + "vector(1)" + "[1h:1m])" * 12
+    return [
+        ranged("bomb: a millisecond subquery at every step of a month", some, query="max_over_time(vector(1)[1s:1ms])", start=NOW_S - 30 * 86400, step=300),
+        ranged("bomb: the same over a year", [400, 422], query="max_over_time(q[1s:1ms])", start=NOW_S - year, step=year // 10000),
+        instant("bomb: a year by milliseconds", "count_over_time(vector(1)[1y:1ms])", 422),
+        instant("bomb: nested subqueries", nest, some),
+        instant("bomb: nested subqueries by milliseconds", "sum_over_time(" * 6 + "vector(1)" + "[10m:1ms])" * 6, [422, 503], timeout="2s"),
+        instant("bomb: nested subqueries of years", "sum_over_time(" * 50 + "q" + "[1y:1y])" * 50, [200, 400, 422]),
+        instant("bomb: label_replace that doubles 24 times", grow, 422, "value is too long"),
+        instant("bomb: label_join that doubles", "label_join(" * 100 + "q" + ', "pad", "", "pad", "pad")' * 100, 422, "value is too long"),
+        instant("bomb: cross product by group_left", f"({wide}) * on () group_left () sum(q)", 200),
+        instant("bomb: many to many of everything", f"({wide}) * on () group_left () ({wide})", 422, "execution"),
+        instant("bomb: 390 operators over 50 series", " + ".join(["q"] * 390), 200),
+        instant("bomb: 900 operators over 50 series", " + ".join(["q"] * 900), 422, "nested deeper than 400"),
+        instant("bomb: 390 unions", " or ".join(["q"] * 390), 200),
+        instant("bomb: count_values of distinct values", f'count_values("v", ({wide}) * 1.1)', 200),
+        ranged("bomb: count_values at every step", some, query='count_values("v", sin(vector(time())))', start=NOW_S - 10999, step=1),
+        ranged("bomb: topk of a billion at 11,000 steps", some, query="topk(1e9, q)", start=NOW_S - 10999, step=1),
+        ranged("bomb: limitk and limit_ratio", some, query="limitk(1e18, q) or limit_ratio(-1, q)", start=NOW_S - 10999, step=1),
+        instant("bomb: sort of sorts", "sort_by_label(" * 100 + "q" + ', "i", "pad")' * 100, 200),
+        instant("bomb: sort_desc of unions", f"sort_desc({wide})", 200),
+        instant("bomb: quantiles of infinity", "quantile_over_time(-Inf, q[10m]) or quantile_over_time(+Inf, q[10m]) or quantile_over_time(NaN, q[10m])", 200),
+        instant("bomb: histogram_quantile of no buckets", 'histogram_quantile(0.9, label_replace(q, "le", "$1", "i", "(.*)"))', 200),
+        ranged("bomb: histogram_quantile at 11,000 steps", some, query='histogram_quantile(0.9, sum by (le) (label_replace(q, "le", "$1", "i", "(.*)")))',
+               start=NOW_S - 10999, step=1),
+        instant("bomb: days of time functions", "+".join(f"{f}(vector(1e300))" for f in ("day_of_month", "day_of_week", "month", "year", "hour", "minute") * 20), 200),
+        instant("bomb: 255 regular expressions", "q{" + ",".join(f'pad!~".*a{i}.*(b|c)+"' for i in range(255)) + "}", [200, 400], ()),
+        instant("bomb: 10,000 matchers", "q{" + ",".join(['i!=""'] * 8000) + "}", 400, "more than 2000 matchers"),
+        instant("bomb: an alternation of 900 KB", 'q{i=~"' + "|".join(f"{i:x}" for i in range(90000)) + '"}', [400, 413], ["65536"]),
+        instant("bomb: offsets at the ends of time", "q offset 292y - q offset -292y", [200, 400, 422]),
+        instant("bomb: @ at the ends of time", "q @ 9223372036854775 - q @ -9223372036854775", [200, 400, 422]),
+        instant("bomb: smoothing of a billion", "double_exponential_smoothing(vector(1)[1y:1s], 0.5, 0.5)", 422),
+        instant("bomb: durations that multiply", "q[1y * 1y * 1y]", [400, 422]),
+        instant("bomb: info of everything", "info(q, {__name__=~\".+\"})", some),
+        Query("bomb: 1,000 match[] of regular expressions", API + "labels", 200, seconds=20, **{"match[]": ['{i=~".*%d.*a"}' % i for i in range(1000)]}),
+        Query("bomb: 1,001 match[]", API + "labels", 400, "more than 1000 match[]", **{"match[]": ["q"] * 1001}),
+        Query("bomb: match[] of large regular expressions", API + "series", 400, "are too large", **{"match[]": ['{i=~"\\\\pL{10}a"}'] * 1000}),
+        Query("bomb: format_query of 200 levels", API + "format_query", 200, query="(" * 199 + "q" + ")" * 199),
+        Query("bomb: parse_query of 1,000 operators", API + "parse_query", [200, 400], query="+".join(["q"] * 1000)),
+    ]
+
+
 def all_rows():
-    return promql() + regexes() + parameters()
+    return promql() + regexes() + parameters() + bombs()

@@ -19,6 +19,7 @@ OVERRIDES = """overrides:
   limit-series: {max_active_series: 2}
   limit-metric: {max_series_per_metric: 2}
   limit-rate: {ingestion_rate: 1, ingestion_burst_size: 3}
+  limit-late: {out_of_order_rate: 0.01}
   limit-requests: {request_rate: 0.001, request_burst_size: 1}
   legacy-names: {name_validation: legacy}
   any-time: {max_sample_age: 0, creation_grace_period: 0, out_of_order_window: 1000d}
@@ -284,6 +285,10 @@ def limit_rows():
         Row("samples over the burst: the whole batch", pb(*three, GOOD), 429,
             ["ingestion rate limit (1) exceeded while adding 4 samples and 0 metadata"], tenant="limit-rate", stored=0,
             discarded={"rate_limited": 4}),
+        Row("late samples over the burst", pb(series(metric(), [sample(1, NOW + t) for t in (0, -4000, -3000, -2000, -1000)])), 429,
+            ["3 of 5 samples were not stored", "out-of-order ingestion rate limit (0.01 samples/s) exceeded (rate_limited, out_of_order_rate)"],
+            tenant="limit-late", stored=2, discarded={"rate_limited": 3}),
+        Row("what was stored of them may come again", pb(series(metric(), [sample(1, NOW + t) for t in (0, -4000)])), 204, tenant="limit-late", stored=2),
         Row("one request too many", VALID, 429, '{"message":"Rate exceeded"}', tenant="limit-requests", before=[VALID], stored=1),
     ]
 

@@ -282,6 +282,12 @@ static void small(struct limits *l)
     l->max_label_values = 2;
 }
 
+static void small_days(struct limits *l)
+{
+    l->max_query_series = 3;
+    l->out_of_order_window_ms = 100 * 86400000LL;
+}
+
 TEST(limits_name_themselves)
 {
     char name[64];
@@ -299,10 +305,11 @@ TEST(limits_name_themselves)
     CHECK(ask_is(
         "/api/v1/query", "query=m&time=1600000015", 422,
         EXECUTION(
-            "expanding series: the query hit the max number of series limit (limit: 3 series)")));
+            "expanding series: the query hit the max number of series limit (limit: 3 series, "
+            "max_query_series)")));
     CHECK(ask_is("/api/v1/query", "query=count_over_time(long[1d])&time=1600024000", 422,
                  EXECUTION("expanding series: the query hit the max number of chunks limit while "
-                           "fetching chunks from ingesters (limit: 6 chunks)")));
+                           "fetching chunks from ingesters (limit: 6 chunks, max_query_chunks)")));
     CHECK(ask_is("/api/v1/query",
                  "query=1111111111+1111111111+1111111111+1111111111+1111111111+1111111111", 400,
                  BAD("invalid parameter \\\"query\\\": the expression has 65 bytes, limit 60 "
@@ -313,6 +320,26 @@ TEST(limits_name_themselves)
     CHECK(ask_is("/api/v1/label/i/values", "", 200,
                  "{\"status\":\"success\",\"data\":[\"0\",\"1\"],\"warnings\":[\"results truncated "
                  "due to limit\"]}"));
+    cluster_down();
+}
+
+/* Four series on one day, and one on each of four other days. */
+TEST(series_and_bytes_are_limited_day_by_day)
+{
+    const char *url = "/api/v1/query_range";
+    char params[128];
+
+    cluster_up(&(struct cluster_opt){.limits = small_days});
+    for (int s = 0; s < 8; s++) {
+        snprintf(params, sizeof params, "__name__=%s,i=%d", s < 4 ? "one" : "each", s);
+        push_series_to("anonymous", params, s < 4 ? T0 : T0 + s * 86400000LL, 15000, 2, s, 0, ALL);
+    }
+    CHECK(ask_is(url, "query=one&start=1600000000&end=1600864000&step=86400", 422,
+                 EXECUTION("expanding series: the query hit the max number of series limit (limit: "
+                           "3 series per 24 h, max_query_series)")));
+    CHECK(ask_is(url, "query=count(each)&start=1600000000&end=1600864000&step=86400", 200,
+                 "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[{\"metric\":{},"
+                 "\"values\":[[1600345600,\"1\"],[1600432000,\"1\"],[1600518400,\"1\"],[1600604800,\"1\"]]}]}}"));
     cluster_down();
 }
 

@@ -115,7 +115,7 @@ TEST(a_query_ends_with_its_timeout)
     r = ask("/api/v1/query", "query=m&time=1600000045&timeout=200ms");
     CHECK_INT(r.status, 503);
     CHECK_STR(r.body, "{\"status\":\"error\",\"errorType\":\"timeout\",\"error\":\"expanding "
-                      "series: query timed out in expression evaluation\"}");
+                      "series: query timed out in expression evaluation (limit: 200 ms, timeout)\"}");
     raw_free(&r);
     for (size_t i = 0; i < 3; i++)
         silent_down(&s[i]);

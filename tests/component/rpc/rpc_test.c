@@ -132,7 +132,7 @@ static void tally_init(struct tally *t)
     cond_init(&t->changed);
 }
 
-static void tally_done(void *arg, int rc, struct str reply, const struct err *err)
+static void tally_done(void *arg, int rc, struct buf *reply, const struct err *err)
 {
     struct tally *t = arg;
 
@@ -140,7 +140,7 @@ static void tally_done(void *arg, int rc, struct str reply, const struct err *er
     t->ended++;
     *(rc == RC_OK ? &t->ok : rc == RC_UNAVAILABLE ? &t->unavailable : rc == RC_TIMEOUT ? &t->timeout
       : rc == RC_CANCELED ? &t->canceled : &t->other) += 1;
-    t->bytes += reply.n;
+    t->bytes += reply->n;
     if (err)
         snprintf(t->text, sizeof t->text, "%.250s", err_text(err));
     cond_broadcast(&t->changed);

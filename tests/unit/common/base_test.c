@@ -12,6 +12,29 @@ TEST(crc32c_has_the_castagnoli_check_value)
     CHECK(crc32c(crc32c(0, zeros, 10), zeros + 10, 22) == 0x8A9136AA);
 }
 
+TEST(an_arena_within_another_counts_in_both)
+{
+    struct arena outer, inner, innermost;
+    char *taken = malloc(3000);
+
+    arena_init(&outer, 40000);
+    CHECK(arena_alloc(&outer, 10000));
+    arena_init_in(&inner, &outer);
+    arena_init_in(&innermost, &inner);
+    CHECK(arena_alloc(&inner, 5000) && arena_alloc(&innermost, 5000));
+    CHECK(outer.used >= 20000 && inner.used >= 10000 && inner.used < 20000);
+    CHECK(!arena_alloc(&innermost, 25000) && !arena_charge(&innermost, 25000));
+    CHECK(arena_take(&innermost, taken, 3000) && arena_charge(&innermost, 100));
+    arena_reset(&innermost);
+    CHECK(inner.used < 16000);
+    arena_fini(&innermost);
+    arena_fini(&inner);
+    CHECK(inner.used == 0 && outer.used < 20000 && outer.peak >= 23000);
+    CHECK(arena_alloc(&outer, 20000));
+    arena_fini(&outer);
+    CHECK(outer.used == 0);
+}
+
 TEST(arena_refuses_what_is_over_its_budget_and_keeps_what_it_has)
 {
     struct arena a;

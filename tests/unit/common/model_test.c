@@ -118,6 +118,34 @@ TEST(matchers_are_anchored_and_sets_mean_the_same_as_re2)
     CHECK(accepts(".*", "") && !accepts(".+", ""));
 }
 
+/* How the expression is matched: set, globs, re2. */
+static const char *way_of(const char *pattern)
+{
+    struct matcher m;
+    const char *way;
+
+    CHECK_INT(matcher_init(&m, MATCH_RE, STR("x"), str_of(pattern), NULL), 0);
+    way = m.set ? "set" : m.re ? "re2" : "globs";
+    matcher_fini(&m);
+    return way;
+}
+
+TEST(matchers_without_classes_need_no_automaton)
+{
+    CHECK_STR(way_of("svc_(ops|errors)_total"), "set");
+    CHECK_STR(way_of("foo|bar|baz.*"), "globs");
+    CHECK_STR(way_of("(?:(a|b)c)?"), "re2");
+    CHECK_STR(way_of("(?i)foo"), "re2");
+    CHECK_STR(way_of("[ab].*"), "re2");
+    CHECK_STR(way_of(".+.+"), "re2");
+    CHECK(accepts("foo|bar|baz.*", "bar") && accepts("foo|bar|baz.*", "bazar") && !accepts("foo|bar|baz.*", "barz"));
+    CHECK(accepts("a(b|c(d|))", "ac") && accepts("a(b|c(d|))", "acd") && !accepts("a(b|c(d|))", "ad"));
+    CHECK(accepts(".*foo.*", "foo") && accepts(".*foo.*", "a\nfoob") && !accepts(".*foo.*", "fo"));
+    CHECK(accepts(".+foo.+", "afoob") && !accepts(".+foo.+", "foob") && !accepts(".+foo.+", "afoo"));
+    CHECK(accepts("a.*ab", "aab") && !accepts("a.*ab", "ab") && accepts("a.+b.*b", "axbb") && !accepts("a.+b.*b", "abb"));
+    CHECK(accepts("(x.*|y).*(.+|z)", "xz") && accepts("(x.*|y).*(.+|z)", "yq") && !accepts("(x.*|y).*(.+|z)", "y"));
+}
+
 TEST(matcher_refuses_bad_patterns_and_names_them)
 {
     struct matcher m;

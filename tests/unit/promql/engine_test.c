@@ -84,6 +84,42 @@ TEST(too_many_samples_is_an_execution_error)
     memsource_free(m);
 }
 
+TEST(a_query_that_processes_or_reads_too_much_is_stopped_and_told_by_which_rule)
+{
+    static const struct {
+        const char *query;
+        uint64_t processed_max, read_max;
+        const char *want; /* NULL: it is answered */
+    } cases[] = {
+        /* Series of 7 steps; it is stopped at the end of the series that goes too far. */
+        {"up_total", 14, 0, "the query processed 21 samples, more than the_threshold allows (14)"},
+        {"sum(rate(up_total[1m]))", 30, 0, "more than the_threshold allows (30)"},
+        {"sum(rate(up_total[1m]))", 100000, 0, NULL},
+        {"sum(rate(up_total[1m]))", 0, 8,
+         "the query hit the max number of samples limit (limit: 8 samples, max_query_samples)"},
+        {"sum(rate(up_total[1m]))", 0, 100000, NULL},
+        {"sum_over_time(up_total[50s:1s])", 50, 0, "more than the_threshold allows (50)"},
+        {"1 + 1", 1, 1, NULL},
+    };
+    struct memsource *m = filled();
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct query_opt opt = range_0_60s;
+        struct run r;
+
+        opt.processed_max = cases[i].processed_max;
+        opt.processed_rule = "the_threshold";
+        opt.read_max = cases[i].read_max;
+        opt.samples_rule = "max_query_samples";
+        run_open(&r, memsource_source(m), cases[i].query, opt, ARENA_BYTES);
+        CHECK_INT(r.rc, cases[i].want ? RC_EXECUTION : 0);
+        if (cases[i].want && !strstr(err_text(&r.err), cases[i].want))
+            fail_msg("%zu: %s", i, err_text(&r.err));
+        run_close(&r);
+    }
+    memsource_free(m);
+}
+
 TEST(an_aggregation_holds_its_groups_not_its_series)
 {
     struct memsource *m = filled();
@@ -486,5 +522,61 @@ TEST(memory_source_refuses_what_is_out_of_order)
     CHECK_INT(memsource_append(m, &ls, 1000, 1, NULL, 0, NULL), 0);
     CHECK_INT(memsource_append(m, &ls, 1000, 2, NULL, 0, NULL), RC_INVALID);
     CHECK_INT(memsource_append(m, &ls, 999, 1, NULL, 0, NULL), RC_INVALID);
+    memsource_free(m);
+}
+
+/* --- common sub-expressions --- */
+
+struct counting_source {
+    struct series_source base;
+    struct series_source *inner;
+    int selects;
+};
+
+static int count_select(struct series_source *src, const struct matcher *m, size_t n, const struct select_hints *hints, struct arena *arena,
+                        struct series_cursor **ret, struct err *err)
+{
+    struct counting_source *c = CONTAINER_OF(src, struct counting_source, base);
+
+    c->selects++;
+    return c->inner->select(c->inner, m, n, hints, arena, ret, err);
+}
+
+TEST(an_aggregation_that_stands_there_twice_is_evaluated_once)
+{
+    static const struct {
+        const char *text;
+        int selects;
+        double value; /* of the first series at the last step */
+    } cases[] = {
+        {"sum(up_total) / sum(up_total)", 1, 1},
+        {"sum(up_total) / (sum(up_total) + sum(up_total))", 1, 0.5},
+        {"sum by (x) (up_total) > bool sum by (x) (up_total) or sum by (x) (up_total)", 1, 0},
+        {"sum(up_total) / sum(up_total{x=\"a\"})", 2, 3},
+        {"-sum(up_total) + sum(up_total)", 1, 0},
+        {"sum(sum by (x) (up_total)) / sum(sum by (x) (up_total))", 1, 1},
+        {"max_over_time(sum(up_total)[20s:10s]) - sum(up_total)", 2, 0}, /* other steps */
+        {"sum(rate(up_total[30s])) / sum(rate(up_total[30s]))", 1, 1},
+        /* what has something to say may say something else at each place */
+        {"sum(rate(up[30s])) / sum(rate(up[30s]))", 2, NAN},
+    };
+    struct memsource *m = filled();
+
+    for (int64_t t = 0; t <= 60000; t += 10000)
+        add(m, "up", "a", t, 1);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct counting_source c = {.base.select = count_select, .inner = memsource_source(m)};
+        struct run r;
+
+        run_open(&r, &c.base, cases[i].text, range_0_60s, ARENA_BYTES);
+        CHECK_INT(r.rc, 0);
+        if (c.selects != cases[i].selects)
+            fail_msg("%s: %d selects", cases[i].text, c.selects);
+        if (!isnan(cases[i].value))
+            CHECK(r.res.series[0].s[r.res.series[0].n - 1].v == cases[i].value);
+        if (isnan(cases[i].value))
+            CHECK_INT(r.res.info_count, 1);
+        run_close(&r);
+    }
     memsource_free(m);
 }

@@ -38,13 +38,14 @@ static struct memsource *filled(struct rng *r)
     return m;
 }
 
-static void ask(struct memsource *m, const char *text, int64_t step_ms, atomic_int *helpers, struct arena *a, struct query_result *ret)
+static void ask(struct memsource *m, const char *text, int64_t step_ms, atomic_int *helpers, bool per_step, struct arena *a, struct query_result *ret)
 {
     struct query_opt opt = {.start_ms = step_ms ? 60000 : SAMPLES * (int64_t)INTERVAL_MS,
                             .end_ms = SAMPLES * (int64_t)INTERVAL_MS,
                             .step_ms = step_ms,
                             .delayed_name_removal = true,
                             .arena = a,
+                            .stats_per_step = per_step,
                             .helpers = helpers};
     struct promql_ast ast;
     struct err err;
@@ -83,6 +84,27 @@ TEST(results_do_not_depend_on_helpers)
         "max_over_time(x_total[1m])",
         "avg_over_time(x_total[1m])",
         "last_over_time(x_total[1m])",
+        "first_over_time(x_total[1m] offset 10s)",
+        "min_over_time(x_total[4m])",
+        "sum_over_time(x_total[4m])",
+        "avg_over_time(x_total[4m] @ 400)",
+        "sum_over_time(x_total[70s])",
+        "count_over_time(x_total[2m] @ 300)",
+        "present_over_time(x_total[40s])",
+        "stddev_over_time(x_total[1m])",
+        "quantile_over_time(scalar(x_total{host=\"h1\"}) / 1000, x_total[3m] @ 300)",
+        "avg by (job) (x_total)",
+        "avg by (job) (x_total * 1e308)",
+        "min by (job) (x_total)",
+        "max(x_total)",
+        "stdvar by (job) (x_total)",
+        "group by (job) (x_total)",
+        "sum by (job) (last_over_time(x_total[10m]))",
+        "avg by (job) (last_over_time(x_total[10m]) * 1e306)",
+        "min(last_over_time(x_total[10m]))",
+        "max(-last_over_time(x_total[10m]))",
+        "rate(sum by (job) (x_total)[2m:15s])",
+        "avg_over_time(last_over_time(x_total[10m])[3m:20s])",
         "count(x_total)",
         "sum by (job) (x_total offset 1m)",
         "x_total @ 400",
@@ -99,19 +121,24 @@ TEST(results_do_not_depend_on_helpers)
     m = filled(&r);
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
         for (int64_t step = 0; step <= 15000; step += 7500) {
-            struct query_result alone = {0}, helped = {0};
+            struct query_result alone = {0}, helped = {0}, by_step = {0};
             atomic_int helpers = 3;
-            struct arena a, b;
+            struct arena a, b, c;
 
             arena_init(&a, (size_t)1 << 30);
             arena_init(&b, (size_t)1 << 30);
-            ask(m, queries[i], step, NULL, &a, &alone);
-            ask(m, queries[i], step, &helpers, &b, &helped);
+            arena_init(&c, (size_t)1 << 30);
+            ask(m, queries[i], step, NULL, false, &a, &alone);
+            ask(m, queries[i], step, &helpers, false, &b, &helped);
+            /* Statistics per step are counted step by step: nothing is computed for all steps at once. */
+            ask(m, queries[i], step, NULL, true, &c, &by_step);
             CHECK(helpers == 3);
             CHECK(alone.series_count > 0);
             check_same(&alone, &helped);
+            check_same(&alone, &by_step);
             arena_fini(&a);
             arena_fini(&b);
+            arena_fini(&c);
         }
     }
     memsource_free(m);

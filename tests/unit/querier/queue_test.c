@@ -10,12 +10,13 @@ static struct mutex lock;
 static struct cond changed;
 static struct metrics *metrics;
 static bool open_gate; /* jobs go on only then; guarded by lock */
-static int running_now[2], running_most[2], started_n;
+static int running_now[2], running_most[2], started_n, dropped_n;
 static char started[JOBS_MAX + 1];
 
 struct job {
     struct queue_job job;
     int tenant;
+    atomic_bool over;
 };
 static struct job jobs[JOBS_MAX];
 
@@ -34,13 +35,27 @@ static void run(struct queue_job *qj)
     mutex_unlock(&lock);
 }
 
+static bool over(const struct queue_job *qj)
+{
+    return atomic_load(&CONTAINER_OF(qj, struct job, job)->over);
+}
+
+static void drop(struct queue_job *qj)
+{
+    CHECK(over(qj));
+    mutex_lock(&lock);
+    dropped_n++;
+    cond_broadcast(&changed);
+    mutex_unlock(&lock);
+}
+
 static struct queue *begin(int workers, size_t waiting_max, size_t tenant_waiting_max)
 {
     mutex_init(&lock);
     cond_init(&changed);
     metrics = metrics_new();
     open_gate = false;
-    started_n = 0;
+    started_n = dropped_n = 0;
     memset(started, 0, sizeof started);
     memset(running_most, 0, sizeof running_most);
     return queue_new(&(struct queue_cfg){workers, waiting_max, tenant_waiting_max, metrics});
@@ -60,7 +75,7 @@ static void end(struct queue *q)
 
 static int submit(struct queue *q, int i, int tenant, size_t running_max, struct err *err)
 {
-    jobs[i] = (struct job){{.run = run}, tenant};
+    jobs[i] = (struct job){{.run = run, .over = over, .drop = drop}, tenant, false};
     return queue_submit(q, str_of(tenant ? "b" : "a"), running_max, &jobs[i].job, err);
 }
 
@@ -117,4 +132,30 @@ TEST(what_waits_is_bounded)
     CHECK(submit(q, 7, 1, 0, &err) == RC_UNAVAILABLE);
     end(q);
     CHECK_INT(started_n, 6); /* those that wait are run before the end */
+}
+
+/* The only worker is busy until the gate opens, so nobody but the queue itself can notice. */
+TEST(whoever_waits_in_vain_is_dropped_and_makes_room)
+{
+    struct queue *q = begin(1, 100, 4);
+    struct err err;
+
+    for (int i = 0; i < 5; i++) {
+        CHECK(submit(q, i, 0, 0, &err) == 0);
+        wait_started(1);
+    }
+    CHECK(submit(q, 5, 1, 0, &err) == 0);
+    CHECK(submit(q, 6, 0, 0, &err) == RC_RATE);
+    for (int i = 2; i <= 5; i++) /* not the first that waits, but the last, and another tenant's only one */
+        atomic_store(&jobs[i].over, true);
+    mutex_lock(&lock);
+    while (dropped_n < 4)
+        cond_wait(&changed, &lock);
+    mutex_unlock(&lock);
+    for (int i = 7; i < 10; i++)
+        CHECK(submit(q, i, 0, 0, &err) == 0);
+    CHECK(submit(q, 10, 0, 0, &err) == RC_RATE);
+    end(q);
+    CHECK_INT(started_n, 5);
+    CHECK_INT(dropped_n, 4);
 }

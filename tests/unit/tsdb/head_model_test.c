@@ -104,7 +104,7 @@ static void step_append(struct model *m)
     static const int64_t windows[] = {0, 10 * MINUTE, 3 * HOUR, 100 * HOUR};
     int tenant = (int)rng_below(&m->rng, TENANTS), series = (int)rng_below(&m->rng, SERIES);
     struct model_series *s = &m->series[tenant][series];
-    struct append_rules rules = {windows[rng_below(&m->rng, ARRAY_LEN(windows))]};
+    struct append_rules rules = {.ooo_window_ms = windows[rng_below(&m->rng, ARRAY_LEN(windows))]};
     struct model_sample in = {.t = random_time(m, s), .hist = -1, .vbits = random_bits(&m->rng)};
     const struct model_sample *old = model_find(s, in.t);
     enum append_verdict want, got;

@@ -58,7 +58,7 @@ TEST(equality_is_by_bits)
 {
     struct head *h = head_new();
     struct head_series *s;
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     uint64_t other_nan = NORMAL_NAN_BITS + 1;
 
     head_lock(h);
@@ -98,7 +98,7 @@ TEST(start_timestamps_are_kept)
 {
     struct head *h = head_new();
     struct head_series *s;
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     struct sums sums = {0};
     struct store_select q = query_of("t", NULL, INT64_MIN, INT64_MAX, STORE_DIGESTS);
     uint64_t cursor = 0;
@@ -290,7 +290,7 @@ TEST(histograms_and_floats_share_a_series)
     static const struct hist_span span = {0, 2};
     static const uint64_t counts[] = {1, 2}, more[] = {2, 2};
     struct histogram a = hist_of(10, &span, counts), b = hist_of(20, &span, more);
-    struct append_rules rules = {HOUR};
+    struct append_rules rules = {.ooo_window_ms = HOUR};
     struct head *h = head_new();
     struct head_series *s;
     double v = 0;
@@ -433,5 +433,60 @@ TEST(exemplars_are_a_ring_without_repeats)
     head_exemplar_add(h, STR("t"), fp_of("t", "job=a"), T0 + 5, 5, &trace.ls, 0);
     head_unlock(h);
     check_exemplars(h, all, T0, T0 + 9, "");
+    head_free(h);
+}
+
+/* Against an array by time: floats and histograms, in order and late, mixed as chance has it, so that the index of a window is built, followed,
+ * caught up with and thrown away. */
+TEST(late_samples_in_any_order_are_judged_by_what_is_stored)
+{
+    enum { SPAN = 6000, ROUNDS = 24000, NONE = 0, FLOAT, HIST };
+    static uint8_t kinds[SPAN];
+    static double values[SPAN];
+    struct append_rules rules = {.ooo_window_ms = HOUR};
+    struct histogram hists[2] = {{.sum = 1, .count.f = 1, .is_float = true}, {.sum = 2, .count.f = 2, .is_float = true}};
+    struct head *h = head_new();
+    struct rng r;
+    int newest = 0;
+    size_t stored = 0;
+
+    memset(kinds, NONE, sizeof kinds);
+    rng_init(&r, 42);
+    head_lock(h);
+    for (int i = 0; i < ROUNDS; i++) {
+        bool late = newest > 0 && rng_u64(&r) % 100 < 80, hist = rng_u64(&r) % 100 < 5;
+        int at = late ? (int)(rng_u64(&r) % (uint64_t)newest) : MIN(newest + 1, SPAN - 1), v = (int)(rng_u64(&r) % 2);
+        /* Now and then another series, and what decides is asked of both. */
+        struct head_series *s = series_of(h, "t", rng_u64(&r) % 50 == 0 ? "a=2" : "a=1");
+        bool mine = s == series_of(h, "t", "a=1");
+        enum append_verdict want = kinds[at] == NONE ? APPEND_ACCEPTED
+                                   : kinds[at] == (hist ? HIST : FLOAT) && values[at] == v ? APPEND_DUPLICATE : APPEND_NEW_VALUE;
+        enum append_verdict got = hist ? head_append_histogram(h, s, T0 + at, &hists[v], 0, &rules)
+                                       : head_append(h, s, T0 + at, double_bits(v), 0, &rules);
+
+        if (!mine)
+            continue;
+        CHECK_INT(got, want);
+        if (got != APPEND_ACCEPTED)
+            continue;
+        kinds[at] = hist ? HIST : FLOAT;
+        values[at] = v;
+        newest = MAX(newest, at);
+        stored++;
+    }
+    for (int i = 0; i < SPAN; i++) {
+        double v;
+        bool have = head_value_at(h, series_of(h, "t", "a=1"), T0 + i, &v);
+
+        CHECK(have == (kinds[i] == FLOAT) && (!have || v == values[i]));
+    }
+    head_unlock(h);
+    CHECK(newest > SPAN / 2 && stored > SPAN / 2);
+    CHECK(seal(h, T0 + 4 * HOUR, 1) > 0);
+    head_lock(h); /* what is sealed is still there */
+    for (int i = 0; i < 200; i++)
+        if (kinds[i] == FLOAT)
+            CHECK(head_append(h, series_of(h, "t", "a=1"), T0 + i, double_bits(values[i]), 0, &rules) == APPEND_DUPLICATE);
+    head_unlock(h);
     head_free(h);
 }

@@ -48,7 +48,7 @@ static inline struct head_series *series_of(struct head *h, const char *tenant, 
 static inline enum append_verdict put_ooo(struct head *h, const char *tenant, const char *labels,
                                           int64_t t, double v, int64_t ooo_ms)
 {
-    struct append_rules rules = {ooo_ms};
+    struct append_rules rules = {.ooo_window_ms = ooo_ms};
     enum append_verdict verdict;
 
     head_lock(h);

@@ -1,0 +1,112 @@
+/* shardable.c - which aggregations may be folded over shards of the series. When in doubt: not. */
+#include "promql/ast.h"
+
+#include "promql/functions.h"
+
+/* A scalar that looks at no series. */
+static bool plain_scalar(const struct node *n)
+{
+    switch (n->type) {
+    case NODE_NUMBER:
+        return true;
+    case NODE_PAREN:
+        return plain_scalar(n->paren);
+    case NODE_UNARY:
+        return plain_scalar(n->unary.expr);
+    case NODE_BINARY:
+        return plain_scalar(n->binary.lhs) && plain_scalar(n->binary.rhs);
+    case NODE_CALL:
+        return n->call.fn->id == FN_TIME || n->call.fn->id == FN_PI;
+    default:
+        return false;
+    }
+}
+
+static bool by_series_function(enum function_id id)
+{
+    switch (id) {
+    case FN_ABSENT:
+    case FN_ABSENT_OVER_TIME:
+    case FN_HISTOGRAM_FRACTION:
+    case FN_HISTOGRAM_QUANTILE:
+    case FN_HISTOGRAM_QUANTILES:
+    case FN_INFO:
+    case FN_LABEL_JOIN:
+    case FN_LABEL_REPLACE:
+    case FN_SCALAR:
+    case FN_SORT:
+    case FN_SORT_BY_LABEL:
+    case FN_SORT_BY_LABEL_DESC:
+    case FN_SORT_DESC:
+    case FN_VECTOR:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static bool by_series(const struct node *n);
+
+static bool call_by_series(const struct node *n)
+{
+    size_t series = 0;
+
+    if (!by_series_function(n->call.fn->id))
+        return false;
+    for (size_t i = 0; i < n->call.arg_count; i++) {
+        const struct node *arg = n->call.args[i];
+
+        if (arg->value == VALUE_SCALAR ? !plain_scalar(arg) : !by_series(arg))
+            return false;
+        series += arg->value != VALUE_SCALAR;
+    }
+    return series == 1;
+}
+
+/* The result has one series for each that was selected, or none, and depends on that one alone. */
+static bool by_series(const struct node *n)
+{
+    switch (n->type) {
+    case NODE_SELECTOR:
+        return true;
+    case NODE_SUBQUERY:
+        return by_series(n->subquery.expr);
+    case NODE_PAREN:
+        return by_series(n->paren);
+    case NODE_UNARY:
+        return by_series(n->unary.expr);
+    case NODE_CALL:
+        return call_by_series(n);
+    case NODE_BINARY:
+        if (n->binary.lhs->value == VALUE_SCALAR)
+            return plain_scalar(n->binary.lhs) && n->binary.rhs->value == VALUE_VECTOR && by_series(n->binary.rhs);
+        return n->binary.rhs->value == VALUE_SCALAR && plain_scalar(n->binary.rhs) && by_series(n->binary.lhs);
+    default:
+        return false;
+    }
+}
+
+/* A name in a group goes when the query ends, not before: groups of parts would lose it too early. */
+static bool groups_by_name(const struct node *n)
+{
+    for (size_t i = 0; !n->agg.without && i < n->agg.grouping_count; i++)
+        if (str_has_prefix(n->agg.grouping[i], STR("__")))
+            return true;
+    return false;
+}
+
+bool promql_shardable(const struct node *n)
+{
+    if (n->type != NODE_AGGREGATE || groups_by_name(n))
+        return false;
+    switch (n->agg.op) {
+    case AGG_SUM:
+    case AGG_COUNT:
+    case AGG_MIN:
+    case AGG_MAX:
+    case AGG_GROUP:
+        return by_series(n->agg.expr);
+    default:
+        return false;
+    }
+}

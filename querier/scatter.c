@@ -1,0 +1,540 @@
+#include "querier/scatter.h"
+
+#include "common/sys/thread.h"
+#include "common/wire/pb_arena.h"
+
+#include <stdlib.h>
+
+enum { POLL_MS = 20 };
+
+static int no_memory(struct err *err)
+{
+    return err_set(err, RC_NOMEM, "query processing would load too many bytes into memory in fragments of the query");
+}
+
+/* --- fragments on their way --- */
+
+/* Shared with the calls in flight: the last one out frees it. */
+struct box {
+    struct mutex lock;
+    struct cond arrived;
+    unsigned refs;
+    bool closed;
+    size_t out; /* still to come */
+};
+struct part {
+    struct box *box;
+    bool here, asked, failed; /* evaluated here; a peer was asked; it has not answered */
+    uint16_t peer;
+    uint32_t shard;
+    int64_t start_ms, end_ms;
+    uint64_t id_hi, id_lo;
+    struct trace_node *trace;
+    struct query_result res;
+    bool done; /* res is good */
+};
+/* What a callback writes into; outlives the part when the query gives up. */
+struct reply {
+    struct box *box;
+    struct buf payload;
+    int rc;
+    bool arrived;
+};
+
+static void box_unref(struct box *b)
+{
+    bool last = --b->refs == 0;
+
+    mutex_unlock(&b->lock);
+    if (!last)
+        return;
+    mutex_fini(&b->lock);
+    cond_fini(&b->arrived);
+    free(b);
+}
+
+static void reply_free(struct reply *r)
+{
+    buf_fini(&r->payload);
+    free(r);
+}
+
+static void on_reply(void *arg, int rc, struct buf *payload, UNUSED const struct err *err)
+{
+    struct reply *r = arg;
+    struct box *b = r->box;
+
+    mutex_lock(&b->lock);
+    if (b->closed) {
+        reply_free(r);
+    } else {
+        r->rc = rc;
+        r->payload = *payload;
+        *payload = (struct buf){0};
+        r->arrived = true;
+        b->out--;
+        cond_signal(&b->arrived);
+    }
+    box_unref(b);
+}
+
+/* --- asking --- */
+
+struct scattering {
+    struct scatter *s;
+    const struct node *node; /* NULL: the whole query */
+    uint32_t shard_count;
+    struct part *parts;
+    struct reply **replies;
+    size_t n;
+    struct box *box;
+};
+
+static int64_t left_ms(const struct scatter *s)
+{
+    return (s->src->deadline_mono_ns - clock_mono_ns(s->src->env->clock)) / 1000000;
+}
+
+static bool request_pack(const struct scattering *sc, const struct part *p, struct buf *out)
+{
+    const struct scatter *s = sc->s;
+    const struct fetch_limits *limits = &s->src->limits;
+    Torc__Wire__FragmentRequest m = TORC__WIRE__FRAGMENT_REQUEST__INIT;
+    ProtobufCBinaryData tenants[TENANT_FEDERATION_MAX];
+    uint64_t days = MAX(limits->days, 1U);
+
+    for (size_t i = 0; i < s->src->tenant_count; i++)
+        tenants[i] = pb_bytes(s->src->tenants[i]);
+    m.version = FRAGMENT_VERSION;
+    m.text = pb_bytes(s->ast->text);
+    m.node_start = sc->node ? sc->node->pos.start : 0;
+    m.node_end = sc->node ? sc->node->pos.end : 0;
+    m.start_ms = p->start_ms;
+    m.end_ms = p->end_ms;
+    m.step_ms = (uint64_t)s->opt->step_ms;
+    m.lookback_ms = (uint64_t)s->opt->lookback_ms;
+    m.shard = p->shard;
+    m.shard_count = sc->shard_count;
+    m.tenants = tenants;
+    m.n_tenants = s->src->tenant_count;
+    m.mint_floor_ms = s->src->mint_floor_ms;
+    m.series_max = limits->series_max * days;
+    m.chunks_max = limits->chunks_max;
+    m.bytes_max = limits->bytes_max * days;
+    m.samples_max = s->opt->samples_max;
+    m.memory_max = s->opt->arena->budget;
+    m.timeout_ms = (uint64_t)MAX(left_ms(s), 1);
+    m.id_hi = p->id_hi;
+    m.id_lo = p->id_lo;
+    return pb_pack(&m.base, out);
+}
+
+static void part_ask(struct scattering *sc, size_t i)
+{
+    struct part *p = &sc->parts[i];
+    const struct ring_instance *in = ring_instance(sc->s->ring, p->peer);
+    struct buf out;
+
+    random_bytes(&p->id_hi, sizeof p->id_hi);
+    random_bytes(&p->id_lo, sizeof p->id_lo);
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (!request_pack(sc, p, &out)) {
+        buf_fini(&out);
+        p->here = true;
+        return;
+    }
+    p->asked = true;
+    p->trace = trace_begin(sc->s->opt->trace, "fragment for querier %s: shard %u of %u, steps from %lld to %lld ms", in->id, p->shard, MAX(sc->shard_count, 1U),
+                           (long long)p->start_ms, (long long)p->end_ms);
+    sc->replies[i] = xcalloc(1, sizeof *sc->replies[i]);
+    sc->replies[i]->box = sc->box;
+    mutex_lock(&sc->box->lock);
+    sc->box->refs++;
+    sc->box->out++;
+    mutex_unlock(&sc->box->lock);
+    rpc_send_buf(sc->s->src->env->rpc, in->addr, RPC_FRAGMENT, &out, MAX(left_ms(sc->s), 1), on_reply, sc->replies[i]);
+    buf_fini(&out);
+}
+
+/* --- evaluating here --- */
+
+static int part_run(struct scattering *sc, struct part *p, struct err *err)
+{
+    struct scatter *s = sc->s;
+    struct promql_ast ast = *s->ast;
+    struct query_opt opt = *s->opt;
+    struct source src = *s->src;
+    struct trace_node *step = trace_begin(s->opt->trace, "fragment here: shard %u of %u", p->shard, MAX(sc->shard_count, 1U));
+    int rc;
+
+    if (sc->node)
+        ast.root = (struct node *)(uintptr_t)sc->node;
+    opt.start_ms = p->start_ms;
+    opt.end_ms = p->end_ms;
+    opt.remote = NULL;
+    opt.trace = step;
+    src.shard = p->shard;
+    src.shard_count = sc->shard_count;
+    rc = query_run(&ast, &src.base, &opt, &p->res, err);
+    s->src->used = src.used;
+    trace_end(step, "%s", "");
+    p->done = rc == 0;
+    return rc;
+}
+
+static bool has_histograms(const struct query_result *res)
+{
+    for (size_t i = 0; i < res->series_count; i++)
+        for (size_t k = 0; k < res->series[i].n; k++)
+            if (res->series[i].s[k].h)
+                return true;
+    return false;
+}
+
+/* --- collecting --- */
+
+static bool take_texts(struct arena *a, const ProtobufCBinaryData *v, size_t n, const char ***ret, size_t *ret_n)
+{
+    const char **out = arena_array(a, n, sizeof *out);
+
+    for (size_t i = 0; out && i < n; i++)
+        if (!(out[i] = arena_strz(a, pb_str(v[i]))))
+            return false;
+    *ret = out;
+    *ret_n = n;
+    return out != NULL;
+}
+
+static int part_take(struct scattering *sc, struct part *p, struct str payload, struct err *err)
+{
+    struct scatter *s = sc->s;
+    struct arena *a = s->opt->arena, scratch;
+    Torc__Wire__FragmentResponse *m;
+    struct str series;
+    int rc = 0;
+
+    arena_init(&scratch, RPC_MESSAGE_BYTES_MAX * 4UL);
+    m = torc__wire__fragment_response__unpack(pb_arena_allocator(&scratch), payload.n, (const uint8_t *)payload.p);
+    series = m ? arena_str(a, pb_str(m->series)) : (struct str){0}; /* labels borrow from it */
+    if (!m)
+        rc = err_set(err, RC_CORRUPT, "the answer to a fragment does not decode");
+    else if (m->series.len && !series.p)
+        rc = no_memory(err);
+    if (rc == 0)
+        rc = fragment_series_decode(series, p->start_ms, s->opt->step_ms, fragment_steps(p->start_ms, p->end_ms, s->opt->step_ms), a, &p->res, err);
+    if (rc == 0 && (!take_texts(a, m->warnings, m->n_warnings, &p->res.warnings, &p->res.warning_count) ||
+                    !take_texts(a, m->infos, m->n_infos, &p->res.infos, &p->res.info_count)))
+        rc = no_memory(err);
+    if (rc == 0) {
+        p->res.stats = (struct query_stats){.samples_total = m->samples_total, .samples_read = m->samples_read, .peak_samples = m->samples_peak, .series = m->selected};
+        s->src->used.series += m->fetched_series;
+        s->src->used.chunks += m->fetched_chunks;
+        s->src->used.bytes += m->fetched_bytes;
+        p->done = true;
+    }
+    arena_fini(&scratch);
+    return rc;
+}
+
+static int wait_all(struct scattering *sc, struct err *err)
+{
+    const atomic_bool *cancel = sc->s->opt->cancel;
+    int rc = 0;
+
+    mutex_lock(&sc->box->lock);
+    while (sc->box->out > 0 && rc == 0) {
+        cond_wait_ms(&sc->box->arrived, &sc->box->lock, POLL_MS);
+        if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
+            rc = err_set(err, RC_CANCELED, "query was canceled in expression evaluation");
+        else if (left_ms(sc->s) <= 0)
+            rc = err_set(err, RC_TIMEOUT, "query timed out in expression evaluation");
+    }
+    mutex_unlock(&sc->box->lock);
+    return rc;
+}
+
+/* Peers stop too. Nobody waits for the answers. */
+static void ignore(UNUSED void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
+{
+}
+
+static void cancel_peers(struct scattering *sc)
+{
+    for (size_t i = 0; i < sc->n; i++) {
+        const struct part *p = &sc->parts[i];
+        Torc__Wire__FragmentCancel m = TORC__WIRE__FRAGMENT_CANCEL__INIT;
+        struct buf out;
+
+        if (!p->asked || sc->replies[i]->arrived)
+            continue;
+        m.version = FRAGMENT_VERSION;
+        m.id_hi = p->id_hi;
+        m.id_lo = p->id_lo;
+        buf_init(&out, 1024);
+        if (pb_pack(&m.base, &out))
+            rpc_send_buf(sc->s->src->env->rpc, ring_instance(sc->s->ring, p->peer)->addr, RPC_FRAGMENT_CANCEL, &out, 1000, ignore, NULL);
+        buf_fini(&out);
+    }
+}
+
+static int collect(struct scattering *sc, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < sc->n && rc == 0; i++)
+        if (sc->parts[i].here)
+            rc = part_run(sc, &sc->parts[i], err);
+    if (rc == 0)
+        rc = wait_all(sc, err);
+    for (size_t i = 0; i < sc->n && rc == 0; i++) {
+        struct part *p = &sc->parts[i];
+        struct reply *r = sc->replies[i];
+        int why;
+
+        if (!p->asked)
+            continue;
+        why = r->rc == RC_OK ? part_take(sc, p, buf_view(&r->payload), err) : r->rc;
+        trace_end(p->trace, ": %s, %zu bytes", rc_name(why), r->payload.n);
+        if (r->rc == RC_OK && why == RC_NOMEM)
+            rc = why;
+        else if (why < 0) /* whatever it was: here it ends as the query ends */
+            rc = part_run(sc, p, err);
+    }
+    return rc;
+}
+
+/* Runs all parts. Those of peer 0 here. */
+static int scatter_parts(struct scattering *sc, struct err *err)
+{
+    int rc;
+
+    sc->replies = arena_zalloc(sc->s->opt->arena, sc->n * sizeof *sc->replies);
+    if (!sc->replies)
+        return no_memory(err);
+    sc->box = xcalloc(1, sizeof *sc->box);
+    sc->box->refs = 1;
+    mutex_init(&sc->box->lock);
+    cond_init(&sc->box->arrived);
+    for (size_t i = 0; i < sc->n; i++)
+        if (!sc->parts[i].here)
+            part_ask(sc, i);
+    rc = collect(sc, err);
+    mutex_lock(&sc->box->lock);
+    sc->box->closed = true;
+    mutex_unlock(&sc->box->lock);
+    if (rc < 0)
+        cancel_peers(sc);
+    for (size_t i = 0; i < sc->n; i++) /* one that comes later frees itself */
+        if (sc->replies[i] && sc->replies[i]->arrived)
+            reply_free(sc->replies[i]);
+    mutex_lock(&sc->box->lock);
+    box_unref(sc->box);
+    return rc;
+}
+
+/* --- shards of an aggregation --- */
+
+static int by_labels(const void *a, const void *b)
+{
+    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+}
+
+static double combine(enum agg_op op, double a, double b)
+{
+    switch (op) {
+    case AGG_MIN:
+        return a > b || a != a ? b : a;
+    case AGG_MAX:
+        return a < b || a != a ? b : a;
+    case AGG_GROUP:
+        return 1;
+    default:
+        return a + b;
+    }
+}
+
+/* Points of both, in the order of time. */
+static bool fold_series(enum agg_op op, struct result_series *to, const struct result_series *from, struct arena *a)
+{
+    struct result_series out = {.labels = to->labels, .s = arena_array(a, to->n + from->n, sizeof *out.s)};
+    size_t i = 0, k = 0;
+
+    if (!out.s)
+        return false;
+    while (i < to->n || k < from->n) {
+        bool mine = k == from->n || (i < to->n && to->s[i].t <= from->s[k].t);
+        bool theirs = i == to->n || (k < from->n && from->s[k].t <= to->s[i].t);
+        struct result_sample p = mine ? to->s[i] : from->s[k];
+
+        if (mine && theirs)
+            p.v = combine(op, to->s[i].v, from->s[k].v);
+        i += mine;
+        k += theirs;
+        out.s[out.n++] = p;
+    }
+    *to = out;
+    return true;
+}
+
+static int fold_parts(struct scattering *sc, struct arena *a, struct query_result *ret, struct err *err)
+{
+    const struct query_result **parts = arena_array(a, sc->n, sizeof *parts);
+    struct query_result out = {.type = VALUE_MATRIX}, notes;
+    size_t total = 0, n = 0;
+    int rc;
+
+    for (size_t i = 0; parts && i < sc->n; i++) {
+        parts[i] = &sc->parts[i].res;
+        total += parts[i]->series_count;
+    }
+    out.series = arena_array(a, total, sizeof *out.series);
+    if (!parts || !out.series)
+        return no_memory(err);
+    for (size_t i = 0; i < sc->n; i++)
+        for (size_t k = 0; k < parts[i]->series_count; k++)
+            out.series[out.series_count++] = parts[i]->series[k];
+    if (out.series_count)
+        qsort(out.series, out.series_count, sizeof *out.series, by_labels);
+    for (size_t i = 0; i < out.series_count; i++) {
+        if (n == 0 || !labels_eq(&out.series[n - 1].labels, &out.series[i].labels))
+            out.series[n++] = out.series[i];
+        else if (!fold_series(sc->node->agg.op, &out.series[n - 1], &out.series[i], a))
+            return no_memory(err);
+    }
+    out.series_count = 0;
+    rc = query_results_join(parts, sc->n, a, &notes, err); /* for statistics and notes */
+    if (rc < 0)
+        return rc;
+    notes.series = out.series;
+    notes.series_count = n;
+    *ret = notes;
+    return 0;
+}
+
+static int eval_shards(void *arg, const struct node *n, struct arena *a, struct query_result *ret, struct err *err)
+{
+    struct scatter *s = arg;
+    struct scattering sc = {.s = s, .node = n, .shard_count = (uint32_t)s->peer_count, .n = s->peer_count};
+    int rc;
+
+    sc.parts = arena_zalloc(a, sc.n * sizeof *sc.parts);
+    if (!sc.parts)
+        return no_memory(err);
+    for (size_t i = 0; i < sc.n; i++)
+        sc.parts[i] = (struct part){.here = i == 0, .peer = s->peers[i], .shard = (uint32_t)i, .start_ms = s->start_ms, .end_ms = s->end_ms};
+    rc = scatter_parts(&sc, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < sc.n; i++)
+        if (has_histograms(&sc.parts[i].res))
+            return 0; /* of this kind the engine knows more */
+    rc = fold_parts(&sc, a, ret, err);
+    return rc < 0 ? rc : 1;
+}
+
+/* --- parts of the range --- */
+
+static size_t parts_of(const struct scatter *s, int64_t start_ms, int64_t end_ms)
+{
+    if (s->cfg->split_ms <= 0 || s->opt->step_ms == 0 || s->opt->stats_per_step || end_ms - start_ms <= s->cfg->split_ms)
+        return 1;
+    return (size_t)((end_ms - start_ms) / s->cfg->split_ms) + 1;
+}
+
+/* Parts begin at the first step at or behind multiples of the interval, so that they are the same for queries of other ranges. */
+static int run_split(struct scatter *s, size_t n, int64_t start_ms, int64_t end_ms, struct query_result *ret, struct err *err)
+{
+    const struct query_result **results;
+    struct scattering sc = {.s = s, .parts = arena_zalloc(s->opt->arena, (n + 1) * sizeof *sc.parts)};
+    int64_t step = s->opt->step_ms;
+    int rc;
+
+    if (!sc.parts)
+        return no_memory(err);
+    for (int64_t from = start_ms; from <= end_ms;) {
+        int64_t bound = (from / s->cfg->split_ms + 1) * s->cfg->split_ms, to = MIN(bound - 1, end_ms);
+        int64_t last = from + (to - from) / step * step;
+
+        ASSERT(sc.n <= n);
+        sc.parts[sc.n] = (struct part){.here = sc.n % s->peer_count == 0, .peer = s->peers[sc.n % s->peer_count], .start_ms = from, .end_ms = last};
+        sc.n++;
+        from = last + step;
+    }
+    rc = scatter_parts(&sc, err);
+    results = arena_array(s->opt->arena, sc.n, sizeof *results);
+    if (rc == 0 && !results)
+        rc = no_memory(err);
+    for (size_t i = 0; i < sc.n && rc == 0; i++)
+        results[i] = &sc.parts[i].res;
+    return rc < 0 ? rc : query_results_join(results, sc.n, s->opt->arena, ret, err);
+}
+
+/* --- deciding --- */
+
+/* Samples of blocks that the query may touch, replicas counted once. */
+static uint64_t block_samples(const struct scatter *s, int64_t mint_ms, int64_t maxt_ms)
+{
+    uint64_t merged = 0, level0 = 0;
+    struct blocks_view *v;
+
+    for (size_t t = 0; t < s->src->tenant_count; t++) {
+        if (blocks_view(s->src->env->blocks, s->src->tenants[t], BLOCKS_VIEW_AGE_MS, &v, NULL) < 0)
+            continue;
+        for (size_t i = 0; i < v->n; i++)
+            if (v->v[i].mint_ms <= maxt_ms && v->v[i].maxt_ms >= mint_ms)
+                *(v->v[i].level ? &merged : &level0) += v->v[i].samples;
+        blocks_view_unref(v);
+    }
+    return merged + level0 / (uint64_t)MAX(ring_rf(s->ring), 1);
+}
+
+static void find_peers(struct scatter *s)
+{
+    uint16_t self = ring_self(s->ring);
+    size_t max = (size_t)MIN(s->cfg->shards_max, (int64_t)SCATTER_PEERS_MAX);
+
+    if (self == RING_NOBODY)
+        return;
+    s->peers[0] = self;
+    for (size_t i = 0; i < ring_instances_n(s->ring) && s->peer_count < max; i++) {
+        const struct ring_instance *in = ring_instance(s->ring, (uint16_t)i);
+
+        if (i != self && (in->roles & RING_QUERIER) && in->state == RING_ACTIVE && in->health == RING_ALIVE)
+            s->peers[s->peer_count++] = (uint16_t)i;
+    }
+}
+
+void scatter_init(struct scatter *s, const struct scatter_cfg *cfg, const struct query_opt *opt, struct source *src, struct promql_ast *ast)
+{
+    *s = (struct scatter){.cfg = cfg, .opt = opt, .src = src, .ast = ast, .peer_count = 1};
+    s->remote = (struct query_remote){eval_shards, s};
+    if (cfg->shards_max <= 1)
+        return;
+    s->ring = src->env->ring(src->env->ring_arg);
+    if (s->ring)
+        find_peers(s);
+    if (s->peer_count > 1 && block_samples(s, opt->start_ms - FETCH_DAY_MS, opt->end_ms) < (uint64_t)cfg->samples_min)
+        s->peer_count = 1;
+}
+
+void scatter_fini(struct scatter *s)
+{
+    ring_unref(s->ring);
+    s->ring = NULL;
+}
+
+int scatter_run(void *scatter, int64_t start_ms, int64_t end_ms, struct query_result *ret, struct err *err)
+{
+    struct scatter *s = scatter;
+    struct query_opt opt = *s->opt;
+    size_t n = s->peer_count > 1 && promql_steps_independent(s->ast->root) ? parts_of(s, start_ms, end_ms) : 1;
+
+    if (n > 1)
+        return run_split(s, n, start_ms, end_ms, ret, err);
+    s->start_ms = start_ms;
+    s->end_ms = end_ms;
+    opt.start_ms = start_ms;
+    opt.end_ms = end_ms;
+    opt.remote = s->peer_count > 1 ? &s->remote : NULL;
+    return query_run(s->ast, &s->src->base, &opt, ret, err);
+}
