@@ -426,8 +426,8 @@ static int eval_shards(void *arg, const struct node *n, struct arena *a, struct 
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < sc.n; i++)
-        if (has_histograms(&sc.parts[i].res))
-            return 0; /* of this kind the engine knows more */
+        if (has_histograms(&sc.parts[i].res) || sc.parts[i].res.warning_count > 0)
+            return 0; /* the engine knows more: a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
     rc = fold_parts(&sc, a, ret, err);
     return rc < 0 ? rc : 1;
 }
