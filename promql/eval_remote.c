@@ -48,7 +48,7 @@ int eval_remote(struct ev *ev, const struct node *n, struct stream **ret)
     if (rc <= 0)
         return rc;
     take_notes(ev->q, &res);
-    rc = 0;
+    rc = query_processed(ev->q);
     for (size_t i = 0; i < res.series_count && rc == 0; i++) {
         struct row r;
 
