@@ -308,13 +308,17 @@ static void step_by_step(const struct range_stream *rs, struct range_call *call,
     }
 }
 
+/* Nobody looks at the clock or the cancel flag while all steps of a series are computed at once: windows that hold more samples than this, all together, go step by step. rate() looks at two
+ * samples of a window, whatever is in it. */
+enum { PLAIN_TOTAL_MAX = 1 << 22 };
+
 /* The series has floats only, and the function has nothing to say about those: see window_*.c. false: to be computed as usual. */
 static bool plain_steps(const struct range_stream *rs, struct range_call *call, struct plans *plans, struct arena *scratch, const struct samples *s,
                         struct ahead_row *ret)
 {
     size_t all = rs->base.ev->steps, steps = rs->ref.at != AT_NONE && !rs->moves ? 1 : all;
     struct plan *p = plan_of(plans, s->ft, s->nf);
-    bool ok = p != NULL;
+    bool ok = p != NULL && (p->total <= PLAIN_TOTAL_MAX || rs->fn == window_rate);
 
     if (!ok)
         return false;
