@@ -1,11 +1,6 @@
 #!/usr/bin/env python3
-"""tests/bench/compare.py [--series N] [--rounds N] [--out FILE]: the same load into torc (three copies), Prometheus and VictoriaMetrics (one copy each), one after
-the other on this machine: samples per CPU second of all server processes together, memory per series, milliseconds of ten queries.
-
-Each system gets the same requests from `torc loadgen --max` over two connections. CPU seconds are user + system from /proc. Needs the release
-build and Debian's prometheus and victoria-metrics (tools/install test)."""
-import argparse
-import json
+"""The systems that benchmarks measure side by side: torc with its copies, Prometheus, VictoriaMetrics, as real processes in a temporary directory on free
+ports. Used by tests/bench/ingest and tests/bench/query. Needs the release build and Debian's prometheus and victoria-metrics (tools/install test)."""
 import random
 import os
 import shutil
@@ -14,25 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 TORC = os.environ.get("TORC_BINARY", os.path.join(ROOT, "build/release/app/torc"))
-QUERIES = [
-    ("count of everything", 'count({__name__!=""})', False),
-    ("single series", None, False),
-    ("sum of rates, range", 'sum(rate({__name__=~".+_total"}[2m]))', True),
-    ("sum of rates by job, range", 'sum by (job) (rate({__name__=~".+_total"}[2m]))', True),
-    ("topk of sums", 'topk(5, sum by (instance) (rate({__name__=~".+_total"}[2m])))', False),
-    ("regex selection", 'count({__name__=~".*(bytes|seconds).*",instance=~".*7.*"})', False),
-    ("quantile_over_time", 'avg(quantile_over_time(0.9, {__name__=~".+_total",instance=~".*1.*"}[5m]))', False),
-    ("max by name, range", 'max by (__name__) ({__name__=~".+"})', True),
-    ("subquery", 'max_over_time(sum(rate({__name__=~".+_total"}[1m]))[5m:30s])', False),
-    ("group by instance, range", 'count by (instance) ({__name__!=""})', True),
-]
-
-
 BASE = random.randrange(20000, 30000, 200)
 
 
@@ -80,8 +60,18 @@ class System:
         self.name, self.dir, self.procs = name, tempfile.mkdtemp(prefix="torc-bench-"), []
 
     def run(self, *argv):
-        log = open(os.path.join(self.dir, f"{len(self.procs)}.log"), "w")
-        self.procs.append(subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        self.procs.append(self.spawn(len(self.procs), argv))
+
+    def spawn(self, number, argv):
+        with open(os.path.join(self.dir, f"{number}.log"), "a") as log:
+            return subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def crash_and_again(self, number):
+        """kill -9 of one process, which then starts with the same arguments."""
+        pid, argv = self.pids()[number], self.procs[number].args
+        os.kill(pid, signal.SIGKILL)
+        self.procs[number].wait()
+        self.procs[number] = self.spawn(number, argv)
 
     def pids(self):
         """Of the programs themselves: a launcher script's only child stands for it."""
@@ -99,23 +89,27 @@ class System:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def torc():
-    s = System("torc, 3 copies")
+def torc(copies=3, flags=(), prefix=()):
+    """One ingester for each copy and a front, as processes. prefix: what starts them, such as taskset."""
+    s = System(f"torc, {copies} copies" if copies > 1 else "torc, 1 copy")
     limits = ["--limits.ingestion-rate=0", "--limits.max-sample-age=0", "--limits.request-rate=0", "--limits.creation-grace-period=0",
               "--limits.query-request-rate=0", "--limits.other-request-rate=0", "--limits.label-request-rate=0"]
-    seeds = f"127.0.0.1:{BASE + 101}"
-    for i in (1, 2, 3):
-        s.run(TORC, "--target=ingester", f"--instance.id=ingester-{i}", f"--instance.zone=zone-{i}", "--server.http-listen-address=127.0.0.1",
-              f"--server.http-listen-port={BASE + i}", f"--server.rpc-listen-address=127.0.0.1:{BASE + 100 + i}", f"--ring.seeds={seeds}",
-              f"--data-dir={s.dir}/ingester-{i}", f"--bucket.url=filesystem://{s.dir}/bucket", *limits)
-    s.run(TORC, "--target=distributor,querier", "--instance.id=front", "--server.http-listen-address=127.0.0.1", f"--server.http-listen-port={BASE}",
-          f"--server.rpc-listen-address=127.0.0.1:{BASE + 100}", f"--ring.seeds={seeds}", f"--data-dir={s.dir}/front",
-          f"--bucket.url=filesystem://{s.dir}/bucket", *limits)
-    for port in range(BASE, BASE + 4):
+
+    def member(name, target, number, *more):
+        s.run(*prefix, TORC, f"--target={target}", f"--instance.id={name}", "--server.http-listen-address=127.0.0.1",
+              f"--server.http-listen-port={BASE + number}", f"--server.rpc-listen-address=127.0.0.1:{BASE + 100 + number}",
+              f"--ring.seeds=127.0.0.1:{BASE + 101}", f"--ring.replication-factor={copies}", f"--data-dir={s.dir}/{name}",
+              f"--bucket.url=filesystem://{s.dir}/bucket", *limits, *flags, *more)
+
+    for i in range(1, copies + 1):
+        member(f"ingester-{i}", "ingester", i, f"--instance.zone=zone-{i}")
+    member("front", "distributor,querier", 0)
+    for port in range(BASE, BASE + copies + 1):
         wait_http(f"http://127.0.0.1:{port}/ready")
-        wait_ring(port, 4)
+        wait_ring(port, copies + 1)
     s.push, s.query = f"http://127.0.0.1:{BASE}/api/v1/push", f"http://127.0.0.1:{BASE}/prometheus/api/v1"
-    s.ingesters = s.pids()[:3]
+    s.ingesters = s.pids()[:copies]
+    s.ready, s.metrics = f"http://127.0.0.1:{BASE + 1}/ready", f"http://127.0.0.1:{BASE}/metrics"
     return s
 
 
@@ -128,6 +122,7 @@ def prometheus():
     wait_http(f"http://127.0.0.1:{BASE + 10}/-/ready")
     s.push, s.query = f"http://127.0.0.1:{BASE + 10}/api/v1/write", f"http://127.0.0.1:{BASE + 10}/api/v1"
     s.ingesters = s.pids()
+    s.ready, s.metrics = f"http://127.0.0.1:{BASE + 10}/-/ready", None
     return s
 
 
@@ -138,82 +133,5 @@ def victoria():
     wait_http(f"http://127.0.0.1:{BASE + 11}/health")
     s.push, s.query = f"http://127.0.0.1:{BASE + 11}/api/v1/write", f"http://127.0.0.1:{BASE + 11}/api/v1"
     s.ingesters = s.pids()
+    s.ready, s.metrics = f"http://127.0.0.1:{BASE + 11}/health", None
     return s
-
-
-def get(url, params):
-    body = urllib.parse.urlencode(params).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=120) as f:
-        return json.load(f)
-
-
-def measure_queries(s, end, series_selector):
-    rows = []
-    for name, query, is_range in QUERIES:
-        query = query or series_selector
-        params = {"query": query, "nocache": "1"}
-        if is_range:
-            params.update(start=end - 600, end=end, step=15)
-        else:
-            params.update(time=end)
-        best = None
-        for _ in range(3):
-            begin = time.perf_counter()
-            answer = get(f"{s.query}/{'query_range' if is_range else 'query'}", params)
-            took = (time.perf_counter() - begin) * 1000
-            best = took if best is None else min(best, took)
-        rows.append((name, best, len(answer["data"]["result"])))
-    return rows
-
-
-def run_one(make, args):
-    s = make()
-    try:
-        if any(p.poll() is not None for p in s.procs):
-            sys.exit(f"{s.name}: a process ended at its start, see {s.dir}")
-        before = cpu_seconds(s.pids())
-        out = subprocess.run([TORC, "loadgen", "--url", s.push, "--series", str(args.series), "--rounds", str(args.rounds), "--interval", "15s", "--max",
-                              "--backfill", f"{args.rounds * 15}s",
-                              "--connections", "2", "--batch", "2000", "--json"], capture_output=True, text=True, check=False)
-        if out.returncode != 0:
-            sys.exit(f"{s.name}: the generator failed: {out.stderr[-2000:]}")
-        report = json.loads(out.stdout)
-        time.sleep(1)
-        cpu = cpu_seconds(s.pids()) - before
-        rss = sum(rss_bytes(p) for p in s.ingesters) / len(s.ingesters)
-        end = int(time.time()) - 5
-        first = get(f"{s.query}/query", {"query": "topk(1, {__name__=~\".+_total\"})", "time": end})["data"]["result"][0]["metric"]
-        name = first.pop("__name__")
-        selector = name + "{" + ",".join(f"{k}={json.dumps(v)}" for k, v in sorted(first.items())) + "}"
-        queries = measure_queries(s, end, selector)
-        return s.name, report["samples_acked"], cpu, rss, report["elapsed"], queries
-    finally:
-        s.stop()
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--series", type=int, default=100000)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--out")
-    args = parser.parse_args()
-    results = []
-    for make in (torc, prometheus, victoria):
-        results.append(run_one(make, args))
-        print(f"{results[-1][:5]}", file=sys.stderr)
-    lines = [f"{args.series} series x {args.rounds} rounds, 2,000 samples a request, two connections", "",
-             "| | samples | wall s | server CPU s | samples per CPU second | RSS per series (and ingester) |", "|---|---|---|---|---|---|"]
-    for name, samples, cpu, rss, wall, _ in results:
-        lines.append(f"| {name} | {samples:,} | {wall:.1f} | {cpu:.1f} | {samples / max(cpu, 0.01):,.0f} | {rss / args.series:,.0f} B |")
-    lines += ["", "Queries, best of three, milliseconds (result series):", "", "| query | " + " | ".join(r[0] for r in results) + " |",
-              "|---" * (len(results) + 1) + "|"]
-    for i, (name, _, _) in enumerate(QUERIES):
-        lines.append(f"| {name} | " + " | ".join(f"{r[5][i][1]:.1f} ({r[5][i][2]})" for r in results) + " |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.out:
-        open(args.out, "w").write(text)
-
-
-if __name__ == "__main__":
-    main()
