@@ -6,7 +6,7 @@
 
 const struct distributor_cfg distributor_cfg_default = {
     .push_timeout_ms = 5000,
-    .series_cache_bytes = 64 << 20,
+    .series_cache_bytes = 256 << 20,
     .in_flight_bytes = 512 << 20,
     .tenancy = true,
 };

@@ -198,6 +198,15 @@ static int window_decode(struct rd *r, int64_t last, bool is_first, struct block
     return 0;
 }
 
+fingerprint block_series_fp(struct str payload)
+{
+    struct rd r = rd_of(payload);
+    fingerprint fp = {.hi = rd_u64(&r)};
+
+    fp.lo = rd_u64(&r);
+    return fp;
+}
+
 int block_series_decode(struct str payload, struct arena *a, struct block_series *ret, struct err *err)
 {
     struct rd r = rd_of(payload);

@@ -71,6 +71,8 @@ struct block_series {
     struct block_window *windows;
 };
 void block_series_encode(struct buf *out, const struct block_series *s);
+/* The fingerprint of an encoded series of 16 bytes or more. */
+fingerprint block_series_fp(struct str payload);
 int block_series_decode(struct str payload, struct arena *a, struct block_series *ret, struct err *err);
 
 /* ordinals ascending, n > 0 */

@@ -363,7 +363,10 @@ int block_scan_record(struct block_scan *s, uint32_t ordinal, bool may_end, stru
     rc = block_cursor_payload(&s->series, &payload, err);
     if (rc < 0)
         return rc;
-    rc = block_series_decode(payload, &s->scratch, ret, err);
+    if (s->shard_count > 1 && payload.n >= 16 && fingerprint_mod(block_series_fp(payload), s->shard_count) != s->shard)
+        *ret = (struct block_series){.fp = block_series_fp(payload)};
+    else
+        rc = block_series_decode(payload, &s->scratch, ret, err);
     if (rc < 0)
         return block_cursor_wrap(&s->series, key, rc, err);
     s->next = ordinal == UINT32_MAX ? UINT32_MAX : ordinal + 1;

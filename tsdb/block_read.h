@@ -66,11 +66,12 @@ struct block_scan {
     struct arena *arena;  /* symbols; its budget bounds the scan as a whole */
     struct arena scratch; /* the series at hand */
     struct buf key;
+    uint32_t shard, shard_count; /* records of other shards are not decoded: see block_scan_record; count 0: all are */
     uint32_t next;        /* ordinal the series cursor would come to with one step; UINT32_MAX: unknown */
 };
 int block_scan_init(struct block_scan *s, struct block_reader *r, struct str tenant, struct arena *a, bool stream, struct err *err);
 void block_scan_fini(struct block_scan *s);
-/* The record of a series, in scratch (which is emptied first). 1; 0 when past the tenant's last ordinal and may_end, else RC_CORRUPT. */
+/* The record of a series, in scratch (which is emptied first). Of one of another shard than the scan's only fp is set. 1; 0 when past the tenant's last ordinal and may_end, else RC_CORRUPT. */
 int block_scan_record(struct block_scan *s, uint32_t ordinal, bool may_end, struct block_series *ret, struct err *err);
 /* Makes *ret, in scratch, from the record: its windows that touch [mint, maxt], with chunks in mode STORE_DATA, none in mode STORE_LABELS. 1; 0 when no window does. */
 int block_scan_series(struct block_scan *s, uint32_t ordinal, const struct block_series *rec, enum store_mode mode,

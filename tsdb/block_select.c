@@ -226,6 +226,8 @@ int block_select(struct block_reader *r, const struct store_select *q, stored_se
         rc = match_all(&m, q, &set, err);
     if (rc == 0 && !roaring_bitmap_is_empty(set)) {
         rc = block_scan_init(&scan, r, q->tenant, a, false, err);
+        scan.shard = q->shard;
+        scan.shard_count = q->shard_count;
         if (rc == 0)
             rc = emit_all(&scan, q, set, fn, arg, err);
         block_scan_fini(&scan);
