@@ -70,6 +70,7 @@ struct query_result {
     struct query_stats stats;
 };
 
+bool query_result_has_histograms(const struct query_result *res);
 /* Results of consecutive parts of one range query (matrices in the order of their labels), as one: series are joined, statistics and notes added up.
  * Memory from the arena; strings and histograms are shared with the parts. RC_NOMEM. */
 int query_results_join(const struct query_result *const *parts, size_t n, struct arena *a, struct query_result *ret, struct err *err);

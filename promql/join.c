@@ -10,6 +10,15 @@ struct joining {
     struct arena *a;
 };
 
+bool query_result_has_histograms(const struct query_result *res)
+{
+    for (size_t i = 0; i < res->series_count; i++)
+        for (size_t k = 0; k < res->series[i].n; k++)
+            if (res->series[i].s[k].h)
+                return true;
+    return false;
+}
+
 static int no_memory(struct err *err)
 {
     return err_set(err, RC_NOMEM, "query processing would load too many bytes into memory in joining results");

@@ -172,15 +172,6 @@ static struct node *node_at(struct node *n, uint32_t start, uint32_t end)
     }
 }
 
-static bool has_histograms(const struct query_result *res)
-{
-    for (size_t i = 0; i < res->series_count; i++)
-        for (size_t k = 0; k < res->series[i].n; k++)
-            if (res->series[i].s[k].h)
-                return true;
-    return false;
-}
-
 static int request_check(const Torc__Wire__FragmentRequest *m, struct err *err)
 {
     if (m->version != FRAGMENT_VERSION)
@@ -264,7 +255,7 @@ static int answer(const Torc__Wire__FragmentRequest *m, const struct query_resul
     struct buf series;
     bool fits;
 
-    if (has_histograms(res))
+    if (query_result_has_histograms(res))
         return err_set(err, RC_UNSUPPORTED, "a fragment with histograms");
     buf_init(&series, RPC_MESSAGE_BYTES_MAX - (64 << 10));
     fragment_series_encode(&series, res, m->start_ms, (int64_t)m->step_ms, fragment_steps(m->start_ms, m->end_ms, (int64_t)m->step_ms));

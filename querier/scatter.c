@@ -182,15 +182,6 @@ static int part_run(struct scattering *sc, struct part *p, struct err *err)
     return rc;
 }
 
-static bool has_histograms(const struct query_result *res)
-{
-    for (size_t i = 0; i < res->series_count; i++)
-        for (size_t k = 0; k < res->series[i].n; k++)
-            if (res->series[i].s[k].h)
-                return true;
-    return false;
-}
-
 /* --- collecting --- */
 
 static bool take_texts(struct arena *a, const ProtobufCBinaryData *v, size_t n, const char ***ret, size_t *ret_n)
@@ -426,7 +417,7 @@ static int eval_shards(void *arg, const struct node *n, struct arena *a, struct 
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < sc.n; i++)
-        if (has_histograms(&sc.parts[i].res) || sc.parts[i].res.warning_count > 0)
+        if (query_result_has_histograms(&sc.parts[i].res) || sc.parts[i].res.warning_count > 0)
             return 0; /* the engine knows more: a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
     rc = fold_parts(&sc, a, ret, err);
     return rc < 0 ? rc : 1;
