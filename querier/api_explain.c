@@ -25,18 +25,33 @@ static void put_estimate(struct buf *out, const struct estimate *e)
     buf_printf(out, "{\"series\":%.0f,\"samples\":%.0f,\"bytes\":%.0f,\"blocks\":%zu}", e->series, e->samples, e->bytes, e->blocks);
 }
 
+/* Times and durations of a query may be as large as they can be written. */
+static int64_t minus(int64_t a, int64_t b)
+{
+    int64_t out;
+
+    return __builtin_sub_overflow(a, b, &out) ? (b > 0 ? INT64_MIN : INT64_MAX) : out;
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+    int64_t out;
+
+    return __builtin_add_overflow(a, b, &out) ? (b > 0 ? INT64_MAX : INT64_MIN) : out;
+}
+
 /* The samples that a selector may read: as long before the query's range as its own range or the lookback says. */
 static int put_selector(struct explaining *x, const struct node *n, int64_t extra_ms)
 {
-    int64_t back = (n->selector.range_ms >= 0 ? n->selector.range_ms : x->lookback_ms) + extra_ms;
-    int64_t from = (n->selector.at == AT_NONE ? x->start_ms : n->selector.at_ms) - n->selector.offset_ms - back;
-    int64_t to = (n->selector.at == AT_NONE ? x->end_ms : n->selector.at_ms) - n->selector.offset_ms;
+    int64_t back = plus(n->selector.range_ms >= 0 ? n->selector.range_ms : x->lookback_ms, extra_ms);
+    int64_t to = minus(n->selector.at == AT_NONE ? x->end_ms : n->selector.at_ms, n->selector.offset_ms);
+    int64_t from = plus(minus(minus(n->selector.at == AT_NONE ? x->start_ms : n->selector.at_ms, n->selector.offset_ms), back), 1);
     struct estimate e;
-    int rc = estimate_of(&x->src, n->selector.matchers, n->selector.matcher_count, from + 1, to, &x->arena, &e, x->err);
+    int rc = estimate_of(&x->src, n->selector.matchers, n->selector.matcher_count, from, to, &x->arena, &e, x->err);
 
     if (rc < 0)
         return rc;
-    buf_printf(x->out, ",\"readsFrom\":%lld,\"readsTo\":%lld,\"estimate\":", (long long)from + 1, (long long)to);
+    buf_printf(x->out, ",\"readsFrom\":%lld,\"readsTo\":%lld,\"estimate\":", (long long)from, (long long)to);
     put_estimate(x->out, &e);
     x->total.series += e.series;
     x->total.samples += e.samples;
@@ -106,7 +121,7 @@ static int put_node(struct explaining *x, const struct node *n, int64_t extra_ms
     if (n->type == NODE_SELECTOR)
         rc = put_selector(x, n, extra_ms);
     if (n->type == NODE_SUBQUERY)
-        extra_ms += n->subquery.range_ms + n->subquery.offset_ms;
+        extra_ms = plus(extra_ms, plus(n->subquery.range_ms, n->subquery.offset_ms));
     for (size_t i = 0; rc == 0 && (child = child_of(n, i)); i++) {
         buf_z(x->out, i ? "," : ",\"children\":[");
         rc = put_node(x, child, extra_ms);

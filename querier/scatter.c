@@ -427,9 +427,11 @@ static int eval_shards(void *arg, const struct node *n, struct arena *a, struct 
 
 static size_t parts_of(const struct scatter *s, int64_t start_ms, int64_t end_ms)
 {
-    if (s->cfg->split_ms <= 0 || s->opt->step_ms == 0 || s->opt->stats_per_step || end_ms - start_ms <= s->cfg->split_ms)
+    uint64_t length = (uint64_t)end_ms - (uint64_t)start_ms, split = (uint64_t)s->cfg->split_ms;
+
+    if (s->cfg->split_ms <= 0 || s->opt->step_ms == 0 || s->opt->stats_per_step || length <= split || length / split >= SCATTER_PARTS_MAX)
         return 1;
-    return (size_t)((end_ms - start_ms) / s->cfg->split_ms) + 1;
+    return (size_t)(length / split) + 1;
 }
 
 /* Parts begin at the first step at or behind multiples of the interval, so that they are the same for queries of other ranges. */

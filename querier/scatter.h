@@ -9,7 +9,7 @@
 #include "querier/fragment.h"
 #include "querier/querier.h"
 
-enum { SCATTER_PEERS_MAX = 64 };
+enum { SCATTER_PEERS_MAX = 64, SCATTER_PARTS_MAX = 1000 /* of a range; longer ones are not divided */ };
 
 struct scatter {
     const struct scatter_cfg *cfg;

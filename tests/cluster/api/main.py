@@ -136,6 +136,9 @@ def check_trace_and_plan(cases, base, begin, end):
     cases.check("explain: sums can be sharded, steps are independent", any(n.get("shardable") for n in walk(plan["plan"])) and plan["stepsIndependent"], body)
     _, body = http(f"{base}/api/v1/explain", {"query": "sum("})
     cases.check("explain: a mistake is bad_data", json.loads(body)["errorType"] == "bad_data", body)
+    for query in ("up offset 292y", "up @ 9e15 offset -292y", "max_over_time(up[292y:1y] offset 292y)"):
+        status, body = http(f"{base}/api/v1/explain", {"query": query})
+        cases.check(f"explain: extreme times: {query}", status in (200, 400) and json.loads(body)["status"], status, body)
     head = json.loads(http(f"{base}/api/v1/status/tsdb", {"limit": 3})[1])["data"]
     cases.check("tsdb: series count once, whatever the replicas", head["headStats"]["numSeries"] == 424, head["headStats"])
     names = {r["name"]: r["value"] for r in json.loads(http(f"{base}/api/v1/status/tsdb", {"limit": 100})[1])["data"]["seriesCountByMetricName"]}
