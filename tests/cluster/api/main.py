@@ -176,19 +176,26 @@ def check_running(cases, base, begin, end):
     cases.check("top queries: counted", counts.get("count(app_requests_total) * 3", 0) >= 3 and {"topByAvgDuration", "topBySumDuration"} <= set(top), counts)
 
 
+def start_querier(s, c, name, *flags):
+    """Its HTTP port."""
+    port, rpc = free_port(), free_port()
+    s.start(name, BINARY, "--target=querier", f"--instance.id={name}", "--server.http-listen-address=127.0.0.1", f"--server.http-listen-port={port}",
+            f"--server.rpc-listen-address=127.0.0.1:{rpc}", f"--ring.seeds=127.0.0.1:{c.port + 101}", f"--data-dir={s.path(name)}", f"--bucket.url=filesystem://{c.bucket}", *flags)
+    return port
+
+
 def check_shards(cases, s, c, begin, end):
     """A second querier; the front shares every query over blocks with it."""
     for i in (1, 2, 3):
         http(c.url(f"ingester-{i}", "/ingester/flush"), data=b"")
-    base, port, rpc = c.url("front", "/prometheus"), free_port(), free_port()
+    base = c.url("front", "/prometheus")
     queries = ["sum by (handler) (rate(app_requests_total[2m]))", 'count by (i) ({__name__=~"load_.*"})', 'max(load_3) - min(load_3)', 'sum(load_1) / count(load_1)',
                'group by (job) (app_requests_total)', 'sum(rate(app_latency_seconds[1m]))', 'topk(1, sum by (job) (rate(app_requests_total[1m])))', 'sum(-load_5) or vector(0)',
                "sum(rate(load_4[1m]))", "sum by (g) (mixed)", "count by (g) (mixed)", "max by (kind) (mixed)", "histogram_quantile(0.5, sum(rate(app_latency_seconds[2m])))"]
     params = {"start": begin // 1000 + 7, "end": end // 1000 + 7, "step": 15, "nocache": 1}
     alone = {q: http(f"{base}/api/v1/query_range", {**params, "query": q})[1] for q in queries}
     instant = {q: http(f"{base}/api/v1/query", {"time": end // 1000, "query": q})[1] for q in queries}
-    s.start("querier-2", BINARY, "--target=querier", "--instance.id=querier-2", "--server.http-listen-address=127.0.0.1", f"--server.http-listen-port={port}",
-            f"--server.rpc-listen-address=127.0.0.1:{rpc}", f"--ring.seeds=127.0.0.1:{c.port + 101}", f"--data-dir={s.path('querier-2')}", f"--bucket.url=filesystem://{c.bucket}")
+    port = start_querier(s, c, "querier-2")
 
     def fragments():
         metrics = http(f"http://127.0.0.1:{port}/metrics")[1].decode()
@@ -207,6 +214,17 @@ def check_shards(cases, s, c, begin, end):
     cases.check("shards: most queries were shared", fragments() - before >= len(queries), before, fragments())
     trace = json.loads(http(f"{base}/api/v1/query_range", {**params, "query": queries[0], "trace": 1})[1])["trace"]
     cases.check("shards: the trace says so", any("fragment for querier querier-2" in n["message"] for n in walk(trace)), json.dumps(trace)[:400])
+    third = start_querier(s, c, "querier-3", "--querier.shard-min-samples=1", "--querier.split-interval=5m")
+    split = f"http://127.0.0.1:{third}/prometheus/api/v1/query_range"
+
+    def divided():
+        trace = json.loads(http(split, {**params, "query": queries[0], "trace": 1})[1]).get("trace", {})
+        return sum("fragment for querier" in n["message"] for n in walk(trace)) >= 3
+    wait_until("a range divided among queriers", 60, divided)
+    for q in queries:
+        body = http(split, {**params, "query": q})[1]
+        cases.check(f"parts of the range: the same answer: {q}", near(json.loads(body), json.loads(alone[q])), body[:300], alone[q][:300])
+    s.stop("querier-3")
     stop = threading.Event()
     bad = []
 
