@@ -218,7 +218,10 @@ def check_shards(cases, s, c, begin, end):
     split = f"http://127.0.0.1:{third}/prometheus/api/v1/query_range"
 
     def divided():
-        trace = json.loads(http(split, {**params, "query": queries[0], "trace": 1})[1]).get("trace", {})
+        status, body = http(split, {**params, "query": queries[0], "trace": 1})
+        if status != 200:
+            return False
+        trace = json.loads(body).get("trace", {})
         return sum("fragment for querier" in n["message"] for n in walk(trace)) >= 3
     wait_until("a range divided among queriers", 60, divided)
     for q in queries:
