@@ -1,70 +1,9 @@
 #include "querier/fan.h"
 
 #include "common/base/hash.h"
-#include "common/sys/thread.h"
+#include "querier/mailbox.h"
 
 #include <stdlib.h>
-
-/* Shared with the calls in flight: the last one out frees it. */
-struct fan_reply {
-    struct fan_reply *next;
-    struct fan_box *box;
-    uint16_t peer;
-    uint32_t round;
-    int rc;
-    struct err err;
-    struct buf payload;
-};
-struct fan_box {
-    struct mutex lock;
-    struct cond arrived;
-    unsigned refs;
-    bool closed;
-    struct fan_reply *list;
-};
-
-static void reply_free(struct fan_reply *r)
-{
-    buf_fini(&r->payload);
-    free(r);
-}
-
-/* Lock held; releases it. */
-static void box_unref(struct fan_box *b)
-{
-    bool last = --b->refs == 0;
-
-    mutex_unlock(&b->lock);
-    if (!last)
-        return;
-    mutex_fini(&b->lock);
-    cond_fini(&b->arrived);
-    free(b);
-}
-
-static void on_reply(void *arg, int rc, struct buf *payload, const struct err *err)
-{
-    struct fan_reply *r = arg;
-    struct fan_box *b = r->box;
-
-    mutex_lock(&b->lock);
-    if (b->closed) {
-        box_unref(b);
-        reply_free(r);
-        return;
-    }
-    r->rc = rc;
-    if (rc == RC_OK) {
-        r->payload = *payload;
-        *payload = (struct buf){0};
-    } else if (err) {
-        r->err = *err;
-    }
-    r->next = b->list;
-    b->list = r;
-    cond_signal(&b->arrived);
-    box_unref(b);
-}
 
 /* --- setting up --- */
 
@@ -146,32 +85,15 @@ int fan_init(struct fan *f, const struct fan_cfg *cfg, const struct ring *ring,
     if (owners == 0)
         return err_set(err, RC_UNAVAILABLE, "no ingester owns tokens of the ring yet");
     make_order(&out);
-    out.box = xcalloc(1, sizeof *out.box);
-    out.box->refs = 1;
-    mutex_init(&out.box->lock);
-    cond_init(&out.box->arrived);
+    out.box = mailbox_new();
     *f = out;
     return 0;
 }
 
 void fan_fini(struct fan *f)
 {
-    struct fan_reply *list;
-
-    if (!f->box)
-        return;
-    mutex_lock(&f->box->lock);
-    f->box->closed = true;
-    list = f->box->list;
-    f->box->list = NULL;
-    box_unref(f->box);
+    mailbox_close(f->box);
     f->box = NULL;
-    while (list) {
-        struct fan_reply *next = list->next;
-
-        reply_free(list);
-        list = next;
-    }
 }
 
 /* --- asking --- */
@@ -188,7 +110,6 @@ static int timed_out(struct err *err)
 
 static int send_next(struct fan *f, struct fan_peer *p, struct err *err)
 {
-    struct fan_reply *r;
     struct buf out;
     int64_t left = left_ms(f);
     int rc;
@@ -201,19 +122,11 @@ static int send_next(struct fan *f, struct fan_peer *p, struct err *err)
         buf_fini(&out);
         return rc;
     }
-    r = xcalloc(1, sizeof *r);
-    r->box = f->box;
-    r->peer = p->instance;
-    r->round = f->round;
-    buf_init(&r->payload, RPC_MESSAGE_BYTES_MAX);
-    mutex_lock(&f->box->lock);
-    f->box->refs++;
-    mutex_unlock(&f->box->lock);
     f->in_flight++;
     p->state = FAN_ASKED;
     p->asked_ms = clock_mono_ms(f->cfg.clock);
     p->trace = trace_begin(f->cfg.trace, "ask %s in zone %s for %s", p->in->id, p->in->zone, p->data ? "samples" : "what it has");
-    rpc_send_buf(f->cfg.rpc, p->in->addr, f->ops->method, &out, left, on_reply, r);
+    mailbox_send(f->box, f->cfg.rpc, p->in->addr, f->ops->method, &out, left, p->instance, f->round);
     buf_fini(&out);
     return 0;
 }
@@ -234,9 +147,9 @@ static bool fails_all(int rc)
     return rc == RC_STALE || rc == RC_INVALID || rc == RC_LIMIT;
 }
 
-static int take_reply(struct fan *f, struct fan_reply *r, struct err *err)
+static int take_reply(struct fan *f, struct mail *r, struct err *err)
 {
-    struct fan_peer *p = &f->peers[r->peer];
+    struct fan_peer *p = &f->peers[r->tag];
     int rc = r->rc;
 
     if (r->round != f->round) /* of a question that was settled without it */
@@ -271,32 +184,19 @@ static int take_reply(struct fan *f, struct fan_reply *r, struct err *err)
     return 0;
 }
 
-static struct fan_reply *box_take(struct fan *f, int64_t wait_ms)
-{
-    struct fan_reply *list;
-
-    mutex_lock(&f->box->lock);
-    if (!f->box->list && wait_ms > 0)
-        cond_wait_ms(&f->box->arrived, &f->box->lock, wait_ms);
-    list = f->box->list;
-    f->box->list = NULL;
-    mutex_unlock(&f->box->lock);
-    return list;
-}
-
 /* Takes what has arrived, or waits a little. */
 static int take_replies(struct fan *f, struct err *err)
 {
     int64_t left = left_ms(f);
-    struct fan_reply *list = box_take(f, MIN(left, (int64_t)FAN_POLL_MS));
+    struct mail *list = mailbox_take(f->box, MIN(left, (int64_t)FAN_POLL_MS));
     int rc = 0;
 
     while (list) {
-        struct fan_reply *next = list->next;
+        struct mail *next = list->next;
 
         if (rc == 0)
             rc = take_reply(f, list, err);
-        reply_free(list);
+        mail_free(list);
         list = next;
     }
     if (rc < 0)

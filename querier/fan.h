@@ -6,8 +6,7 @@
  * are asked in its place (as data when it was); whoever completes the coverage first wins. An
  * answer at another ring version is no answer: with a newer one our own ring is old and the whole
  * fan ends with RC_MOVED, so that the caller begins again with the ring of that moment. Threads:
- * one; answers arrive on RPC threads and wait in a box until fan_run takes them. Those that come
- * too late are dropped there. */
+ * one; answers wait in a mailbox until fan_run takes them. */
 #pragma once
 #include "common/base/arena.h"
 #include "common/obs/trace.h"
@@ -55,7 +54,7 @@ struct fan_cfg {
     struct trace_node *trace;  /* may be NULL */
 };
 
-struct fan_box;
+struct mailbox;
 struct fan {
     struct fan_cfg cfg;
     const struct ring *ring; /* borrowed for the fan's life */
@@ -70,7 +69,7 @@ struct fan {
     bool replace_data; /* a data peer failed: who is asked instead gives data */
     unsigned in_flight;
     uint32_t round; /* answers of earlier rounds are dropped */
-    struct fan_box *box;
+    struct mailbox *box;
 };
 
 /* Memory from the arena. RC_UNAVAILABLE when the ring has no owners. */

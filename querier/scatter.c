@@ -1,7 +1,7 @@
 #include "querier/scatter.h"
 
-#include "common/sys/thread.h"
 #include "common/wire/pb_arena.h"
+#include "querier/mailbox.h"
 
 #include <stdlib.h>
 
@@ -14,69 +14,15 @@ static int no_memory(struct err *err)
 
 /* --- fragments on their way --- */
 
-/* Shared with the calls in flight: the last one out frees it. */
-struct box {
-    struct mutex lock;
-    struct cond arrived;
-    unsigned refs;
-    bool closed;
-    size_t out; /* still to come */
-};
 struct part {
-    struct box *box;
-    bool here, asked, failed; /* evaluated here; a peer was asked; it has not answered */
+    bool here, asked; /* evaluated here; a peer was asked */
     uint16_t peer;
     uint32_t shard;
     int64_t start_ms, end_ms;
     uint64_t id_hi, id_lo;
     struct trace_node *trace;
     struct query_result res;
-    bool done; /* res is good */
 };
-/* What a callback writes into; outlives the part when the query gives up. */
-struct reply {
-    struct box *box;
-    struct buf payload;
-    int rc;
-    bool arrived;
-};
-
-static void box_unref(struct box *b)
-{
-    bool last = --b->refs == 0;
-
-    mutex_unlock(&b->lock);
-    if (!last)
-        return;
-    mutex_fini(&b->lock);
-    cond_fini(&b->arrived);
-    free(b);
-}
-
-static void reply_free(struct reply *r)
-{
-    buf_fini(&r->payload);
-    free(r);
-}
-
-static void on_reply(void *arg, int rc, struct buf *payload, UNUSED const struct err *err)
-{
-    struct reply *r = arg;
-    struct box *b = r->box;
-
-    mutex_lock(&b->lock);
-    if (b->closed) {
-        reply_free(r);
-    } else {
-        r->rc = rc;
-        r->payload = *payload;
-        *payload = (struct buf){0};
-        r->arrived = true;
-        b->out--;
-        cond_signal(&b->arrived);
-    }
-    box_unref(b);
-}
 
 /* --- asking --- */
 
@@ -85,9 +31,9 @@ struct scattering {
     const struct node *node; /* NULL: the whole query */
     uint32_t shard_count;
     struct part *parts;
-    struct reply **replies;
-    size_t n;
-    struct box *box;
+    struct mail **replies; /* of the parts that were asked; NULL: still to come */
+    size_t n, out;         /* how many parts, and of these still to come */
+    struct mailbox *box;
 };
 
 static int64_t left_ms(const struct scatter *s)
@@ -146,13 +92,8 @@ static void part_ask(struct scattering *sc, size_t i)
     p->asked = true;
     p->trace = trace_begin(sc->s->opt->trace, "fragment for querier %s: shard %u of %u, steps from %lld to %lld ms", in->id, p->shard, MAX(sc->shard_count, 1U),
                            (long long)p->start_ms, (long long)p->end_ms);
-    sc->replies[i] = xcalloc(1, sizeof *sc->replies[i]);
-    sc->replies[i]->box = sc->box;
-    mutex_lock(&sc->box->lock);
-    sc->box->refs++;
-    sc->box->out++;
-    mutex_unlock(&sc->box->lock);
-    rpc_send_buf(sc->s->src->env->rpc, in->addr, RPC_FRAGMENT, &out, MAX(left_ms(sc->s), 1), on_reply, sc->replies[i]);
+    sc->out++;
+    mailbox_send(sc->box, sc->s->src->env->rpc, in->addr, RPC_FRAGMENT, &out, MAX(left_ms(sc->s), 1), (uint32_t)i, 0);
     buf_fini(&out);
 }
 
@@ -178,7 +119,6 @@ static int part_run(struct scattering *sc, struct part *p, struct err *err)
     rc = query_run(&ast, &src.base, &opt, &p->res, err);
     s->src->used = src.used;
     trace_end(step, "%s", "");
-    p->done = rc == 0;
     return rc;
 }
 
@@ -221,7 +161,6 @@ static int part_take(struct scattering *sc, struct part *p, struct str payload, 
         s->src->used.series += m->fetched_series;
         s->src->used.chunks += m->fetched_chunks;
         s->src->used.bytes += m->fetched_bytes;
-        p->done = true;
     }
     arena_fini(&scratch);
     return rc;
@@ -232,15 +171,16 @@ static int wait_all(struct scattering *sc, struct err *err)
     const atomic_bool *cancel = sc->s->opt->cancel;
     int rc = 0;
 
-    mutex_lock(&sc->box->lock);
-    while (sc->box->out > 0 && rc == 0) {
-        cond_wait_ms(&sc->box->arrived, &sc->box->lock, POLL_MS);
+    while (sc->out > 0 && rc == 0) {
+        for (struct mail *m = mailbox_take(sc->box, POLL_MS); m; m = m->next) {
+            sc->replies[m->tag] = m;
+            sc->out--;
+        }
         if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
             rc = err_set(err, RC_CANCELED, "query was canceled in expression evaluation");
         else if (left_ms(sc->s) <= 0)
             rc = err_set(err, RC_TIMEOUT, "query timed out in expression evaluation");
     }
-    mutex_unlock(&sc->box->lock);
     return rc;
 }
 
@@ -256,7 +196,7 @@ static void cancel_peers(struct scattering *sc)
         Torc__Wire__FragmentCancel m = TORC__WIRE__FRAGMENT_CANCEL__INIT;
         struct buf out;
 
-        if (!p->asked || sc->replies[i]->arrived)
+        if (!p->asked || sc->replies[i])
             continue;
         m.version = FRAGMENT_VERSION;
         m.id_hi = p->id_hi;
@@ -279,7 +219,7 @@ static int collect(struct scattering *sc, struct err *err)
         rc = wait_all(sc, err);
     for (size_t i = 0; i < sc->n && rc == 0; i++) {
         struct part *p = &sc->parts[i];
-        struct reply *r = sc->replies[i];
+        struct mail *r = sc->replies[i];
         int why;
 
         if (!p->asked)
@@ -302,24 +242,17 @@ static int scatter_parts(struct scattering *sc, struct err *err)
     sc->replies = arena_zalloc(sc->s->opt->arena, sc->n * sizeof *sc->replies);
     if (!sc->replies)
         return no_memory(err);
-    sc->box = xcalloc(1, sizeof *sc->box);
-    sc->box->refs = 1;
-    mutex_init(&sc->box->lock);
-    cond_init(&sc->box->arrived);
+    sc->box = mailbox_new();
     for (size_t i = 0; i < sc->n; i++)
         if (!sc->parts[i].here)
             part_ask(sc, i);
     rc = collect(sc, err);
-    mutex_lock(&sc->box->lock);
-    sc->box->closed = true;
-    mutex_unlock(&sc->box->lock);
     if (rc < 0)
         cancel_peers(sc);
-    for (size_t i = 0; i < sc->n; i++) /* one that comes later frees itself */
-        if (sc->replies[i] && sc->replies[i]->arrived)
-            reply_free(sc->replies[i]);
-    mutex_lock(&sc->box->lock);
-    box_unref(sc->box);
+    mailbox_close(sc->box);
+    for (size_t i = 0; i < sc->n; i++)
+        if (sc->replies[i])
+            mail_free(sc->replies[i]);
     return rc;
 }
 

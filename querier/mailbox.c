@@ -1,0 +1,112 @@
+#include "querier/mailbox.h"
+
+#include "common/sys/thread.h"
+
+#include <stdlib.h>
+
+struct mailbox {
+    struct mutex lock; /* --- guards all below --- */
+    struct cond arrived;
+    unsigned refs;
+    bool closed;
+    struct mail *list;
+};
+
+struct mailbox *mailbox_new(void)
+{
+    struct mailbox *b = xcalloc(1, sizeof *b);
+
+    b->refs = 1;
+    mutex_init(&b->lock);
+    cond_init(&b->arrived);
+    return b;
+}
+
+void mail_free(struct mail *m)
+{
+    buf_fini(&m->payload);
+    free(m);
+}
+
+/* Lock held; releases it. */
+static void unref(struct mailbox *b)
+{
+    bool last = --b->refs == 0;
+
+    mutex_unlock(&b->lock);
+    if (!last)
+        return;
+    mutex_fini(&b->lock);
+    cond_fini(&b->arrived);
+    free(b);
+}
+
+void mailbox_close(struct mailbox *b)
+{
+    struct mail *list;
+
+    if (!b)
+        return;
+    mutex_lock(&b->lock);
+    b->closed = true;
+    list = b->list;
+    b->list = NULL;
+    unref(b);
+    while (list) {
+        struct mail *next = list->next;
+
+        mail_free(list);
+        list = next;
+    }
+}
+
+static void on_reply(void *arg, int rc, struct buf *payload, const struct err *err)
+{
+    struct mail *m = arg;
+    struct mailbox *b = m->box;
+
+    mutex_lock(&b->lock);
+    if (b->closed) {
+        unref(b);
+        mail_free(m);
+        return;
+    }
+    m->rc = rc;
+    if (rc == RC_OK) {
+        m->payload = *payload;
+        *payload = (struct buf){0};
+    } else if (err) {
+        m->err = *err;
+    }
+    m->next = b->list;
+    b->list = m;
+    cond_signal(&b->arrived);
+    unref(b);
+}
+
+void mailbox_send(struct mailbox *b, struct rpc_client *c, const char *addr, enum rpc_method method, struct buf *payload, int64_t timeout_ms, uint32_t tag,
+                  uint32_t round)
+{
+    struct mail *m = xcalloc(1, sizeof *m);
+
+    m->box = b;
+    m->tag = tag;
+    m->round = round;
+    mutex_lock(&b->lock);
+    b->refs++;
+    mutex_unlock(&b->lock);
+    rpc_send_buf(c, addr, method, payload, timeout_ms, on_reply, m);
+}
+
+struct mail *mailbox_take(struct mailbox *b, int64_t wait_ms)
+{
+    struct mail *list;
+
+    mutex_lock(&b->lock);
+    if (!b->list && wait_ms > 0)
+        cond_wait_ms(&b->arrived, &b->lock, wait_ms);
+    list = b->list;
+    b->list = NULL;
+    mutex_unlock(&b->lock);
+    return list;
+}
