@@ -71,6 +71,8 @@ struct query_result {
 };
 
 bool query_result_has_histograms(const struct query_result *res);
+/* Copies warnings or infos; false: out of memory. */
+bool query_texts_dup(struct arena *a, const char *const *from, size_t n, const char ***ret);
 /* Results of consecutive parts of one range query (matrices in the order of their labels), as one: series are joined, statistics and notes added up.
  * Memory from the arena; strings and histograms are shared with the parts. RC_NOMEM. */
 int query_results_join(const struct query_result *const *parts, size_t n, struct arena *a, struct query_result *ret, struct err *err);

@@ -86,6 +86,17 @@ static bool join_texts(struct arena *a, const char *const *from, size_t from_n, 
     return *v != NULL;
 }
 
+bool query_texts_dup(struct arena *a, const char *const *from, size_t n, const char ***ret)
+{
+    const char **v = arena_array(a, n, sizeof *v);
+
+    for (size_t i = 0; v && i < n; i++)
+        if (!(v[i] = arena_strz(a, str_of(from[i]))))
+            return false;
+    *ret = v;
+    return v != NULL;
+}
+
 static void join_stats(struct query_stats *to, const struct query_stats *from)
 {
     to->samples_total += from->samples_total;

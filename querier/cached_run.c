@@ -42,17 +42,6 @@ static int run_part(struct run *r, int64_t from_ms, int64_t to_ms, struct err *e
     return rc;
 }
 
-static bool dup_texts(struct arena *a, const char *const *from, size_t n, const char ***ret)
-{
-    const char **v = arena_array(a, n, sizeof *v);
-
-    for (size_t i = 0; v && i < n; i++)
-        if (!(v[i] = arena_strz(a, str_of(from[i]))))
-            return false;
-    *ret = v;
-    return v != NULL;
-}
-
 static int no_memory(struct err *err)
 {
     return err_set(err, RC_NOMEM, "query processing would load too many bytes into memory in joining results");
@@ -67,7 +56,7 @@ static int take_part(struct run *r, const struct cached_range *c, int64_t from_m
     *res = c->res;
     res->series_count = 0;
     res->series = arena_array(a, c->res.series_count, sizeof *res->series);
-    if (!res->series || !dup_texts(a, c->res.warnings, c->res.warning_count, &res->warnings) || !dup_texts(a, c->res.infos, c->res.info_count, &res->infos))
+    if (!res->series || !query_texts_dup(a, c->res.warnings, c->res.warning_count, &res->warnings) || !query_texts_dup(a, c->res.infos, c->res.info_count, &res->infos))
         return no_memory(err);
     for (size_t i = 0; i < c->res.series_count; i++) {
         struct result_series s = c->res.series[i];
@@ -75,7 +64,6 @@ static int take_part(struct run *r, const struct cached_range *c, int64_t from_m
         s.labels = labels_dup(a, &s.labels);
         if (c->res.series[i].labels.n && !s.labels.v)
             return no_memory(err);
-
         while (s.n && s.s[0].t < from_ms) {
             s.s++;
             s.n--;

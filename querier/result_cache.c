@@ -142,23 +142,14 @@ static int copy_series(struct cached *r, const struct result_series *from, struc
     return 1;
 }
 
-static bool copy_texts(struct arena *a, const char *const *from, size_t n, const char ***ret, size_t *ret_n)
-{
-    const char **v = arena_array(a, n, sizeof *v);
-
-    for (size_t i = 0; v && i < n; i++)
-        if (!(v[i] = arena_strz(a, str_of(from[i]))))
-            return false;
-    *ret = v;
-    *ret_n = n;
-    return v != NULL;
-}
-
 static bool copy_result(struct cached *r, const struct query_result *from)
 {
     struct query_result *to = &r->base.res;
 
-    *to = (struct query_result){.type = VALUE_MATRIX, .series = arena_array(&r->arena, from->series_count, sizeof *to->series)};
+    *to = (struct query_result){.type = VALUE_MATRIX,
+                                .series = arena_array(&r->arena, from->series_count, sizeof *to->series),
+                                .warning_count = from->warning_count,
+                                .info_count = from->info_count};
     if (!to->series)
         return false;
     for (size_t i = 0; i < from->series_count; i++) {
@@ -168,8 +159,8 @@ static bool copy_result(struct cached *r, const struct query_result *from)
             return false;
         to->series_count += (size_t)rc;
     }
-    return copy_texts(&r->arena, from->warnings, from->warning_count, &to->warnings, &to->warning_count) &&
-           copy_texts(&r->arena, from->infos, from->info_count, &to->infos, &to->info_count);
+    return query_texts_dup(&r->arena, from->warnings, from->warning_count, &to->warnings) &&
+           query_texts_dup(&r->arena, from->infos, from->info_count, &to->infos);
 }
 
 /* --- putting --- */
