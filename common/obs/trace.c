@@ -97,17 +97,25 @@ static PRINTF(2, 0) void text_add(struct trace_node *n, const char *fmt, va_list
     vsnprintf(n->text + at, sizeof n->text - at, fmt, ap);
 }
 
-struct trace_node *trace_begin(struct trace_node *parent, const char *fmt, ...)
+static PRINTF(2, 0) struct trace_node *node_said(struct trace_node *parent, const char *fmt, va_list ap)
 {
     struct trace_node *n = parent ? node_new(parent->trace, parent) : NULL;
+
+    if (n)
+        text_add(n, fmt, ap);
+    return n;
+}
+
+struct trace_node *trace_begin(struct trace_node *parent, const char *fmt, ...)
+{
+    struct trace_node *n;
     va_list ap;
 
-    if (!n)
-        return NULL;
     va_start(ap, fmt);
-    text_add(n, fmt, ap);
+    n = node_said(parent, fmt, ap);
     va_end(ap);
-    n->begun_ns = now_ns();
+    if (n)
+        n->begun_ns = now_ns();
     return n;
 }
 
@@ -125,15 +133,14 @@ void trace_end(struct trace_node *n, const char *fmt, ...)
 
 struct trace_node *trace_add(struct trace_node *parent, int64_t ns, const char *fmt, ...)
 {
-    struct trace_node *n = parent ? node_new(parent->trace, parent) : NULL;
+    struct trace_node *n;
     va_list ap;
 
-    if (!n)
-        return NULL;
     va_start(ap, fmt);
-    text_add(n, fmt, ap);
+    n = node_said(parent, fmt, ap);
     va_end(ap);
-    n->ns = ns;
+    if (n)
+        n->ns = ns;
     return n;
 }
 
