@@ -9,23 +9,9 @@ import raw
 import rows
 import wire
 from cluster import Cluster
+from score import Score
 
 SLOW_SECONDS = 20  # no single request may take longer, under a sanitizer on two busy cores
-
-
-class Score:
-    def __init__(self, verbose):
-        self.passed = self.failed = 0
-        self.verbose = verbose
-
-    def say(self, name, wrong, note=""):
-        if wrong:
-            self.failed += 1
-            print(f"FAILED {name}: {wrong}", flush=True)
-        else:
-            self.passed += 1
-            if self.verbose:
-                print(f"ok     {name} {note}", flush=True)
 
 
 def push(cluster, row, tenant, body):

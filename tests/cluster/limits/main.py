@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import rows  # noqa: E402
 import table  # noqa: E402
 from cluster import HOST, Cluster  # noqa: E402
+from score import Score  # noqa: E402
 
 BUDGET = 64 << 20   # query_memory of everybody who has no other
 PATIENCE = 30       # seconds, where the claim is that something happens at all
@@ -22,21 +23,6 @@ WORKERS = 2
 FLAGS = [f"--querier.max-concurrent={WORKERS}", "--querier.max-waiting-per-tenant=4", "--querier.max-waiting-time=2s",
          f"--limits.query_memory={BUDGET}", "--limits.max_sample_age=0", "--limits.request_rate=0", "--limits.label_request_rate=0",
          "--ingester.retain-period=0", "--ingester.flush-check-period=200ms"]
-
-
-class Score:
-    def __init__(self, verbose):
-        self.passed = self.failed = 0
-        self.verbose = verbose
-
-    def say(self, name, wrong, note=""):
-        if wrong:
-            self.failed += 1
-            print(f"FAILED {name}: {wrong}", flush=True)
-        else:
-            self.passed += 1
-            if self.verbose or note:
-                print(f"ok     {name} {note}", flush=True)
 
 
 def until(condition, seconds=PATIENCE):
