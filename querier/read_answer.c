@@ -2,6 +2,7 @@
 
 #include "common/base/hash.h"
 #include "tsdb/prom_chunk.h"
+#include "tsdb/window.h"
 
 /* --- protobuf --- */
 
@@ -136,12 +137,13 @@ void read_put_series(struct buf *out, const struct labels *ls, const struct colu
 
 /* --- chunks --- */
 
-/* How many samples from i on go into one chunk. */
+/* How many samples from i on go into one chunk: as in a Prometheus, none crosses a block bound. */
 static size_t chunk_run(const struct columns *c, size_t i)
 {
+    int64_t end = floor_to(c->t[i], BLOCK_RANGE_MS) + BLOCK_RANGE_MS;
     size_t n = 1;
 
-    while (i + n < c->n && n < PROM_CHUNK_SAMPLES_MAX && (c->hist && c->hist[i + n]) == (c->hist && c->hist[i]))
+    while (i + n < c->n && n < PROM_CHUNK_SAMPLES_MAX && c->t[i + n] < end && (c->hist && c->hist[i + n]) == (c->hist && c->hist[i]))
         n++;
     return c->hist && c->hist[i] ? prom_chunk_run(c->hist + i, n) : n;
 }
