@@ -80,7 +80,9 @@ static void on_reply(void *arg, int rc, struct buf *payload, const struct err *e
     }
     m->next = b->list;
     b->list = m;
-    cond_signal(&b->arrived);
+    mutex_unlock(&b->lock);
+    cond_signal(&b->arrived); /* without the lock, which the owner would only wait for */
+    mutex_lock(&b->lock);
     unref(b);
 }
 

@@ -224,10 +224,11 @@ int queue_submit(struct queue *q, struct str tenant, size_t running_max, struct 
         t->waiting++;
         q->waiting++;
         metric_set(q->m_waiting, (double)q->waiting);
-        cond_signal(&q->work);
     }
     tenant_drop_idle(q, t);
     mutex_unlock(&q->lock);
+    if (rc == 0)
+        cond_signal(&q->work); /* without the lock, which the worker would only wait for */
     return rc;
 }
 

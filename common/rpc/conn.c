@@ -4,13 +4,19 @@
 #include "common/sys/clock.h"
 #include "common/sys/thread.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 enum {
     STAGE_BYTES  = 8192,    /* cut small frames from here; at most this much of a large payload is copied */
-    TX_IOVS      = 8,       /* nng takes no more */
+    TX_IOVS      = 16,
     TX_BYTES_MAX = 1 << 20, /* per send call */
+    RX_BYTES_MAX = 4 << 20, /* then other connections of the thread have their turn */
     INLINE_BYTES = 1024,    /* a taken payload this short is copied behind its header: one iov, one allocation */
 };
 
@@ -22,15 +28,17 @@ struct conn_msg {
 };
 
 struct conn {
-    nng_stream *st; /* --- read-only after new --- */
+    struct loop_source source; /* first: the loop knows a connection by it */
+    struct loop *loop;         /* --- read-only after new --- */
+    int fd;
     uint32_t cluster;
     const struct conn_events *ev;
     void *owner;
-    nng_aio *rx_aio, *tx_aio;
-    atomic_int refs; /* owner + one per outstanding aio + holders */
+    atomic_int refs;    /* owner + one from start until it ended + holders */
+    atomic_bool closed; /* set under the lock */
     _Atomic int64_t heard_ms;
 
-    uint8_t stage[STAGE_BYTES]; /* --- receive callback only: one at a time --- */
+    uint8_t stage[STAGE_BYTES]; /* --- the loop's thread only --- */
     size_t staged;              /* bytes of stage that are not consumed yet */
     struct frame frame;         /* header of the payload being received */
     char *body;                 /* its allocation; not NULL: all of stage is consumed */
@@ -40,7 +48,7 @@ struct conn {
     struct conn_msg *tx_first, **tx_last;
     size_t tx_bytes;  /* unsent bytes in the list */
     size_t tx_offset; /* bytes of tx_first that are sent already */
-    bool tx_busy, closed;
+    bool tx_waits;    /* for room in the socket: the loop's thread goes on */
 };
 
 /* --- messages --- */
@@ -103,7 +111,6 @@ static void tx_drop_all(struct conn *c)
     c->tx_bytes = c->tx_offset = 0;
 }
 
-/* May run inside one of the callbacks of the aios, which therefore go by nng's reaper. */
 void conn_unref(struct conn *c)
 {
     const struct conn_events *ev = c->ev;
@@ -111,10 +118,7 @@ void conn_unref(struct conn *c)
 
     if (atomic_fetch_sub(&c->refs, 1) != 1)
         return;
-    ASSERT(!c->tx_busy);
-    nng_aio_reap(c->rx_aio);
-    nng_aio_reap(c->tx_aio);
-    nng_stream_free(c->st);
+    close(c->fd);
     tx_drop_all(c);
     free(c->body);
     mutex_fini(&c->lock);
@@ -122,12 +126,20 @@ void conn_unref(struct conn *c)
     ev->freed(owner);
 }
 
+/* Called with the lock. The loop's thread finds the end of the stream and does the rest. */
+static void shut(struct conn *c)
+{
+    if (!atomic_exchange(&c->closed, true))
+        shutdown(c->fd, SHUT_RDWR);
+    tx_drop_all(c);
+    c->tx_waits = false;
+}
+
 void conn_close(struct conn *c)
 {
     mutex_lock(&c->lock);
-    c->closed = true;
+    shut(c);
     mutex_unlock(&c->lock);
-    nng_stream_close(c->st);
 }
 
 int64_t conn_heard_ms(const struct conn *c)
@@ -147,21 +159,21 @@ size_t conn_unsent(struct conn *c)
 
 /* --- sending --- */
 
-static size_t iov_add(nng_iov *iov, size_t n, const void *p, size_t len, size_t *skip)
+static size_t iov_add(struct iovec *iov, size_t n, const void *p, size_t len, size_t *skip)
 {
-    if (*skip >= len) {
+    if (*skip >= len) { /* also what is empty */
         *skip -= len;
         return n;
     }
-    iov[n] = (nng_iov){.iov_buf = (char *)(uintptr_t)p + *skip, .iov_len = len - *skip};
+    iov[n] = (struct iovec){.iov_base = (char *)(uintptr_t)p + *skip, .iov_len = len - *skip};
     *skip  = 0;
     return n + 1;
 }
 
-/* Called with the lock: gathers from the head of the queue and sends. */
-static void tx_arm(struct conn *c)
+/* Called with the lock: one send of what is at the head of the queue. */
+static ssize_t tx_some(struct conn *c)
 {
-    nng_iov iov[TX_IOVS];
+    struct iovec iov[TX_IOVS];
     size_t n = 0, bytes = 0, skip = c->tx_offset;
 
     for (struct conn_msg *m = c->tx_first; m && n + 2 <= TX_IOVS && bytes < TX_BYTES_MAX; m = m->next) {
@@ -169,8 +181,8 @@ static void tx_arm(struct conn *c)
         n = iov_add(iov, n, m->body, m->body_len, &skip);
         bytes += msg_bytes(m);
     }
-    ASSERT(n > 0 && nng_aio_set_iov(c->tx_aio, (unsigned)n, iov) == 0);
-    nng_stream_send(c->st, c->tx_aio);
+    ASSERT(n > 0);
+    return sendmsg(c->fd, &(struct msghdr){.msg_iov = iov, .msg_iovlen = n}, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Called with the lock. */
@@ -191,73 +203,56 @@ static void tx_advance(struct conn *c, size_t sent)
     c->tx_offset = sent;
 }
 
-static void tx_done(void *arg)
+/* Called with the lock: until all is sent or the socket takes no more. */
+static void tx_flush(struct conn *c)
 {
-    struct conn *c = arg;
-    bool failed    = nng_aio_result(c->tx_aio) != 0;
+    c->tx_waits = false;
+    while (c->tx_first && !c->tx_waits) {
+        ssize_t n = tx_some(c);
 
-    mutex_lock(&c->lock);
-    failed = failed || c->closed;
-    if (!failed)
-        tx_advance(c, nng_aio_count(c->tx_aio));
-    if (!failed && c->tx_first) {
-        tx_arm(c); /* from here the next callback may already run: the reference is its own */
-        mutex_unlock(&c->lock);
-        return;
+        if (n >= 0)
+            tx_advance(c, (size_t)n);
+        else if (errno == EAGAIN)
+            c->tx_waits = true;
+        else if (errno != EINTR)
+            shut(c);
     }
-    c->tx_busy = false;
-    if (failed) {
-        c->closed = true;
-        tx_drop_all(c);
-    }
-    mutex_unlock(&c->lock);
-    if (failed)
-        nng_stream_close(c->st);
-    conn_unref(c);
 }
 
 bool conn_send(struct conn *c, struct conn_msg *m)
 {
+    bool taken;
+
     mutex_lock(&c->lock);
-    if (c->closed || c->tx_bytes + msg_bytes(m) > RPC_QUEUE_BYTES_MAX) {
-        mutex_unlock(&c->lock);
-        conn_msg_free(m);
-        return false;
-    }
-    *c->tx_last = m;
-    c->tx_last  = &m->next;
-    c->tx_bytes += msg_bytes(m);
-    if (!c->tx_busy) {
-        c->tx_busy = true;
-        conn_ref(c);
-        tx_arm(c);
+    taken = !c->closed && c->tx_bytes + msg_bytes(m) <= RPC_QUEUE_BYTES_MAX;
+    if (taken) {
+        *c->tx_last = m;
+        c->tx_last  = &m->next;
+        c->tx_bytes += msg_bytes(m);
+        if (!c->tx_waits)
+            tx_flush(c);
     }
     mutex_unlock(&c->lock);
-    return true;
+    if (!taken)
+        conn_msg_free(m);
+    return taken;
 }
 
 /* --- receiving --- */
 
-/* nng 1.5.2 never completes a send or recv that begins after nng_stream_close, so closed is decided under the lock.
- * False when closed. After true the next callback may already run: touch nothing. */
-static bool rx_arm(struct conn *c)
+/* One read, of *ret_wanted bytes at most. */
+static ssize_t rx_some(struct conn *c, size_t *ret_wanted)
 {
-    nng_iov iov[2];
-    unsigned n = 0;
-    bool closed;
+    struct iovec iov[2];
+    int n = 0;
 
     if (c->body) {
         ASSERT(c->staged == 0);
-        iov[n++] = (nng_iov){c->body + c->body_got, c->frame.payload_len - c->body_got};
+        iov[n++] = (struct iovec){c->body + c->body_got, c->frame.payload_len - c->body_got};
     }
-    iov[n++] = (nng_iov){c->stage + c->staged, STAGE_BYTES - c->staged};
-    ASSERT(nng_aio_set_iov(c->rx_aio, n, iov) == 0);
-    mutex_lock(&c->lock);
-    closed = c->closed;
-    if (!closed)
-        nng_stream_recv(c->st, c->rx_aio);
-    mutex_unlock(&c->lock);
-    return !closed;
+    iov[n++]    = (struct iovec){c->stage + c->staged, STAGE_BYTES - c->staged};
+    *ret_wanted = iov[0].iov_len + (n == 2 ? iov[1].iov_len : 0);
+    return readv(c->fd, iov, n);
 }
 
 /* Takes body. */
@@ -339,51 +334,78 @@ static int rx_take(struct conn *c, size_t n, struct err *err)
 static void rx_end(struct conn *c, const struct err *why)
 {
     conn_close(c);
+    loop_remove(&c->source, c->fd);
     c->ev->closed(c->owner, c, why);
     conn_unref(c);
 }
 
-static void rx_done(void *arg)
+/* Reads until there is no more, or others shall have their turn. Negative: the connection is over. */
+static int rx_drain(struct conn *c, bool ends, struct err *err)
 {
-    struct conn *c = arg;
-    struct err err = {0};
-    int e          = nng_aio_result(c->rx_aio);
+    size_t wanted, total = 0;
 
-    if (e != 0) {
-        err_set(&err, RC_UNAVAILABLE, "connection lost: %s", nng_strerror(e));
-        rx_end(c, &err);
-        return;
+    while (total < RX_BYTES_MAX) {
+        ssize_t n = rx_some(c, &wanted);
+        int rc;
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return 0;
+        if (n < 0)
+            return err_sys(err, RC_UNAVAILABLE, "connection lost");
+        if (n == 0)
+            return err_set(err, RC_UNAVAILABLE, c->closed ? "connection closed" : "connection lost: closed by the other side");
+        total += (size_t)n;
+        atomic_store_explicit(&c->heard_ms, clock_mono_ms(clock_system()), memory_order_relaxed);
+        rc = rx_take(c, (size_t)n, err);
+        if (rc == 0 && c->closed)
+            rc = err_set(err, RC_UNAVAILABLE, "connection closed");
+        if (rc < 0)
+            return rc;
+        if ((size_t)n < wanted && !ends)
+            return 0;
     }
-    atomic_store_explicit(&c->heard_ms, clock_mono_ms(clock_system()), memory_order_relaxed);
-    if (rx_take(c, nng_aio_count(c->rx_aio), &err) < 0) {
-        rx_end(c, &err);
-        return;
-    }
-    if (!rx_arm(c)) {
-        err_set(&err, RC_UNAVAILABLE, "connection closed");
-        rx_end(c, &err);
-    }
+    loop_again(&c->source, c->fd);
+    return 0;
 }
 
-struct conn *conn_new(nng_stream *st, uint32_t cluster, const struct conn_events *ev, void *owner)
+static void on_ready(struct loop_source *s, uint32_t events)
+{
+    struct conn *c  = (struct conn *)s;
+    struct err err  = {0};
+    const bool ends = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+
+    if (events & EPOLLOUT) {
+        mutex_lock(&c->lock);
+        if (c->tx_waits)
+            tx_flush(c);
+        mutex_unlock(&c->lock);
+    }
+    if ((ends || (events & EPOLLIN)) && rx_drain(c, ends, &err) < 0)
+        rx_end(c, &err);
+}
+
+struct conn *conn_new(int fd, struct loop *loop, uint32_t cluster, const struct conn_events *ev, void *owner)
 {
     struct conn *c = xcalloc(1, sizeof *c);
 
-    c->st      = st;
-    c->cluster = cluster;
-    c->ev      = ev;
-    c->owner   = owner;
-    c->tx_last = &c->tx_first;
+    c->source.ready = on_ready;
+    c->loop         = loop;
+    c->fd           = fd;
+    c->cluster      = cluster;
+    c->ev           = ev;
+    c->owner        = owner;
+    c->tx_last      = &c->tx_first;
     mutex_init(&c->lock);
     atomic_init(&c->refs, 1);
+    atomic_init(&c->closed, false);
     atomic_init(&c->heard_ms, clock_mono_ms(clock_system()));
-    ASSERT(nng_aio_alloc(&c->rx_aio, rx_done, c) == 0);
-    ASSERT(nng_aio_alloc(&c->tx_aio, tx_done, c) == 0);
     return c;
 }
 
 void conn_start(struct conn *c)
 {
     conn_ref(c);
-    ASSERT(rx_arm(c)); /* nobody else has it yet */
+    loop_add(c->loop, &c->source, c->fd);
 }

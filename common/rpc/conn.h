@@ -1,14 +1,13 @@
-/* conn.h - one framed TCP connection on nng streams, used by both the server and the client; internal to common/rpc.
- * Receives with one recv outstanding: small frames are cut from a staging buffer (one read, many frames), a large payload
- * is read straight into its own allocation. Sends with one send outstanding, gathering what queued up meanwhile.
- * Life: conn_new gives one reference to the owner; the connection keeps itself alive while I/O is outstanding. events.closed
+/* conn.h - one framed TCP connection, used by both the server and the client; internal to common/rpc.
+ * Receives on its loop's thread: small frames are cut from a staging buffer (one read, many frames), a large payload is read straight into its own
+ * allocation. Sends on the caller's thread as much as the socket takes at once; the rest waits in a queue and goes on the loop's thread.
+ * Life: conn_new gives one reference to the owner; the connection keeps itself alive from conn_start to events.closed, which
  * comes exactly once, after the last events.frame. events.freed comes when the last reference is gone.
- * Threads: conn_send, conn_close, conn_ref, conn_unref from any; events on nng's threads, without locks held. */
+ * Threads: conn_send, conn_close, conn_ref, conn_unref from any; events on the loop's threads, without locks held. */
 #pragma once
 #include "common/base/err.h"
 #include "common/rpc/frame.h"
-
-#include <nng/nng.h>
+#include "common/rpc/loop.h"
 
 struct conn;
 struct conn_msg;
@@ -26,8 +25,8 @@ struct conn_msg *conn_msg_copy(const struct frame *f, struct str payload);
 struct conn_msg *conn_msg_take(const struct frame *f, char *payload, size_t n);
 void conn_msg_free(struct conn_msg *m);
 
-/* Takes st. */
-struct conn *conn_new(nng_stream *st, uint32_t cluster, const struct conn_events *ev, void *owner);
+/* Takes fd, a connected non-blocking socket. */
+struct conn *conn_new(int fd, struct loop *loop, uint32_t cluster, const struct conn_events *ev, void *owner);
 /* Begins to receive; events may come before this returns. */
 void conn_start(struct conn *c);
 struct conn *conn_ref(struct conn *c);

@@ -3,12 +3,14 @@
 #include "common/obs/log.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc_internal.h"
+#include "common/rpc/sock.h"
 #include "common/sys/clock.h"
 #include "common/sys/thread.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { NONE = UINT16_MAX, SLOTS_FIRST = 16, NS_PER_MS = 1000000 };
 _Static_assert((int)RPC_IN_FLIGHT_MAX < (int)NONE, "slots are numbered in 16 bits");
@@ -25,8 +27,7 @@ struct slot {
 struct peer {
     struct peer_env env; /* --- read-only --- */
     char addr[RPC_ADDR_BYTES_MAX];
-    nng_stream_dialer *dialer;
-    nng_aio *dial_aio;
+    struct sock_addr where;
     atomic_int refs;
     struct peer *link; /* the client's, under its lock */
 
@@ -36,7 +37,8 @@ struct peer {
     uint16_t first, last, free;
     uint64_t generation;
     struct conn *conn;
-    bool dialing, shut, retired;
+    struct dial *dial; /* NULL: none in progress */
+    bool shut, retired;
     int64_t connected_ms, retry_ms, used_ms, probed_ms;
     size_t waiting_bytes; /* of unsent messages */
     char failure[128];    /* why the last dial failed */
@@ -240,10 +242,10 @@ static const struct conn_events client_events = {on_frame, on_refused, on_closed
 /* --- dialing --- */
 
 /* Called with the lock. */
-static void connected(struct peer *p, nng_stream *st)
+static void connected(struct peer *p, int fd)
 {
     p->connected_ms = p->probed_ms = now_ms();
-    p->conn = conn_new(st, p->env.cluster, &client_events, peer_ref(p));
+    p->conn = conn_new(fd, p->env.loop, p->env.cluster, &client_events, peer_ref(p));
     rpc_metrics_connections(p->env.metrics, 1);
     for (uint16_t i = p->first; i != NONE; i = p->slots[i].next) {
         if (p->slots[i].unsent)
@@ -254,22 +256,22 @@ static void connected(struct peer *p, nng_stream *st)
     conn_start(p->conn);
 }
 
-static void on_dialed(void *arg)
+static void on_dialed(void *arg, int fd, const char *reason)
 {
     struct peer *p = arg;
     struct ended e = {0};
-    int result     = nng_aio_result(p->dial_aio);
-    char why[128];
+    char why[sizeof p->failure];
 
     mutex_lock(&p->lock);
-    p->dialing = false;
-    if (result == 0 && !p->shut) {
-        connected(p, nng_aio_get_output(p->dial_aio, 0));
+    dial_unref(p->dial);
+    p->dial = NULL;
+    if (fd >= 0 && !p->shut) {
+        connected(p, fd);
     } else {
-        if (result == 0)
-            nng_stream_free(nng_aio_get_output(p->dial_aio, 0));
+        if (fd >= 0)
+            close(fd);
         p->retry_ms = now_ms() + RPC_BACKOFF_MS;
-        snprintf(p->failure, sizeof p->failure, "no connection: %s", nng_strerror(result));
+        snprintf(p->failure, sizeof p->failure, "no connection: %.100s", reason);
         take_all(p, &e);
     }
     memcpy(why, p->failure, sizeof why);
@@ -282,23 +284,13 @@ static void on_dialed(void *arg)
 
 int peer_new(const char *addr, const struct peer_env *env, struct peer **ret, struct err *err)
 {
-    char url[RPC_URL_BYTES];
+    struct sock_addr where;
     struct peer *p;
-    int e;
 
-    if (rpc_url(addr, url) < 0)
+    if (!addr || strlen(addr) >= RPC_ADDR_BYTES_MAX || sock_addr_parse(addr, &where) < 0)
         return err_set(err, RC_INVALID, "address \"%.64s\" is not host:port", addr ? addr : "");
-    p = xcalloc(1, sizeof *p);
-    e = nng_stream_dialer_alloc(&p->dialer, url);
-    if (e == 0)
-        e = nng_aio_alloc(&p->dial_aio, on_dialed, p);
-    if (e != 0) {
-        if (p->dialer)
-            nng_stream_dialer_free(p->dialer);
-        free(p);
-        return err_set(err, RC_INVALID, "address %s: %s", addr, nng_strerror(e));
-    }
-    nng_aio_set_timeout(p->dial_aio, RPC_DIAL_MS);
+    p        = xcalloc(1, sizeof *p);
+    p->where = where;
     snprintf(p->addr, sizeof p->addr, "%s", addr);
     p->env  = *env;
     p->free = p->first = p->last = NONE;
@@ -323,11 +315,7 @@ void peer_unref(struct peer *p)
 
 void peer_free(struct peer *p)
 {
-    ASSERT(p->in_flight == 0 && !p->conn && !p->dialing);
-    nng_stream_dialer_close(p->dialer);
-    nng_aio_stop(p->dial_aio);
-    nng_aio_free(p->dial_aio);
-    nng_stream_dialer_free(p->dialer);
+    ASSERT(p->in_flight == 0 && !p->conn && !p->dial);
     free(p->slots);
     mutex_fini(&p->lock);
     free(p);
@@ -352,13 +340,11 @@ static int ensure_connection(struct peer *p, struct err *err)
         return err_set(err, RC_STALE, "%s: the address was idle and is gone", p->addr);
     if (p->shut)
         return err_set(err, RC_UNAVAILABLE, "%s: forgotten", p->addr);
-    if (p->conn || p->dialing)
+    if (p->conn || p->dial)
         return 0;
     if (now_ms() < p->retry_ms)
         return err_set(err, RC_UNAVAILABLE, "%s: %s", p->addr, p->failure);
-    p->dialing = true;
-    peer_ref(p);
-    nng_stream_dialer_dial(p->dialer, p->dial_aio);
+    p->dial = dial_start(&p->where, RPC_DIAL_MS, on_dialed, peer_ref(p));
     return 0;
 }
 
@@ -398,7 +384,7 @@ static void deliver(struct peer *p, uint64_t id, struct conn_msg *m, size_t byte
             slot_free(p, s);
         }
     } else {
-        ASSERT(p->dialing); /* else the call would have ended */
+        ASSERT(p->dial); /* else the call would have ended */
         s->unsent = m;
         p->waiting_bytes += bytes;
     }
@@ -467,7 +453,7 @@ static void watch_silence(struct peer *p, int64_t now)
 /* Called with the lock. */
 static bool is_idle(const struct peer *p, int64_t now)
 {
-    return !p->conn && !p->dialing && p->in_flight == 0 && now - p->used_ms > RPC_IDLE_MS;
+    return !p->conn && !p->dial && p->in_flight == 0 && now - p->used_ms > RPC_IDLE_MS;
 }
 
 int64_t peer_tick(struct peer *p, int64_t now_ns, bool *ret_retired)
@@ -490,16 +476,20 @@ void peer_shut(struct peer *p, int rc, const char *why)
 {
     struct ended e = {0};
     struct conn *conn;
+    struct dial *dial;
 
     mutex_lock(&p->lock);
     p->shut = true;
     conn    = p->conn ? conn_ref(p->conn) : NULL;
+    dial    = p->dial ? dial_ref(p->dial) : NULL;
     take_all(p, &e);
     mutex_unlock(&p->lock);
     if (conn) {
         conn_close(conn);
         conn_unref(conn);
     }
-    nng_aio_cancel(p->dial_aio);
+    if (dial)
+        dial_cancel(dial);
+    dial_unref(dial);
     ended_report(p, &e, rc, why);
 }

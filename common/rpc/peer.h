@@ -2,6 +2,7 @@
  * A peer is kept by the client's table, by its connection and by an outstanding dial; the client's thread frees it.
  * Threads: any. Lock order: client, peer, connection. Callbacks run without locks. */
 #pragma once
+#include "common/rpc/loop.h"
 #include "common/rpc/rpc.h"
 #include "common/rpc/rpc_metrics.h"
 
@@ -12,6 +13,7 @@ struct peer_env {
     uint32_t cluster;
     struct log *log;
     struct rpc_metrics *metrics;
+    struct loop *loop;
     /* The last reference is gone: the client's thread shall call peer_free. */
     void (*unused)(void *self, struct peer *p);
     void *self;

@@ -23,6 +23,7 @@ struct rpc_client {
     uint32_t cluster;
     struct log *log;
     struct rpc_metrics metrics;
+    struct loop *loop;
     pthread_t thread;
     _Atomic int64_t wake_ns; /* the thread looks at deadlines then; a sooner deadline must wake it */
 
@@ -94,7 +95,7 @@ static void forget_peer(struct rpc_client *c, struct peer *p, int rc, const char
 /* With a reference. */
 static int peer_of(struct rpc_client *c, const char *addr, struct peer **ret, struct err *err)
 {
-    struct peer_env env = {c->cluster, c->log, &c->metrics, peer_unused, c};
+    struct peer_env env = {c->cluster, c->log, &c->metrics, c->loop, peer_unused, c};
     struct peer **at;
     int rc = 0;
 
@@ -236,6 +237,7 @@ int rpc_client_new(const struct rpc_client_cfg *cfg, struct rpc_client **ret, UN
     mutex_init(&c->lock);
     cond_init(&c->changed);
     rpc_metrics_init(&c->metrics, cfg->metrics, false);
+    c->loop   = loop_new("rpc-out");
     c->thread = thread_start("rpc-client", client_main, c);
     *ret      = c;
     return 0;
@@ -257,7 +259,8 @@ void rpc_client_free(struct rpc_client *c)
     }
     vec_fini(&peers);
     wake(c);
-    pthread_join(c->thread, NULL);
+    pthread_join(c->thread, NULL); /* it has freed all peers, and so all connections have ended */
+    loop_free(c->loop);
     cond_fini(&c->changed);
     mutex_fini(&c->lock);
     free(c);

@@ -4,7 +4,3 @@
 
 /* True while a handler or a callback runs on this thread: such a thread must not wait for another call. */
 extern _Thread_local int rpc_callback_depth;
-
-/* Puts "tcp://" before addr. */
-enum { RPC_URL_BYTES = 256 + 8 };
-int rpc_url(const char *addr, char ret[RPC_URL_BYTES]);

@@ -3,12 +3,15 @@
 #include "common/rpc/rpc.h"
 #include "common/rpc/rpc_internal.h"
 #include "common/rpc/rpc_metrics.h"
+#include "common/rpc/sock.h"
 #include "common/sys/clock.h"
 #include "common/sys/thread.h"
 
-#include <nng/supplemental/util/platform.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { ACCEPT_PAUSE_MS = 50, DRAIN_STEP_MS = 5, SERVER_IDLE_MS = 300000 };
 
@@ -35,13 +38,14 @@ struct rpc_call {
 };
 
 struct rpc_server {
-    char url[RPC_URL_BYTES]; /* --- read-only after start --- */
+    struct loop_source accepts; /* first: the loop knows the server by it */
+    struct sock_addr where;     /* --- read-only after start --- */
+    struct loop *loop;
+    int listener; /* -1: none */
     uint32_t cluster;
     int calls_max, workers_count;
     struct log *log;
     struct handler handlers[RPC_METHODS_MAX];
-    nng_stream_listener *listener;
-    nng_aio *accept_aio;
     int port;
     bool started;
     pthread_t *workers;
@@ -168,8 +172,8 @@ static void queue_call(struct rpc_server *srv, struct rpc_call *call)
     mutex_lock(&srv->lock);
     *srv->queue_last = call;
     srv->queue_last  = &call->next;
-    cond_signal(&srv->work);
     mutex_unlock(&srv->lock);
+    cond_signal(&srv->work); /* without the lock, which the worker would only wait for */
 }
 
 static void *worker_main(void *arg)
@@ -294,51 +298,67 @@ static void sweep_idle(struct rpc_server *srv)
     mutex_unlock(&srv->lock);
 }
 
-static void adopt(struct rpc_server *srv, nng_stream *st)
+/* Takes fd on success. */
+static bool adopt(struct rpc_server *srv, int fd)
 {
-    struct client_conn *cc = xcalloc(1, sizeof *cc);
+    struct client_conn *cc;
+    bool room;
 
-    cc->srv  = srv;
-    cc->conn = conn_new(st, srv->cluster, &server_events, cc);
     mutex_lock(&srv->lock);
-    cc->next = srv->conns;
-    if (cc->next)
-        cc->next->prev = cc;
-    srv->conns = cc;
-    srv->conns_live++;
-    conn_start(cc->conn);
+    room = !srv->closing && srv->conns_live < RPC_SERVER_CONNS;
+    if (room) {
+        cc       = xcalloc(1, sizeof *cc);
+        cc->srv  = srv;
+        cc->conn = conn_new(fd, srv->loop, srv->cluster, &server_events, cc);
+        cc->next = srv->conns;
+        if (cc->next)
+            cc->next->prev = cc;
+        srv->conns = cc;
+        srv->conns_live++;
+        conn_start(cc->conn);
+    }
     mutex_unlock(&srv->lock);
-    rpc_metrics_connections(&srv->metrics, 1);
+    return room;
 }
 
-static void on_accept(void *arg)
+/* Takes fd. */
+static void accepted(struct rpc_server *srv, int fd)
 {
-    struct rpc_server *srv = arg;
-    int e                  = nng_aio_result(srv->accept_aio);
-    bool full;
+    sock_no_delay(fd);
+    sweep_idle(srv);
+    if (adopt(srv, fd))
+        rpc_metrics_connections(&srv->metrics, 1);
+    else
+        close(fd);
+}
 
-    if (e == NNG_ECLOSED || e == NNG_ECANCELED)
-        return;
-    if (e == 0) {
-        nng_stream *st = nng_aio_get_output(srv->accept_aio, 0);
+static bool is_closing(struct rpc_server *srv)
+{
+    bool closing;
 
-        sweep_idle(srv);
-        mutex_lock(&srv->lock);
-        full = srv->conns_live >= RPC_SERVER_CONNS;
-        mutex_unlock(&srv->lock);
-        if (full)
-            nng_stream_free(st);
-        else
-            adopt(srv, st);
-    } else {
-        if (srv->log)
-            log_limited(srv->log, LOG_WARN, "accept failed, will retry", "err", nng_strerror(e));
-        nng_msleep(ACCEPT_PAUSE_MS); /* out of descriptors: this one thread may wait, the alternative spins */
-    }
-    mutex_lock(&srv->lock); /* never begin an accept on a closed listener */
-    if (!srv->closing)
-        nng_stream_listener_accept(srv->listener, srv->accept_aio);
+    mutex_lock(&srv->lock);
+    closing = srv->closing;
     mutex_unlock(&srv->lock);
+    return closing;
+}
+
+static void on_accept(struct loop_source *s, UNUSED uint32_t events)
+{
+    struct rpc_server *srv = (struct rpc_server *)s;
+
+    for (;;) {
+        int fd = accept4(srv->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0) {
+            accepted(srv, fd);
+        } else if (errno == EAGAIN || is_closing(srv)) {
+            return;
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            if (srv->log)
+                log_limited(srv->log, LOG_WARN, "accept failed, will retry", "err", "out of file descriptors or memory");
+            usleep(ACCEPT_PAUSE_MS * 1000); /* this one thread may wait, the alternative spins */
+        } /* else the connection broke before it was accepted */
+    }
 }
 
 /* --- life --- */
@@ -347,10 +367,11 @@ int rpc_server_new(const struct rpc_server_cfg *cfg, struct rpc_server **ret, st
 {
     struct rpc_server *srv = xcalloc(1, sizeof *srv);
 
-    if (rpc_url(cfg->listen, srv->url) < 0) {
+    if (sock_addr_parse(cfg->listen, &srv->where) < 0) {
         free(srv);
         return err_set(err, RC_INVALID, "listen address \"%s\" is not host:port", cfg->listen);
     }
+    srv->listener      = -1;
     srv->cluster       = frame_cluster_hash(cfg->cluster);
     srv->calls_max     = cfg->calls_max ? cfg->calls_max : RPC_CALLS_MAX;
     srv->workers_count = cfg->workers ? cfg->workers : RPC_WORKERS;
@@ -382,22 +403,18 @@ void rpc_server_handle_slow(struct rpc_server *srv, enum rpc_method method, rpc_
 
 int rpc_server_start(struct rpc_server *srv, struct err *err)
 {
-    int e = nng_stream_listener_alloc(&srv->listener, srv->url);
+    int rc = sock_listen(&srv->where, &srv->listener, &srv->port, err);
 
     ASSERT(!srv->started);
-    if (e == 0)
-        e = nng_stream_listener_listen(srv->listener);
-    if (e == 0)
-        e = nng_stream_listener_get_int(srv->listener, NNG_OPT_TCP_BOUND_PORT, &srv->port);
-    if (e == 0)
-        e = nng_aio_alloc(&srv->accept_aio, on_accept, srv);
-    if (e != 0)
-        return err_set(err, RC_IO, "listen on %s: %s", srv->url, nng_strerror(e));
+    if (rc < 0)
+        return rc;
     srv->started = true;
+    srv->loop    = loop_new("rpc-in");
     srv->workers = xcalloc((size_t)srv->workers_count, sizeof *srv->workers);
     for (int i = 0; i < srv->workers_count; i++)
         srv->workers[i] = thread_start("rpc-worker", worker_main, srv);
-    nng_stream_listener_accept(srv->listener, srv->accept_aio);
+    srv->accepts.ready = on_accept;
+    loop_add(srv->loop, &srv->accepts, srv->listener);
     return 0;
 }
 
@@ -431,19 +448,14 @@ bool rpc_server_drain(struct rpc_server *srv, int64_t timeout_ms)
     return done;
 }
 
+/* The listening socket itself is closed with the server, since the loop may be about to accept. */
 static void stop_accepting(struct rpc_server *srv)
 {
     mutex_lock(&srv->lock);
     srv->closing = true;
     mutex_unlock(&srv->lock);
-    if (srv->listener)
-        nng_stream_listener_close(srv->listener);
-    if (srv->accept_aio) {
-        nng_aio_stop(srv->accept_aio);
-        nng_aio_free(srv->accept_aio);
-    }
-    if (srv->listener)
-        nng_stream_listener_free(srv->listener);
+    if (srv->listener >= 0)
+        shutdown(srv->listener, SHUT_RD);
 }
 
 void rpc_server_free(struct rpc_server *srv)
@@ -463,6 +475,9 @@ void rpc_server_free(struct rpc_server *srv)
     for (int i = 0; srv->started && i < srv->workers_count; i++)
         pthread_join(srv->workers[i], NULL);
     free(srv->workers);
+    loop_free(srv->loop);
+    if (srv->listener >= 0)
+        close(srv->listener);
     cond_fini(&srv->changed);
     cond_fini(&srv->work);
     mutex_fini(&srv->lock);
