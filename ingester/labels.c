@@ -1,5 +1,5 @@
 /* labels.c - label names and values over RPC, in pages: the smallest values behind `after` that fit. However many there are, a
- * request holds twice a page of them (values_add). Each page asks the heads anew, so that nothing is kept between two.
+ * request holds two pages of them at most. Each page asks the heads anew, so that nothing is kept between two.
  * Runs on the RPC server's worker threads. */
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
@@ -11,11 +11,16 @@
 enum { PAGE_BYTES = 8 << 20, VALUE_BYTES_EXTRA = 8 };
 _Static_assert(PAGE_BYTES < RPC_MESSAGE_BYTES_MAX - (2 << 20), "a page and one value more fit a message");
 
+typedef VEC(struct str) text_list;
+
+/* Each list is sorted, holds a value once and owns it. A head gives its values in order: what the list lacks is collected in
+ * `fresh` and merged when the head is done. */
 struct values {
-    VEC(struct str) list;
+    text_list list, fresh;
+    size_t at;        /* of the list: what is before it sorts before the head's next value */
     struct str after; /* only what sorts behind it; .n 0: all */
     uint64_t limit;   /* 0: none */
-    size_t bytes;
+    size_t fresh_bytes;
     bool more, truncated; /* by the page, by the limit */
 };
 
@@ -24,49 +29,57 @@ static size_t value_bytes(struct str v)
     return v.n + VALUE_BYTES_EXTRA;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
-/* Sorted, each once, and no more than a page. */
-static void values_settle(struct values *v)
-{
-    size_t n = 0;
-    bool full = false;
-
-    if (v->list.n)
-        qsort(v->list.v, v->list.n, sizeof *v->list.v, by_text);
-    v->bytes = 0;
-    for (size_t i = 0; i < v->list.n; i++) {
-        struct str value = v->list.v[i];
-        bool again = n > 0 && str_eq(v->list.v[n - 1], value);
-
-        if (!again && !full && v->limit && n == v->limit)
-            full = v->truncated = true;
-        if (!again && !full && n > 0 && v->bytes + value_bytes(value) > PAGE_BYTES)
-            full = v->more = true;
-        if (again || full) {
-            free((char *)value.p);
-            continue;
-        }
-        v->bytes += value_bytes(value);
-        v->list.v[n++] = value;
-    }
-    v->list.n = n;
-}
-
 static int values_add(void *arg, struct str value)
 {
     struct values *v = arg;
+    int order = -1;
 
-    if (v->after.n && str_cmp(value, v->after) <= 0)
+    if ((v->after.n && str_cmp(value, v->after) <= 0) || v->fresh_bytes > PAGE_BYTES)
+        return 0; /* on an earlier page; or on a later one, as all that follows */
+    while (v->at < v->list.n && (order = str_cmp(v->list.v[v->at], value)) < 0)
+        v->at++;
+    if (v->at < v->list.n && order == 0)
         return 0;
-    *vec_push(&v->list) = (struct str){str_dupz(value), value.n};
-    v->bytes += value_bytes(value);
-    if (v->bytes > 2 * PAGE_BYTES)
-        values_settle(v);
+    *vec_push(&v->fresh) = (struct str){str_dupz(value), value.n};
+    v->fresh_bytes += value_bytes(value);
     return 0;
+}
+
+/* The next of both lists, in order. */
+static struct str next_of(const struct values *v, size_t *old, size_t *fresh)
+{
+    if (*old < v->list.n && (*fresh == v->fresh.n || str_cmp(v->list.v[*old], v->fresh.v[*fresh]) < 0))
+        return v->list.v[(*old)++];
+    return v->fresh.v[(*fresh)++];
+}
+
+/* After a head: one list again, of no more than a page. */
+static void values_merge(struct values *v)
+{
+    text_list all = {0};
+    size_t bytes = 0, all_n = v->list.n + v->fresh.n;
+    bool full = false;
+
+    v->more |= v->fresh_bytes > PAGE_BYTES;
+    for (size_t i = 0, old = 0, fresh = 0; i < all_n; i++) {
+        struct str value = next_of(v, &old, &fresh);
+
+        if (!full && v->limit && all.n == v->limit)
+            full = v->truncated = true;
+        if (!full && all.n > 0 && bytes + value_bytes(value) > PAGE_BYTES)
+            full = v->more = true;
+        if (full) {
+            free((char *)value.p);
+            continue;
+        }
+        bytes += value_bytes(value);
+        *vec_push(&all) = value;
+    }
+    vec_fini(&v->list);
+    vec_fini(&v->fresh);
+    v->list = all;
+    v->fresh = (text_list){0};
+    v->fresh_bytes = v->at = 0;
 }
 
 static void values_write(const struct values *v, struct buf *out)
@@ -76,11 +89,17 @@ static void values_write(const struct values *v, struct buf *out)
         buf_lstr(out, v->list.v[i]);
 }
 
+static void list_fini(text_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free((char *)l->v[i].p);
+    vec_fini(l);
+}
+
 static void values_fini(struct values *v)
 {
-    for (size_t i = 0; i < v->list.n; i++)
-        free((char *)v->list.v[i].p);
-    vec_fini(&v->list);
+    list_fini(&v->list);
+    list_fini(&v->fresh);
 }
 
 static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, struct arena *a, struct values *v, struct err *err)
@@ -100,8 +119,8 @@ static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, s
         rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), values_add, v, err);
         if (rc >= 0 && ingester_shard_alive(in, s, err) < 0)
             rc = RC_UNAVAILABLE;
+        values_merge(v);
     }
-    values_settle(v);
     for (size_t i = 0; i < q.matcher_count; i++)
         matcher_fini(&matchers[i]);
     return rc < 0 ? rc : 0;

@@ -93,29 +93,56 @@ static bool pair_wanted(const struct marks *m, uint32_t pair)
     return false;
 }
 
-/* Pairs of one name entry, in slices; for names the first that is wanted is enough. */
+/* The first series of each pair, with the memory that wanted() reads on its way. */
+static void first_series(const struct marks *m, const uint32_t *pairs, uint32_t n, const struct head_series **ret)
+{
+    uint32_t at[PAIRS_SLICE];
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct posting_iter it = posting_iter_of(&postings_pair(m->h->postings, pairs[i])->list);
+
+        at[i] = posting_next(&it, &at[i]) ? at[i] : ID_NONE;
+        if (at[i] != ID_NONE)
+            __builtin_prefetch(&m->h->by_ordinal[at[i]]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        ret[i] = at[i] == ID_NONE ? NULL : series_at(m->h, m->h->by_ordinal[at[i]]);
+        if (ret[i])
+            __builtin_prefetch(ret[i]);
+    }
+}
+
+/* Marks what is wanted of n pairs of one name entry; for names the first is enough. */
+static void mark_pairs(struct marks *m, uint32_t entry, const uint32_t *pairs, uint32_t n)
+{
+    const struct head_series *first[PAIRS_SLICE];
+
+    first_series(m, pairs, n, first);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!first[i] || !(wanted(m, first[i]) || pair_wanted(m, pairs[i])))
+            continue;
+        mark_set(m, m->name.n ? pairs[i] : entry);
+        if (m->name.n == 0)
+            return;
+    }
+}
+
+/* All pairs of one name entry, in slices. */
 static int mark_name(struct marks *m, uint32_t entry)
 {
     bool more = true;
     int rc = 0;
 
-    for (uint32_t i = 0; more && rc == 0;) {
+    for (uint32_t i = 0; more && rc == 0; i += PAIRS_SLICE) {
         const struct postings_name *name;
-        uint32_t end;
 
         lock_slice(m->h);
         if (m->h->epoch != m->epoch)
             rc = AGAIN;
         name = postings_name_at(m->h->postings, entry);
-        end = MIN(name->n, i + PAIRS_SLICE);
-        for (; rc == 0 && i < end; i++) {
-            if (!pair_wanted(m, name->pairs[i]))
-                continue;
-            mark_set(m, m->name.n ? name->pairs[i] : entry);
-            if (m->name.n == 0)
-                break;
-        }
-        more = rc == 0 && i < name->n && !(m->name.n == 0 && mark_get(m, entry));
+        if (rc == 0 && i < name->n)
+            mark_pairs(m, entry, name->pairs + i, MIN(name->n - i, (uint32_t)PAIRS_SLICE));
+        more = rc == 0 && i + PAIRS_SLICE < name->n && !(m->name.n == 0 && mark_get(m, entry));
         unlock_slice(m->h);
     }
     return rc;

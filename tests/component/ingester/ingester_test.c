@@ -108,6 +108,94 @@ TEST(a_metric_limit_counts_the_series_of_one_push_in_all_shards)
     finish(&f);
 }
 
+/* 30,000 series of a label whose values fill more than a page. */
+enum { LONG_VALUES = 30000, LONG_BYTES = 400 };
+
+static struct str long_value(unsigned i, char mem[LONG_BYTES])
+{
+    memset(mem, 'x', LONG_BYTES);
+    memcpy(mem, (char[8]){(char)('0' + i / 10000), (char)('0' + i / 1000 % 10), (char)('0' + i / 100 % 10), (char)('0' + i / 10 % 10), (char)('0' + i % 10)}, 5);
+    return str_n(mem, LONG_BYTES);
+}
+
+static void push_long_values(struct fixture *f)
+{
+    struct sending s;
+    char mem[LONG_BYTES];
+
+    sending_begin(&s);
+    for (unsigned i = 0; i < LONG_VALUES; i++) {
+        struct label v[2] = {{STR("__name__"), STR("m0")}, {STR("long"), long_value(i * 7919 % LONG_VALUES, mem)}};
+        struct labels ls = {v, 2};
+        fingerprint fp = labels_fingerprint(str_of(tenant_names[0]), &ls);
+
+        push_batch_series(&s.batch, fp, &ls);
+        push_batch_float(&s.batch, fp, T0, i, 0);
+    }
+    CHECK_INT(send(f, &s), RC_OK);
+    CHECK(!s.answer.verdicts);
+    sending_end(&s);
+}
+
+/* Asks for the page of values behind after; counts those that are the next ones from *at on. Returns whether there are more. */
+static bool labels_page(struct fixture *f, uint64_t limit, unsigned *at, bool *ret_truncated)
+{
+    Torc__Wire__LabelsRequest m = TORC__WIRE__LABELS_REQUEST__INIT;
+    Torc__Wire__LabelsResponse *answer;
+    struct buf message, reply, matchers;
+    char mem[LONG_BYTES];
+    struct arena a;
+    struct rd r;
+    bool more;
+
+    buf_init(&message, MESSAGE_MAX);
+    buf_init(&reply, MESSAGE_MAX);
+    buf_init(&matchers, 64);
+    arena_init(&a, 64 << 20);
+    matchers_encode(&matchers, NULL, 0);
+    m.version  = SELECT_VERSION;
+    m.tenant   = pb_bytes(str_of(tenant_names[0]));
+    m.matchers = pb_bytes(buf_view(&matchers));
+    m.mint_ms  = TIMESTAMP_MIN_MS;
+    m.maxt_ms  = TIMESTAMP_MAX_MS;
+    m.name     = pb_bytes(STR("long"));
+    m.after    = pb_bytes(*at ? long_value(*at - 1, mem) : (struct str){0});
+    m.limit    = limit;
+    CHECK(pb_pack(&m.base, &message));
+    CHECK_INT(rpc_call_sync(f->client, f->address, RPC_LABELS, buf_view(&message), CALL_MS, &reply, NULL), RC_OK);
+    answer = torc__wire__labels_response__unpack(pb_arena_allocator(&a), reply.n, (const uint8_t *)reply.p);
+    CHECK(answer);
+    r = rd_of(pb_str(answer->values));
+    for (uint64_t n = rd_uvarint(&r); n > 0; n--, (*at)++)
+        CHECK(str_eq(rd_lstr(&r), long_value(*at, mem)));
+    CHECK(rd_done(&r) && rd_ok(&r));
+    more           = answer->more;
+    *ret_truncated = answer->truncated;
+    arena_fini(&a);
+    buf_fini(&message);
+    buf_fini(&reply);
+    buf_fini(&matchers);
+    return more;
+}
+
+TEST(label_values_come_in_pages_sorted_and_once)
+{
+    struct fixture f = {.shards = 3};
+    unsigned at = 0, pages = 1;
+    bool truncated;
+
+    start(&f, "labels");
+    push_long_values(&f);
+    while (labels_page(&f, 0, &at, &truncated))
+        pages++;
+    CHECK_INT(at, LONG_VALUES);
+    CHECK(pages == 2 && !truncated);
+    at = 10;
+    CHECK(!labels_page(&f, 25, &at, &truncated));
+    CHECK(at == 35 && truncated);
+    finish(&f);
+}
+
 TEST(metadata_that_does_not_decode_is_not_logged)
 {
     struct fixture f = {.shards = 2};
