@@ -29,7 +29,7 @@ int sock_addr_parse(const char *addr, struct sock_addr *ret)
     if (n == 0 || n >= SOCK_HOST_BYTES)
         return RC_INVALID;
     digits = strspn(colon + 1, "0123456789");
-    if (digits == 0 || digits > 5 || colon[1 + digits] || atol(colon + 1) > UINT16_MAX)
+    if (digits == 0 || digits > 5 || colon[1 + digits] || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
         return RC_INVALID;
     snprintf(ret->host, sizeof ret->host, "%.*s", (int)n, host);
     snprintf(ret->port, sizeof ret->port, "%s", colon + 1);
