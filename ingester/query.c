@@ -197,10 +197,15 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         .shard_count = m->shard_count,
     };
     struct matcher *matchers = NULL;
+    struct label_names keep;
     int rc = ingester_request_version(m->version, err);
 
     if (rc == 0 && m->mode > STORE_DATA)
         rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
+    if (rc == 0 && m->keep.len) {
+        rc = label_names_decode(pb_str(m->keep), a, &keep, err);
+        q.keep = &keep;
+    }
     if (rc < 0)
         return rc;
     CORRUPT_UNLESS(m->buckets.len == 0 || m->buckets.len == SELECT_BUCKETS / 8, err);

@@ -165,6 +165,9 @@ bool promql_steps_independent(const struct node *n);
 /* Whether an aggregation can be folded apart over parts of the series, each series in one of them, and the parts' groups then be put together value by value: sum, count, min,
  * max, group over expressions that make of each series what depends on that series alone. */
 bool promql_shardable(const struct node *n);
+/* Whether an aggregation needs no labels of the series it selects but those that it groups by: its groups are folded from expressions that make of each series
+ * what depends on that series' samples alone. */
+bool promql_needs_only_groups(const struct node *n);
 int promql_duration_eval(const struct dur_expr *d, int64_t start_ms, int64_t end_ms, int64_t step_ms, double *ret_seconds,
                          struct err *err);
 

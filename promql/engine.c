@@ -138,9 +138,18 @@ static int eval_scalar_stream(struct ev *ev, const struct node *n, struct stream
 
 static int eval_aggregate_here(struct ev *ev, const struct node *n, struct stream **ret)
 {
+    static const struct str none;
+    const struct label_names keep = ev->q->keep;
     int rc = ev->q->opt->remote ? eval_remote(ev, n, ret) : 0;
 
-    return rc ? MIN(rc, 0) : eval_aggregate(ev, n, ret);
+    if (rc)
+        return MIN(rc, 0);
+    ev->q->keep = (struct label_names){0};
+    if (promql_needs_only_groups(n))
+        ev->q->keep = (struct label_names){n->agg.grouping_count ? n->agg.grouping : &none, n->agg.grouping_count};
+    rc = eval_aggregate(ev, n, ret);
+    ev->q->keep = keep;
+    return rc;
 }
 
 static int eval_node(struct ev *ev, const struct node *n, struct stream **ret)

@@ -94,6 +94,7 @@ struct query {
     size_t series;
     int depth;
     const struct node *above;   /* the call, aggregation or operator around the node being opened */
+    struct label_names keep;    /* labels that an aggregation above it needs; v NULL: all */
     enum hist_scope hist_scope; /* at the node being opened */
     struct trace_node *trace;   /* of the node being opened */
     struct common *commons;     /* eval_common.c */

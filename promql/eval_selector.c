@@ -6,17 +6,12 @@ void hints_above(const struct query *q, struct select_hints *h)
 {
     const struct node *n = q->above;
 
+    h->keep = q->keep.v ? &q->keep : NULL;
     h->func = STR("");
-    if (!n || n->type == NODE_BINARY)
-        return;
-    if (n->type == NODE_CALL) {
+    if (n && n->type == NODE_CALL)
         h->func = str_of(n->call.fn->name);
-        return;
-    }
-    h->func = str_of(agg_text(n->agg.op));
-    h->grouping = n->agg.grouping;
-    h->grouping_count = n->agg.grouping_count;
-    h->by = !n->agg.without;
+    else if (n && n->type == NODE_AGGREGATE)
+        h->func = str_of(agg_text(n->agg.op));
 }
 
 int select_open(struct query *q, const struct matcher *m, size_t n,

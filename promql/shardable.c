@@ -1,4 +1,4 @@
-/* shardable.c - which aggregations may be folded over shards of the series. When in doubt: not. */
+/* shardable.c - which aggregations may be folded over shards of the series, or over series without the labels that no group has. When in doubt: not. */
 #include "promql/ast.h"
 
 #include "promql/functions.h"
@@ -109,4 +109,48 @@ bool promql_shardable(const struct node *n)
     default:
         return false;
     }
+}
+
+/* Points of a subquery are put together by labels. */
+static bool has_subquery(const struct node *n)
+{
+    switch (n->type) {
+    case NODE_SUBQUERY:
+        return true;
+    case NODE_PAREN:
+        return has_subquery(n->paren);
+    case NODE_UNARY:
+        return has_subquery(n->unary.expr);
+    case NODE_BINARY:
+        return has_subquery(n->binary.lhs) || has_subquery(n->binary.rhs);
+    case NODE_CALL:
+        for (size_t i = 0; i < n->call.arg_count; i++)
+            if (has_subquery(n->call.args[i]))
+                return true;
+        return false;
+    default:
+        return false;
+    }
+}
+
+static bool folds(enum agg_op op)
+{
+    switch (op) {
+    case AGG_SUM:
+    case AGG_AVG:
+    case AGG_COUNT:
+    case AGG_MIN:
+    case AGG_MAX:
+    case AGG_GROUP:
+    case AGG_STDDEV:
+    case AGG_STDVAR:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool promql_needs_only_groups(const struct node *n)
+{
+    return n->type == NODE_AGGREGATE && !n->agg.without && folds(n->agg.op) && by_series(n->agg.expr) && !has_subquery(n->agg.expr);
 }

@@ -15,9 +15,7 @@ struct select_hints {
     int64_t mint_ms, maxt_ms;  /* samples with mint <= t <= maxt may be needed */
     int64_t step_ms, range_ms; /* of the query; 0 when unknown */
     struct str func;           /* function or aggregation directly above, "" when none */
-    struct str *grouping;      /* labels that are needed above, when projection is set */
-    size_t grouping_count;
-    bool by, projection;
+    const struct label_names *keep; /* labels that are needed; series may come without the others, and so with equal labels. NULL: all */
     size_t limit;              /* 0: no limit; at most this many series */
     struct trace_node *trace;  /* steps of the selection go below it; NULL: none */
 };

@@ -87,14 +87,17 @@ static int add_series(void *arg, const struct stored_series *s)
 {
     struct adding *ad = arg;
     struct series_entry *e = series_set_find(ad->set, s->fp);
-    struct labels ls = e ? s->labels : labels_dup(ad->set->arena, &s->labels);
+    const struct label_names *keep = ad->s->q->keep;
+    struct labels ls = keep ? labels_only(ad->set->arena, &s->labels, keep) : s->labels;
     struct series_input *in;
     bool fresh = !e;
     int rc = poll(ad);
 
     if (rc < 0)
         return rc;
-    if (ls.n && !ls.v)
+    if (ls.v && !e)
+        ls = labels_dup(ad->set->arena, &ls);
+    if (!ls.v)
         return no_memory(ad->err);
     if (ad->s->q->mode == STORE_LABELS) {
         rc = series_set_entry(ad->set, s->fp, &ls, &e, ad->err);

@@ -26,6 +26,7 @@ void select_request_common(const struct selecting *sel, Torc__Wire__SelectReques
     m->shard_count = q->shard_count;
     m->enough = q->enough;
     m->trace = sel->s->fan.trace != NULL;
+    m->keep = pb_bytes(buf_view(&sel->keep));
 }
 
 int select_request_pack(const Torc__Wire__SelectRequest *m, struct buf *out, struct err *err)
@@ -227,7 +228,7 @@ static int take_page(struct paging *pg, struct fan_peer *p, struct str page, uin
 {
     struct select_reader r;
     struct page_series *ps;
-    int rc = select_page_open(page, pg->sel.set->arena, &r, err);
+    int rc = select_page_open(page, pg->sel.s->q->keep, pg->sel.set->arena, &r, err);
 
     *ret_seen = 0;
     while (rc == 0) {
@@ -356,8 +357,11 @@ int fanout_select(const struct fanout_select *s, struct series_set *set, struct 
         return rc;
     buf_init(&pg.sel.matchers, RPC_MESSAGE_BYTES_MAX / 2);
     matchers_encode(&pg.sel.matchers, s->q->matchers, s->q->matcher_count);
+    buf_init(&pg.sel.keep, RPC_MESSAGE_BYTES_MAX / 4);
+    if (s->q->keep)
+        label_names_encode(&pg.sel.keep, s->q->keep);
     pg.got = arena_zalloc(set->arena, pg.sel.fan.n * sizeof *pg.got);
-    if (!buf_ok(&pg.sel.matchers))
+    if (!buf_ok(&pg.sel.matchers) || !buf_ok(&pg.sel.keep))
         rc = err_set(err, RC_LIMIT, "the selector does not fit a message");
     else if (!pg.got)
         rc = no_memory(err);
@@ -378,5 +382,6 @@ int fanout_select(const struct fanout_select *s, struct series_set *set, struct 
     }
     fan_fini(&pg.sel.fan);
     buf_fini(&pg.sel.matchers);
+    buf_fini(&pg.sel.keep);
     return rc;
 }

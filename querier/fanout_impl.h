@@ -7,7 +7,7 @@
 struct selecting {
     const struct fanout_select *s;
     struct series_set *set;
-    struct buf matchers; /* encoded */
+    struct buf matchers, keep; /* encoded; keep is empty for all labels */
     struct fan fan;
 };
 

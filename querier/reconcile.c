@@ -274,7 +274,7 @@ static int fetch_answer(void *arg, struct fan_peer *p, struct buf *payload, stru
     int ret = select_response(rc->sel, p, payload, true, &m, err);
 
     if (ret == 0)
-        ret = select_page_open(m.page, rc->sel->set->arena, &r, err);
+        ret = select_page_open(m.page, rc->sel->s->q->keep, rc->sel->set->arena, &r, err);
     while (ret == 0) {
         ret = page_next(rc->sel, &r, p, &ps, err);
         if (ret <= 0)

@@ -333,7 +333,8 @@ static int source_select(struct series_source *base, const struct matcher *m, si
                              .maxt_ms = hints->maxt_ms,
                              .shard = s->shard,
                              .shard_count = s->shard_count,
-                             .mode = STORE_DATA};
+                             .mode = STORE_DATA,
+                             .keep = hints->keep};
     int rc = 0;
 
     s->trace = hints->trace;

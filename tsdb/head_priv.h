@@ -231,6 +231,7 @@ struct window_filter {
     uint32_t set; /* 0: by gen; else only this set (index + 1) */
     enum store_mode mode;
     bool no_labels;
+    const struct label_names *keep; /* as in store_select */
     const int64_t *starts; /* NULL: any; else only these */
     size_t start_count;
 };

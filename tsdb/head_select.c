@@ -154,6 +154,7 @@ static size_t list_windows(const struct head *h, const struct head_series *s,
 
 /* --- labels --- */
 enum { LABEL_SLOTS_MIN = 64, LABEL_NEW_BYTES = 8 };
+#define LABEL_LEFT_OUT (ID_NONE - 1)
 
 void label_cache_init(struct label_cache *c)
 {
@@ -196,9 +197,9 @@ static void label_slots_grow(struct label_cache *c)
     free(old.slots);
 }
 
-/* Number of a pair, or ID_NONE: no memory. *bytes grows by what a new one takes. */
+/* Number of a pair; LABEL_LEFT_OUT: not wanted; ID_NONE: no memory. *bytes grows by what a new one takes. */
 static uint32_t label_number(struct label_cache *c, const struct postings *p, uint32_t pair,
-                             size_t *bytes)
+                             const struct label_names *keep, size_t *bytes)
 {
     struct label_slot *slot;
     struct label l;
@@ -208,6 +209,11 @@ static uint32_t label_number(struct label_cache *c, const struct postings *p, ui
     slot = label_slot(c, pair);
     if (slot->number)
         return slot->number - 1;
+    if (!label_names_have(keep, postings_pair_name(p, pair))) {
+        *slot = (struct label_slot){pair, LABEL_LEFT_OUT + 1};
+        c->live++;
+        return LABEL_LEFT_OUT;
+    }
     l.name = arena_str(&c->a, postings_pair_name(p, pair));
     l.value = arena_str(&c->a, postings_pair_value(p, pair));
     if (!l.name.p || !l.value.p)
@@ -223,10 +229,12 @@ static uint32_t label_number(struct label_cache *c, const struct postings *p, ui
     return c->n++;
 }
 
-static bool labels_of(struct copy *c, struct label_cache *cache, struct stored_series *out)
+/* Labels that are not wanted are left out where the cache makes that cheap. */
+static bool labels_of(struct copy *c, const struct label_names *keep, struct label_cache *cache, struct stored_series *out)
 {
     const struct head_series *s = c->s;
     uint32_t *numbers;
+    size_t n = 0;
 
     if (!cache) {
         if (!series_labels(c->h, s, c->a, &out->labels))
@@ -235,18 +243,22 @@ static bool labels_of(struct copy *c, struct label_cache *cache, struct stored_s
             c->bytes += out->labels.v[i].name.n + out->labels.v[i].value.n;
         return true;
     }
-    out->labels = (struct labels){
-        arena_array(c->a, s->label_count, sizeof *out->labels.v), s->label_count};
+    out->labels.v = arena_array(c->a, s->label_count, sizeof *out->labels.v);
     out->label_numbers = numbers = arena_array(c->a, s->label_count, sizeof *numbers);
     if (!out->labels.v || !numbers)
         return false;
     for (size_t i = 0; i < s->label_count; i++) {
-        numbers[i] = label_number(cache, c->h->postings, s->pairs[i], &c->bytes);
-        if (numbers[i] == ID_NONE)
+        uint32_t number = label_number(cache, c->h->postings, s->pairs[i], keep, &c->bytes);
+
+        if (number == ID_NONE)
             return false;
-        out->labels.v[i] = cache->labels[numbers[i]];
+        if (number == LABEL_LEFT_OUT)
+            continue;
+        numbers[n] = number;
+        out->labels.v[n++] = cache->labels[number];
     }
-    c->bytes += sizeof(fingerprint) + 2 * (size_t)s->label_count;
+    out->labels.n = n;
+    c->bytes += sizeof(fingerprint) + 2 * n;
     return true;
 }
 
@@ -287,7 +299,7 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
         out.windows = windows;
     else
         out.window_count = 0;
-    if (!f->no_labels && !labels_of(&c, labels, &out))
+    if (!f->no_labels && !labels_of(&c, f->keep, labels, &out))
         return no_memory(err);
     *ret = out;
     *ret_bytes = c.bytes;
@@ -423,7 +435,7 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
     struct selecting sel = {
         .h = h,
         .q = q,
-        .filter = {.mint_ms = q->mint_ms, .maxt_ms = q->maxt_ms, .gen = gen, .mode = q->mode, .no_labels = q->no_labels},
+        .filter = {.mint_ms = q->mint_ms, .maxt_ms = q->maxt_ms, .gen = gen, .mode = q->mode, .no_labels = q->no_labels, .keep = q->keep},
         .bytes_max = bytes_max,
         .slice = xmalloc(sizeof *sel.slice),
         .next_seq = *cursor,

@@ -40,6 +40,7 @@ struct store_select {
     size_t enough;               /* with STORE_LABELS: so many series will do, whichever; 0: all.
                                     Stores may give more */
     bool no_labels;              /* labels are not wanted: they may be left out */
+    const struct label_names *keep; /* labels that are wanted: others may be left out. NULL: all */
 };
 
 /* Merges the windows of one series from several stores or replicas (same fp): per window, one

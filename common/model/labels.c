@@ -97,6 +97,26 @@ struct labels labels_dup(struct arena *a, const struct labels *ls)
     return out;
 }
 
+bool label_names_have(const struct label_names *k, struct str name)
+{
+    if (!k || str_has_prefix(name, STR("__")))
+        return true;
+    for (size_t i = 0; i < k->n; i++)
+        if (str_eq(k->v[i], name))
+            return true;
+    return false;
+}
+
+struct labels labels_only(struct arena *a, const struct labels *ls, const struct label_names *k)
+{
+    struct labels out = {arena_array(a, ls->n, sizeof *out.v), 0};
+
+    for (size_t i = 0; out.v && i < ls->n; i++)
+        if (label_names_have(k, ls->v[i].name))
+            out.v[out.n++] = ls->v[i];
+    return out;
+}
+
 void labels_encode(struct buf *out, const struct labels *ls)
 {
     buf_uvarint(out, ls->n);

@@ -45,6 +45,16 @@ struct str labels_get(const struct labels *ls, struct str name);
 /* Copies array and strings into the arena; v NULL over budget. */
 struct labels labels_dup(struct arena *a, const struct labels *ls);
 
+/* Which labels of a series are wanted: those whose names are listed, and always those that begin with "__". */
+struct label_names {
+    const struct str *v;
+    size_t n;
+};
+/* k NULL: all. */
+bool label_names_have(const struct label_names *k, struct str name);
+/* Those that k has, strings borrowed from ls; v NULL over budget. */
+struct labels labels_only(struct arena *a, const struct labels *ls, const struct label_names *k);
+
 /* Encoded form between processes, in the WAL and in blocks: uvarint count, then lstr name, lstr value each (names sorted). */
 void labels_encode(struct buf *out, const struct labels *ls);
 /* Strings borrow from the input; the array comes from the arena. Refuses unsorted, repeated or empty names, empty

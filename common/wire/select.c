@@ -76,9 +76,9 @@ static int open_version(struct str page, struct rd *ret, struct err *err)
     return 0;
 }
 
-int select_page_open(struct str page, struct arena *a, struct select_reader *ret, struct err *err)
+int select_page_open(struct str page, const struct label_names *keep, struct arena *a, struct select_reader *ret, struct err *err)
 {
-    *ret = (struct select_reader){.a = a};
+    *ret = (struct select_reader){.a = a, .keep = keep};
     return open_version(page, &ret->r, err);
 }
 
@@ -88,6 +88,7 @@ int select_page_open(struct str page, struct arena *a, struct select_reader *ret
 struct select_name {
     struct str text;
     uint32_t follows;
+    bool keep;
 };
 struct select_pair {
     struct label label;
@@ -123,7 +124,7 @@ static int name_number(struct select_reader *r, struct str text, uint32_t *ret, 
     if (!names)
         return no_memory(err);
     r->names = names;
-    r->names[r->name_count] = (struct select_name){text, 0};
+    r->names[r->name_count] = (struct select_name){text, 0, label_names_have(r->keep, text)};
     *ret = r->name_count++;
     return 0;
 }
@@ -149,13 +150,14 @@ static int page_labels(struct select_reader *r, struct labels *ret, struct err *
 {
     uint64_t n = rd_uvarint(&r->r);
     uint32_t before = 0;
+    struct str last = {0};
     struct labels ls;
 
     CORRUPT_UNLESS(rd_ok(&r->r) && n <= LABELS_MAX && n <= rd_left(&r->r), err);
-    ls = (struct labels){arena_array(r->a, n, sizeof *ls.v), (size_t)n};
+    ls = (struct labels){arena_array(r->a, n, sizeof *ls.v), 0};
     if (!ls.v)
         return no_memory(err);
-    for (size_t i = 0; i < ls.n; i++) {
+    for (size_t i = 0; i < n; i++) {
         uint64_t ref = rd_uvarint(&r->r);
         const struct select_pair *p;
         struct select_name *name;
@@ -170,12 +172,14 @@ static int page_labels(struct select_reader *r, struct labels *ret, struct err *
         CORRUPT_UNLESS(ref <= r->pair_count, err);
         p = &r->pairs[ref - 1];
         name = &r->names[p->name];
-        ls.v[i] = p->label;
         if (i > 0 && name->follows != before) {
-            CORRUPT_UNLESS(str_cmp(ls.v[i - 1].name, name->text) < 0, err);
+            CORRUPT_UNLESS(str_cmp(last, name->text) < 0, err);
             name->follows = before;
         }
         before = p->name + 1;
+        last = name->text;
+        if (name->keep)
+            ls.v[ls.n++] = p->label;
     }
     *ret = ls;
     return 0;
@@ -289,6 +293,30 @@ int select_summary_read(struct str page, struct u128 sums[SELECT_BUCKETS], struc
         sums[bucket] = u128_add(sums[bucket], sum);
     }
     return rc;
+}
+
+void label_names_encode(struct buf *out, const struct label_names *k)
+{
+    buf_uvarint(out, k->n);
+    for (size_t i = 0; i < k->n; i++)
+        buf_lstr(out, k->v[i]);
+}
+
+int label_names_decode(struct str bytes, struct arena *a, struct label_names *ret, struct err *err)
+{
+    struct rd r = rd_of(bytes);
+    uint64_t n = rd_uvarint(&r);
+    struct str *v;
+
+    CORRUPT_UNLESS(rd_ok(&r) && n <= rd_left(&r), err);
+    v = arena_array(a, n, sizeof *v);
+    if (!v)
+        return err_set(err, RC_NOMEM, "labels to keep: memory budget is spent");
+    for (uint64_t i = 0; i < n; i++)
+        v[i] = rd_lstr(&r);
+    CORRUPT_UNLESS(rd_done(&r) && rd_ok(&r), err);
+    *ret = (struct label_names){v, (size_t)n};
+    return 0;
 }
 
 void matchers_encode(struct buf *out, const struct matcher *m, size_t n)

@@ -57,9 +57,10 @@ struct select_reader {
     struct select_pair *pairs;
     struct select_name *names;
     uint32_t pair_count, pair_cap, name_count, name_cap;
+    const struct label_names *keep;
 };
-/* Strings and chunks borrow from the page, arrays are from the arena. */
-int select_page_open(struct str page, struct arena *a, struct select_reader *ret, struct err *err);
+/* Strings and chunks borrow from the page, arrays are from the arena. Series come with the labels that keep has; NULL: with all. */
+int select_page_open(struct str page, const struct label_names *keep, struct arena *a, struct select_reader *ret, struct err *err);
 /* 1: a series; 0: end. */
 int select_page_next(struct select_reader *r, struct wire_series *ret, struct err *err);
 
@@ -74,6 +75,10 @@ void select_summary_write(struct buf *out, const struct u128 sums[SELECT_BUCKETS
 /* Adds to sums. */
 int select_summary_read(struct str page, struct u128 sums[SELECT_BUCKETS], struct err *err);
 
+/* uvarint n, lstr each: never empty. */
+void label_names_encode(struct buf *out, const struct label_names *k);
+/* Strings borrow from bytes, the array is from the arena. */
+int label_names_decode(struct str bytes, struct arena *a, struct label_names *ret, struct err *err);
 void matchers_encode(struct buf *out, const struct matcher *m, size_t n);
 enum { MATCHERS_MAX = 1000 };
 /* Array from the arena; free each with matcher_fini. On failure none is left. */

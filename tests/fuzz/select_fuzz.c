@@ -17,7 +17,7 @@ static int take(struct series_set *set, struct str page, uint16_t from)
     struct selecting sel = {.s = &s, .set = set};
     struct page_series *ps;
     struct select_reader r;
-    int rc = select_page_open(page, set->arena, &r, NULL);
+    int rc = select_page_open(page, NULL, set->arena, &r, NULL);
 
     while (rc == 0) {
         rc = page_next(&sel, &r, &peer, &ps, NULL);

@@ -417,7 +417,7 @@ static int select_page(struct fixture *f, uint8_t tenant, uint64_t gen, uint64_t
         answer = torc__wire__select_response__unpack(pb_arena_allocator(&a), reply.n, (const uint8_t *)reply.p);
         CHECK(answer);
         *cursor = answer->cursor;
-        CHECK_INT(select_page_open(pb_str(answer->page), &a, &r, NULL), 0);
+        CHECK_INT(select_page_open(pb_str(answer->page), NULL, &a, &r, NULL), 0);
         while ((rc = select_page_next(&r, &ws, NULL)) > 0) {
             struct stored_window *w = arena_array(&a, ws.window_count, sizeof *w);
 

@@ -409,6 +409,7 @@ struct failing {
     struct series_cursor cursor;
     struct labels labels;
     int select_rc, samples_rc, opened;
+    int keep; /* labels that it was asked for, -1: all */
     struct select_hints hints; /* of the last select */
 };
 
@@ -446,6 +447,7 @@ static int failing_select(struct series_source *src, const struct matcher *m, si
 
     (void)m, (void)n, (void)arena;
     f->hints = *hints;
+    f->keep = hints->keep ? (int)hints->keep->n : -1;
     if (f->select_rc)
         return err_set(err, f->select_rc, "no quorum");
     f->opened++;
@@ -480,22 +482,29 @@ TEST(the_source_is_told_what_is_needed)
     static const struct {
         const char *query, *func;
         int64_t mint, maxt;
-        size_t grouping;
-        bool by;
+        int keep; /* -1: all labels */
     } cases[] = {
-        {"up", "", -239999, 60000, 0, false},
-        {"up offset 1m", "", -299999, 0, 0, false},
-        {"up @ 30", "", -269999, 30000, 0, false},
-        {"up smoothed", "", -239999, 360000, 0, false},
-        {"rate(up[1m])", "rate", 1, 60000, 0, false},
-        {"sum by (x, y) (rate(up[1m]))", "rate", 1, 60000, 0, false},
-        {"sum by (x, y) (up)", "sum", -239999, 60000, 2, true},
-        {"max without (x) (up)", "max", -239999, 60000, 1, false},
-        {"sum(up + 1)", "", -239999, 60000, 0, false},
-        {"rate(up[1m] anchored)", "rate", -299999, 60000, 0, false},
-        {"rate(up[1m] smoothed)", "rate", -299999, 360000, 0, false},
-        {"max_over_time(up[1m:7s])", "max_over_time", -292999, 56000, 0, false},
-        {"max_over_time(up[1m:7s] @ 10 offset 2s)", "max_over_time", -348999, 7000, 0, false},
+        {"up", "", -239999, 60000, -1},
+        {"up offset 1m", "", -299999, 0, -1},
+        {"up @ 30", "", -269999, 30000, -1},
+        {"up smoothed", "", -239999, 360000, -1},
+        {"rate(up[1m])", "rate", 1, 60000, -1},
+        {"sum by (x, y) (rate(up[1m]))", "rate", 1, 60000, 2},
+        {"sum by (x, y) (up)", "sum", -239999, 60000, 2},
+        {"max without (x) (up)", "max", -239999, 60000, -1},
+        {"sum(up + 1)", "", -239999, 60000, 0},
+        {"sum(-abs(up) > 3)", "abs", -239999, 60000, 0},
+        {"sum(up + up)", "", -239999, 60000, -1},
+        {"sum(label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\"))", "label_replace", -239999, 60000, -1},
+        {"sum by (x) (topk(2, up))", "topk", -239999, 60000, -1},
+        {"topk by (x) (2, up)", "topk", -239999, 60000, -1},
+        {"topk(2, sum by (x) (up))", "sum", -239999, 60000, 1},
+        {"sum by (x) (max without (y) (up))", "max", -239999, 60000, -1},
+        {"rate(up[1m] anchored)", "rate", -299999, 60000, -1},
+        {"rate(up[1m] smoothed)", "rate", -299999, 360000, -1},
+        {"max_over_time(up[1m:7s])", "max_over_time", -292999, 56000, -1},
+        {"max_over_time(up[1m:7s] @ 10 offset 2s)", "max_over_time", -348999, 7000, -1},
+        {"sum(max_over_time(up[1m:7s]))", "max_over_time", -292999, 56000, -1},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -506,8 +515,7 @@ TEST(the_source_is_told_what_is_needed)
         CHECK_INT(f.hints.mint_ms, cases[i].mint);
         CHECK_INT(f.hints.maxt_ms, cases[i].maxt);
         CHECK(str_eqz(f.hints.func, cases[i].func));
-        CHECK_INT(f.hints.grouping_count, cases[i].grouping);
-        CHECK(f.hints.by == cases[i].by);
+        CHECK_INT(f.keep, cases[i].keep);
         run_close(&r);
     }
 }

@@ -32,7 +32,7 @@ TEST(a_page_is_read_as_written)
 
     page_make(&out);
     arena_init(&a, 1 << 20);
-    CHECK_INT(select_page_open(buf_view(&out), &a, &r, NULL), 0);
+    CHECK_INT(select_page_open(buf_view(&out), NULL, &a, &r, NULL), 0);
     CHECK_INT(select_page_next(&r, &s, NULL), 1);
     CHECK(s.fp.hi == 5 && s.fp.lo == 6 && s.labels.n == 2 && s.window_count == 2);
     CHECK(s.windows[0].start_ms == -7200000 && s.windows[0].mint_ms == -7199999 && s.windows[0].maxt_ms == -1);
@@ -53,7 +53,7 @@ static int page_read(struct str page, struct arena *a)
 {
     struct wire_series s;
     struct select_reader r;
-    int rc = select_page_open(page, a, &r, NULL), n = 0;
+    int rc = select_page_open(page, NULL, a, &r, NULL), n = 0;
 
     while (rc >= 0 && (rc = select_page_next(&r, &s, NULL)) > 0)
         n++;
@@ -128,7 +128,7 @@ TEST(a_count_that_the_bytes_cannot_hold_allocates_nothing)
     buf_init(&out, 1 << 16);
     select_page_begin(&pw, &out);
     select_page_series(&pw, (fingerprint){1, 1}, &ls, NULL, SELECT_WINDOWS_MAX);
-    CHECK_INT(select_page_open(buf_view(&out), &a, &r, NULL), 0);
+    CHECK_INT(select_page_open(buf_view(&out), NULL, &a, &r, NULL), 0);
     CHECK_INT(select_page_next(&r, &s, NULL), RC_CORRUPT);
     CHECK(a.used <= 64 << 10);
     buf_fini(&out);
@@ -251,4 +251,50 @@ TEST(matchers_that_no_querier_sends_are_refused)
     CHECK_INT(matchers_decode(STR("\0"), &a, &list, &n, NULL), 0);
     CHECK_INT(n, 0);
     arena_fini(&a);
+}
+
+TEST(series_come_with_the_labels_that_are_wanted)
+{
+    struct label v[] = {{STR("__name__"), STR("m")}, {STR("a"), STR("1")}, {STR("b"), STR("2")}, {STR("c"), STR("3")}};
+    const struct labels ls = {v, ARRAY_LEN(v)};
+    static const struct str wanted[] = {STR("c"), STR("zz"), STR("a")};
+    static const struct {
+        size_t n;
+        const char *text;
+    } cases[] = {{3, "m{a=\"1\", c=\"3\"}"}, {1, "m{c=\"3\"}"}, {0, "m"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct label_names keep = {wanted, cases[i].n}, decoded;
+        struct select_writer w;
+        struct select_reader r;
+        struct wire_series s;
+        struct buf out, bytes, text;
+        struct arena a;
+
+        buf_init(&out, 1 << 16);
+        buf_init(&bytes, 1 << 10);
+        buf_init(&text, 1 << 10);
+        arena_init(&a, 1 << 20);
+        label_names_encode(&bytes, &keep);
+        CHECK_INT(label_names_decode(buf_view(&bytes), &a, &decoded, NULL), 0);
+        CHECK_INT(decoded.n, cases[i].n);
+        select_page_begin(&w, &out);
+        for (uint64_t k = 0; k < 3; k++)
+            select_page_series(&w, (fingerprint){k, 1}, &ls, NULL, 0);
+        select_page_end(&w);
+        CHECK_INT(select_page_open(buf_view(&out), &decoded, &a, &r, NULL), 0);
+        for (uint64_t k = 0; k < 3; k++) {
+            CHECK_INT(select_page_next(&r, &s, NULL), 1);
+            buf_clear(&text);
+            labels_print(&text, &s.labels);
+            CHECK(str_eqz(buf_view(&text), cases[i].text));
+        }
+        CHECK_INT(select_page_next(&r, &s, NULL), 0);
+        bytes.n--; /* cut short */
+        CHECK_INT(label_names_decode(buf_view(&bytes), &a, &decoded, NULL), RC_CORRUPT);
+        buf_fini(&out);
+        buf_fini(&bytes);
+        buf_fini(&text);
+        arena_fini(&a);
+    }
 }
