@@ -1,9 +1,9 @@
 /* receive.c - the HTTP side of a push: who, how large, which encoding; then parse, limit, replicate; and the answer. */
 #include "common/model/duration.h"
 #include "common/model/tenant.h"
+#include "distributor/body.h"
 #include "distributor/distributor_impl.h"
 
-#include <snappy-c.h>
 #include <stdlib.h>
 
 struct push *push_ref(struct push *p)
@@ -150,13 +150,14 @@ static struct str tenant_of(const struct distributor *d, const struct http_req *
 }
 
 /* application/x-protobuf, with proto= absent or the 1.0 message. */
-static int content_check(struct http_req *req, struct err *err)
+static int content_check(struct http_req *req, enum body_encoding *ret_encoding, struct err *err)
 {
-    struct str type = http_header(req, "Content-Type"), encoding = http_header(req, "Content-Encoding"), rest;
+    struct str type = http_header(req, "Content-Type"), rest;
     size_t semi;
+    int rc = body_encoding_parse(http_header(req, "Content-Encoding"), BODY_SNAPPY | BODY_GZIP | BODY_ZSTD, BODY_SNAPPY, ret_encoding, err);
 
-    if (encoding.p && !str_ieq(str_trim(encoding), STR("snappy")))
-        return err_set(err, RC_UNSUPPORTED, "Content-Encoding '%.*s' is not supported, send snappy (block format)", (int)MIN(encoding.n, (size_t)64), encoding.p);
+    if (rc < 0)
+        return rc;
     if (!type.p)
         return 0;
     semi = str_find(type, ';');
@@ -178,29 +179,22 @@ static int content_check(struct http_req *req, struct err *err)
     return 0;
 }
 
-/* The claimed length is judged before anything is allocated. */
-static int inflate_body(struct push *p, struct str body, struct err *err)
+static int body_charge(void *arg, size_t bytes, struct err *err)
 {
-    size_t size, max = (size_t)p->limits->max_request_inflated_size;
-    char *out;
+    struct push *p = arg;
 
-    if (body.n == 0)
-        return err_set(err, RC_INVALID, "the body is empty: expected a snappy-compressed WriteRequest");
-    if (snappy_uncompressed_length(body.p, body.n, &size) != SNAPPY_OK)
-        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
-    if (max && size > max)
-        return err_set(err, RC_LIMIT, "the request inflates to %zu bytes, limit %zu (max_request_inflated_size)", size, max);
-    p->charged = size;
-    if (atomic_fetch_add(&p->d->in_flight_bytes, size) + size > p->d->cfg.in_flight_bytes)
+    p->charged += bytes;
+    if (atomic_fetch_add(&p->d->in_flight_bytes, bytes) + bytes > p->d->cfg.in_flight_bytes)
         return err_set(err, RC_UNAVAILABLE, "too many bytes in flight in this distributor, limit %llu (distributor.max-inflight-bytes)",
                        (unsigned long long)p->d->cfg.in_flight_bytes);
-    buf_init(&p->body, size + 1);
-    out = buf_space(&p->body, size);
-    if (!out)
-        return err_set(err, RC_NOMEM, "no memory for a body of %zu bytes", size);
-    if (snappy_uncompress(body.p, body.n, out, &size) != SNAPPY_OK || size != p->body.n)
-        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
     return 0;
+}
+
+static int inflate_body(struct push *p, enum body_encoding encoding, struct str body, struct err *err)
+{
+    struct body_budget budget = {.inflated_max = (size_t)p->limits->max_request_inflated_size, .charge = body_charge, .arg = p};
+
+    return body_inflate(encoding, body, &budget, &p->body, err);
 }
 
 static double share(const struct distributor *d, double limit)
@@ -248,12 +242,13 @@ static int samples_take(struct push *p, struct err *err)
 
 static int push_run(struct push *p, struct err *err)
 {
+    enum body_encoding encoding;
     int rc = requests_take(p, err);
 
     if (rc == 0)
-        rc = content_check(p->http, err);
+        rc = content_check(p->http, &encoding, err);
     if (rc == 0)
-        rc = inflate_body(p, http_body(p->http), err);
+        rc = inflate_body(p, encoding, http_body(p->http), err);
     if (rc < 0)
         return rc;
     p->ring = p->d->deps.ring(p->d->deps.ring_arg);
