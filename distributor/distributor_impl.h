@@ -130,7 +130,7 @@ void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, cons
 struct sample_rules push_sample_rules(const struct push *p);
 /* A series that the cache does not know: its labels are sorted and judged. 1: s has its fingerprint; 0: refused with so many samples. */
 int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uint32_t samples, struct push_series *s);
-/* One sample or histogram of the series being read (p->series[p->series_count]): a time refused by rules (text NULL), or text. */
+/* One sample or histogram of the series being read (p->series[p->series_count]): its time refused by rules (text NULL), or the histogram, as text says. */
 void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text);
 /* rc and text are what decoding it gave. 0, negative: the request is malformed. */
 int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t, int64_t st, const struct histogram *h, const struct sample_rules *rules,

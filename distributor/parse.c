@@ -165,7 +165,7 @@ void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const s
     if (push_series_labels(p, &p->series[p->series_count], &a, &ls, NULL) < 0)
         ls = (struct labels){0};
     if (text)
-        series_explain(why, text, &ls, &line);
+        histogram_explain(text, t, &ls, &line);
     else
         sample_explain(why, t, rules, &ls, &line);
     push_refuse(p, why, 1, line.text);
@@ -211,7 +211,7 @@ int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t
     struct err judged;
 
     if (rc == RC_UNSUPPORTED) {
-        push_row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 0, rules, text->text);
+        push_row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, t, rules, text->text);
         return 0;
     }
     if (rc < 0) {

@@ -187,7 +187,19 @@ static int field_take(struct arena *a, const struct pb_field *f, struct hist_fie
     }
 }
 
-int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
+static int64_t time_of(struct str message)
+{
+    struct rd r = rd_of(message);
+    struct pb_field f;
+    int64_t t = 0;
+
+    while (pb_next(&r, &f, NULL) > 0)
+        if (pb_is(&f, 15, PB_VARINT))
+            t = (int64_t)f.value;
+    return t;
+}
+
+static int decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
 {
     struct hist_fields x = {0};
     struct histogram h = {0};
@@ -224,6 +236,15 @@ int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int
     *ret_st = x.st;
     *ret = h;
     return 1;
+}
+
+int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
+{
+    int rc = decode(message, a, ret_t, ret_st, ret, err);
+
+    if (rc == RC_UNSUPPORTED)
+        *ret_t = time_of(message); /* the text about it names it */
+    return rc;
 }
 
 int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err)

@@ -23,6 +23,7 @@ OVERRIDES = """overrides:
   limit-requests: {request_rate: 0.001, request_burst_size: 1}
   limit-series-2: {max_active_series: 2}
   limit-rate-2: {ingestion_rate: 1, ingestion_burst_size: 3}
+  limit-metadata: {ingestion_rate: 0.001, ingestion_burst_size: 5}
   limit-requests-2: {request_rate: 0.001, request_burst_size: 1}
   legacy-names: {name_validation: legacy}
   any-time: {max_sample_age: 0, creation_grace_period: 0, out_of_order_window: 1000d}

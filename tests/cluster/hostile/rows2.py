@@ -156,6 +156,10 @@ def kind_rows():
     start = f_varint(17, NOW - HOUR)
     typed = [lambda t, n=n: series2(t.refs(metric(f"f{n}_count")), [sample2(1, NOW)], meta=metadata2(n, t.ref("help"), t.ref("s"))) for n in range(9)]
 
+    known = lambda n, help_: body2(*[lambda t, i=i: series2(t.refs(metric("m", n=str(i))), [sample2(1, NOW)], meta=metadata2(1, t.ref(help_)))  # noqa: E731
+                                     for i in range(n)])
+    first = Row2("before", known(1, "h"), 204)
+
     def good(name, series, written, n=1):
         return Row2(name, body2(series), 204, stored=n, written=written)
 
@@ -171,6 +175,9 @@ def kind_rows():
         good("schema 9 is reduced", hist2(metric("h"), histogram(NOW, schema=9)), (0, 1, 0)),
         good("exemplar", lambda t: series2(t.refs(metric("m")), [sample2(1, NOW)], exemplars=[exemplar2(t.refs([("trace_id", "x")]), 1, NOW)]), (1, 0, 1)),
         good("exemplar of a histogram", lambda t: series2(t.refs(metric("h")), histograms=[histogram(NOW)], exemplars=[exemplar2([], 1, NOW)]), (0, 1, 1)),
+        Row2("metadata that the ingesters have is left out", known(4, "h"), 429, "adding 4 samples and 0 metadata", tenant="limit-metadata", before=[first],
+             stored=1),
+        Row2("other metadata is not, once a request", known(4, "i"), 429, "adding 4 samples and 1 metadata", tenant="limit-metadata", stored=1),
         Row2("metadata of every type", body2(*typed), 204, stored=9, written=(9, 0, 0)),
         Row2("metadata with 1 MiB of help", body2(lambda t: series2(t.refs(metric("m")), [sample2(1, NOW)], meta=metadata2(1, t.ref("h" * (1 << 20))))), 204,
              tenant="wide", stored=None, written=(1, 0, 0)),
