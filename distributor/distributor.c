@@ -50,6 +50,7 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     d->deps = *deps;
     pthread_rwlock_init(&d->tenants_lock, NULL);
     mutex_init(&d->heads_lock);
+    d->metadata_seen = metadata_seen_new();
     metrics_make(d);
     *ret = d;
     return 0;
@@ -95,6 +96,7 @@ void distributor_free(struct distributor *d)
         return;
     dist_tenants_free(d);
     dist_heads_free(d);
+    metadata_seen_free(d->metadata_seen);
     pthread_rwlock_destroy(&d->tenants_lock);
     mutex_fini(&d->heads_lock);
     free(d);

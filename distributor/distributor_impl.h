@@ -5,9 +5,11 @@
 #include "distributor/distributor.h"
 #include "distributor/quorum.h"
 #include "common/base/rate.h"
+#include "distributor/content.h"
+#include "distributor/metadata_seen.h"
 #include "distributor/series_cache.h"
 #include "distributor/validate.h"
-#include "distributor/write_request.h"
+#include "distributor/write2_request.h"
 
 #include <stdatomic.h>
 #include <uthash.h>
@@ -38,6 +40,7 @@ struct distributor {
     uint64_t ring_version;
     _Atomic uint32_t ack_epoch;     /* changes when the ring or any head id changes: acknowledged labels are void */
     _Atomic uint64_t in_flight_bytes, in_flight_requests;
+    struct metadata_seen *metadata_seen; /* any thread */
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
     struct metric_family *m_discarded, *m_acks;
 };
@@ -56,7 +59,7 @@ struct push_row {
     uint32_t series;
 };
 struct push_hist {
-    int64_t t;
+    int64_t t, st;
     struct histogram h;
     uint32_t series;
 };
@@ -87,6 +90,7 @@ struct push {
     struct dist_tenant *tenant;
     const struct limits *limits;
     struct http_req *http;       /* NULL once answered */
+    struct push_content content;
     int success_status;
     struct mutex lock;           /* --- guards all below once targets are sent --- */
     _Atomic uint32_t refs;
@@ -94,11 +98,13 @@ struct push {
     struct buf body;             /* inflated */
     struct push_series *series;
     struct push_row *rows;
+    int64_t *starts;             /* by row; NULL: none has a start timestamp */
     struct push_hist *hists;
     struct push_exemplar *exemplars;
     struct wr_metadata *metadata;
     uint32_t series_count, row_count, hist_count, exemplar_count, metadata_count;
-    uint32_t series_cap, row_cap, hist_cap, exemplar_cap, metadata_cap;
+    uint32_t series_cap, row_cap, start_cap, hist_cap, exemplar_cap, metadata_cap;
+    struct w2_symbols symbols;   /* 2.0 */
     int64_t oldest_ms;           /* of the rows */
     size_t charged;              /* bytes counted in d->in_flight_bytes */
     uint32_t ack_epoch;
@@ -109,6 +115,7 @@ struct push {
     bool moving;                 /* something moves in the ring: rows stand twice in the quorum, for owners of today and of tomorrow */
     struct quorum quorum;
     uint32_t refused;            /* samples refused by us, before replication */
+    uint32_t faults;             /* 2.0: what was refused without being a sample: series without samples, exemplars with wrong references */
     uint32_t error_lines;
     struct buf errors;           /* texts for the client */
 };
@@ -116,10 +123,40 @@ struct push {
 /* receive.c: HTTP side */
 void push_handle(void *distributor, struct http_req *req);
 void push_answer(struct push *p); /* lock held; answers when the state allows and it was not answered yet */
-/* parse.c */
+/* parse.c: 1.0, and what both have in common */
 int push_parse(struct push *p, struct err *err);
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
 void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text);
+struct sample_rules push_sample_rules(const struct push *p);
+/* A series that the cache does not know: its labels are sorted and judged. 1: s has its fingerprint; 0: refused with so many samples. */
+int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uint32_t samples, struct push_series *s);
+/* One sample or histogram of the series being read (p->series[p->series_count]): its time refused by rules (text NULL), or the histogram, as text says. */
+void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text);
+/* rc and text are what decoding it gave. 0, negative: the request is malformed. */
+int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t, int64_t st, const struct histogram *h, const struct sample_rules *rules,
+                       struct err *err);
+/* Sorts the labels; whether an exemplar breaks a rule. */
+bool push_exemplar_ok(struct labels *ls);
+int push_metadata_add(struct push *p, const struct wr_metadata *m, struct err *err);
+/* Lists on the heap, counted against the request's in-flight bytes by their growth. */
+int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err);
+#define LIST_ADD(p, list, count, cap, err)                                                         \
+    ({                                                                                             \
+        void *list_ = (p)->list;                                                                   \
+        int rc_ = push_list_grow(&list_, (p)->count, &(p)->cap, sizeof *(p)->list, err);           \
+        (p)->list = list_;                                                                         \
+        rc_;                                                                                       \
+    })
+/* parse2.c: 2.0 */
+int push2_parse(struct push *p, struct err *err);
+/* A quorum has what push2_parse let through: the same metadata is left out of requests to come. */
+void push2_metadata_acked(struct push *p);
+int push2_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
+/* written.c: what a quorum has of a push by now */
+struct push_written {
+    uint64_t samples, histograms, exemplars;
+};
+void push_written(struct push *p, struct push_written *ret);
 /* replicate.c */
 int push_replicate(struct push *p, struct err *err);
 /* tenants.c */

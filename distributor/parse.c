@@ -5,8 +5,7 @@
 
 enum { PUSH_SERIES_MAX = 1 << 20 };
 
-/* Lists on the heap, counted against the request's in-flight bytes by their growth. */
-static int list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err)
+int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err)
 {
     uint32_t want = *cap ? *cap * 2 : 256;
     void *more;
@@ -22,13 +21,6 @@ static int list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct
     *cap = want;
     return 0;
 }
-#define LIST_ADD(p, list, count, cap, err)                                                         \
-    ({                                                                                             \
-        void *list_ = (p)->list;                                                                   \
-        int rc_ = list_grow(&list_, (p)->count, &(p)->cap, sizeof *(p)->list, err);                \
-        (p)->list = list_;                                                                         \
-        rc_;                                                                                       \
-    })
 
 void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text)
 {
@@ -70,10 +62,10 @@ static uint32_t label_count(struct str message)
     return n;
 }
 
-int push_series_labels(UNUSED struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err)
+int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err)
 {
     struct labels ls;
-    int rc = labels_take(s->message, a, label_count(s->message), &ls, err);
+    int rc = p->content.v2 ? push2_series_labels(p, s, a, &ls, err) : labels_take(s->message, a, label_count(s->message), &ls, err);
 
     if (rc < 0)
         return rc;
@@ -97,28 +89,31 @@ static struct label_rules rules_of(const struct limits *l)
     };
 }
 
+int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uint32_t samples, struct push_series *s)
+{
+    struct series_entry e = {.limits_gen = (uint32_t)p->limits->generation, .ack_epoch = p->ack_epoch};
+    struct label_rules rules = rules_of(p->limits);
+    enum discard_reason why;
+    struct err text;
+
+    why = label_count > LABELS_MAX ? labels_too_many(ls, label_count, &rules, &text) : labels_judge(ls, &rules, &text);
+    if (why) {
+        push_refuse(p, why, samples, text.text);
+        return 0;
+    }
+    s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), ls);
+    s->acked = 0;
+    series_cache_put(p->tenant->cache, s->hash, &e);
+    return 1;
+}
+
 /* The slow way: once per new series. 1: fine, 0: refused (noted), negative: the request is malformed. */
 static int series_new(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
 {
-    struct label_rules rules = rules_of(p->limits);
-    struct series_entry e = {.limits_gen = (uint32_t)p->limits->generation};
-    enum discard_reason why;
     struct labels ls;
-    struct err text;
     int rc = labels_take(ws->message, &p->arena, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
 
-    if (rc < 0)
-        return rc;
-    why = ws->label_count > LABELS_MAX ? labels_too_many(&ls, ws->label_count, &rules, &text) : labels_judge(&ls, &rules, &text);
-    if (why) {
-        push_refuse(p, why, ws->sample_count + ws->histogram_count, text.text);
-        return 0;
-    }
-    s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), &ls);
-    s->acked = 0;
-    e.ack_epoch = p->ack_epoch;
-    series_cache_put(p->tenant->cache, s->hash, &e);
-    return 1;
+    return rc < 0 ? rc : push_series_judge(p, &ls, ws->label_count, ws->sample_count + ws->histogram_count, s);
 }
 
 static struct u128 series_hash(struct push *p, const struct wr_series *ws)
@@ -156,8 +151,7 @@ static int series_identify(struct push *p, const struct wr_series *ws, struct pu
     return series_new(p, ws, s, err);
 }
 
-/* One sample or histogram of the series being read: a time refused by rules (text NULL), or text. */
-static void row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text)
+void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text)
 {
     struct labels ls = {0};
     struct arena a;
@@ -171,7 +165,7 @@ static void row_refuse(struct push *p, enum discard_reason why, int64_t t, const
     if (push_series_labels(p, &p->series[p->series_count], &a, &ls, NULL) < 0)
         ls = (struct labels){0};
     if (text)
-        series_explain(why, text, &ls, &line);
+        histogram_explain(text, t, &ls, &line);
     else
         sample_explain(why, t, rules, &ls, &line);
     push_refuse(p, why, 1, line.text);
@@ -189,7 +183,7 @@ static int samples_take(struct push *p, const struct wr_series *ws, const struct
         enum discard_reason why = sample_judge(t, rules);
 
         if (UNLIKELY(why)) {
-            row_refuse(p, why, t, rules, NULL);
+            push_row_refuse(p, why, t, rules, NULL);
             continue;
         }
         rc = LIST_ADD(p, rows, row_count, row_cap, err);
@@ -210,41 +204,49 @@ static int histogram_judge(const struct limits *l, const struct histogram *h, st
     return histogram_validate(h, err);
 }
 
+int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t, int64_t st, const struct histogram *h, const struct sample_rules *rules,
+                       struct err *err)
+{
+    enum discard_reason why;
+    struct err judged;
+
+    if (rc == RC_UNSUPPORTED) {
+        push_row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, t, rules, text->text);
+        return 0;
+    }
+    if (rc < 0) {
+        *err = *text;
+        return rc;
+    }
+    why = sample_judge(t, rules);
+    if (why) {
+        push_row_refuse(p, why, t, rules, NULL);
+        return 0;
+    }
+    if (histogram_judge(p->limits, h, &judged) < 0) {
+        push_row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, t, rules, judged.text);
+        return 0;
+    }
+    rc = LIST_ADD(p, hists, hist_count, hist_cap, err);
+    if (rc == 0)
+        p->hists[p->hist_count++] = (struct push_hist){t, st, *h, p->series_count};
+    return rc;
+}
+
 static int histograms_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
 {
     struct rd r = rd_of(ws->message);
     struct histogram h;
     struct err text;
-    int64_t t;
+    int64_t t = 0;
     int rc;
 
-    for (;;) {
-        enum discard_reason why;
-
+    do {
         rc = wr_histogram_next(&r, &p->arena, &t, &h, &text);
-        if (rc == RC_UNSUPPORTED) {
-            row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, 0, rules, text.text);
-            continue;
-        }
-        if (rc <= 0) {
-            if (rc < 0)
-                *err = text;
-            break;
-        }
-        why = sample_judge(t, rules);
-        if (why) {
-            row_refuse(p, why, t, rules, NULL);
-            continue;
-        }
-        if (histogram_judge(p->limits, &h, &text) < 0) {
-            row_refuse(p, DISCARD_NATIVE_HISTOGRAM_INVALID, t, rules, text.text);
-            continue;
-        }
-        rc = LIST_ADD(p, hists, hist_count, hist_cap, err);
-        if (rc < 0)
-            return rc;
-        p->hists[p->hist_count++] = (struct push_hist){t, h, p->series_count};
-    }
+        if (rc == 0)
+            return 0;
+        rc = push_histogram_add(p, rc, &text, t, 0, &h, rules, err);
+    } while (rc == 0);
     return rc;
 }
 
@@ -260,7 +262,7 @@ static size_t utf8_chars(struct str s)
 }
 
 /* Exemplars that break a rule are left out and counted; they never fail a request. */
-static bool exemplar_ok(struct labels *ls)
+bool push_exemplar_ok(struct labels *ls)
 {
     size_t chars = 0;
 
@@ -282,7 +284,7 @@ static int exemplars_take(struct push *p, const struct wr_series *ws, struct err
     int rc;
 
     while ((rc = wr_exemplar_next(&r, &p->arena, &e.t, &e.v, &e.labels, err)) > 0) {
-        if (!exemplar_ok(&e.labels) || (max && kept == max))
+        if (!push_exemplar_ok(&e.labels) || (max && kept == max))
             continue;
         kept++;
         rc = LIST_ADD(p, exemplars, exemplar_count, exemplar_cap, err);
@@ -312,29 +314,41 @@ static int series_take(struct push *p, const struct wr_series *ws, const struct 
     return rc;
 }
 
+int push_metadata_add(struct push *p, const struct wr_metadata *m, struct err *err)
+{
+    size_t size = m->metric.n + m->help.n + m->unit.n;
+    int rc;
+
+    /* Over the length: the samples stay, the metadata is dropped (QT-013). */
+    if (m->metric.n == 0 || !utf8_valid(m->metric) || !utf8_valid(m->help) || !utf8_valid(m->unit) ||
+        (p->limits->max_metadata_length && size > (size_t)p->limits->max_metadata_length))
+        return 0;
+    rc = LIST_ADD(p, metadata, metadata_count, metadata_cap, err);
+    if (rc == 0)
+        p->metadata[p->metadata_count++] = *m;
+    return rc;
+}
+
 static int metadata_take(struct push *p, struct str message, struct err *err)
 {
     struct wr_metadata m;
     int rc = wr_metadata_decode(message, &m, err);
-    size_t size = m.metric.n + m.help.n + m.unit.n;
 
-    /* Over the length: the samples stay, the metadata is dropped (QT-013). */
-    if (rc < 0 || m.metric.n == 0 || !utf8_valid(m.metric) || !utf8_valid(m.help) || !utf8_valid(m.unit) ||
-        (p->limits->max_metadata_length && size > (size_t)p->limits->max_metadata_length))
-        return rc;
-    rc = LIST_ADD(p, metadata, metadata_count, metadata_cap, err);
-    if (rc == 0)
-        p->metadata[p->metadata_count++] = m;
-    return rc;
+    return rc < 0 ? rc : push_metadata_add(p, &m, err);
 }
 
-int push_parse(struct push *p, struct err *err)
+struct sample_rules push_sample_rules(const struct push *p)
 {
-    struct sample_rules rules = {
+    return (struct sample_rules){
         .now_ms = clock_wall_ms(p->d->deps.clock),
         .age_max_ms = p->limits->max_sample_age_ms,
         .future_max_ms = p->limits->creation_grace_period_ms,
     };
+}
+
+int push_parse(struct push *p, struct err *err)
+{
+    struct sample_rules rules = push_sample_rules(p);
     struct rd r = rd_of(buf_view(&p->body));
     struct wr_series ws;
     struct str metadata;

@@ -106,3 +106,9 @@ enum quorum_state quorum_state(const struct quorum *q)
         return QUORUM_WRITTEN;
     return q->written + q->refused == q->rows ? QUORUM_REFUSED : QUORUM_OPEN;
 }
+
+bool quorum_row_written(const struct quorum *q, uint32_t row)
+{
+    ASSERT(row < q->rows);
+    return row_state(q, row) == ROW_WRITTEN;
+}

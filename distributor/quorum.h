@@ -31,3 +31,5 @@ void quorum_answer(struct quorum *q, const uint32_t *row_map, uint32_t n, const 
 /* Target will never answer (error, timeout): its rows lose a possible vote. */
 void quorum_lost(struct quorum *q, const uint32_t *row_map, uint32_t n);
 enum quorum_state quorum_state(const struct quorum *q);
+/* This row has its quorum of votes. */
+bool quorum_row_written(const struct quorum *q, uint32_t row);

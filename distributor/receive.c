@@ -3,7 +3,7 @@
 #include "common/model/tenant.h"
 #include "distributor/distributor_impl.h"
 
-#include <snappy-c.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct push *push_ref(struct push *p)
@@ -31,6 +31,7 @@ static void push_free(struct push *p)
     ring_unref(p->ring);
     free(p->series);
     free(p->rows);
+    free(p->starts);
     free(p->hists);
     free(p->exemplars);
     free(p->metadata);
@@ -51,10 +52,27 @@ void push_unref(struct push *p)
 
 /* --- answers --- */
 
+/* In every answer to a 2.0 request: a sender takes their absence for a receiver that knows 1.0 alone. */
+static void written_headers(struct push *p, struct http_resp *r)
+{
+    struct push_written w;
+    char text[32];
+
+    push_written(p, &w);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w.samples);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Samples-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w.histograms);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Histograms-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w.exemplars);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", text);
+}
+
 static void reply(struct push *p, int status, struct str text)
 {
     struct http_resp *r = http_resp_new(status);
 
+    if (p->content.v2)
+        written_headers(p, r);
     if (status == 503 || status == 429)
         http_resp_header(r, "Retry-After", "1");
     if (text.n)
@@ -78,10 +96,13 @@ static bool late_refused(const struct push *p)
 static void reply_refused(struct push *p)
 {
     struct buf text;
-    uint32_t all = p->refused + p->row_count + p->hist_count;
+    uint32_t all = p->refused + p->row_count + p->hist_count, lost = p->refused + p->quorum.refused;
 
     buf_init(&text, PUSH_ERRORS_TEXT_MAX * 2);
-    buf_printf(&text, "%u of %u samples were not stored, the others are. The first reasons:\n", p->refused + p->quorum.refused, all);
+    if (lost)
+        buf_printf(&text, "%u of %u samples were not stored, the others are. The first reasons:\n", lost, all);
+    else
+        buf_printf(&text, "All %u samples were stored, but not all of the request is right. The first reasons:\n", all);
     buf_str(&text, buf_view(&p->errors));
     buf_char(&text, '\n');
     reply(p, late_refused(p) ? 429 : 400, buf_view(&text));
@@ -95,6 +116,17 @@ static void count_refusals(struct push *p)
             metric_inc(metric_with(p->d->m_discarded, discard_text((enum discard_reason)p->quorum.reason[i]), p->tenant->id, NULL));
 }
 
+/* Every row that went to the ingesters is stored. */
+static void reply_stored(struct push *p)
+{
+    if (p->content.v2)
+        push2_metadata_acked(p);
+    if (p->refused || p->faults)
+        reply_refused(p);
+    else
+        reply(p, p->success_status, (struct str){0});
+}
+
 void push_answer(struct push *p)
 {
     struct buf text;
@@ -105,13 +137,12 @@ void push_answer(struct push *p)
     case QUORUM_OPEN:
         return;
     case QUORUM_WRITTEN:
-        if (p->refused)
-            reply_refused(p);
-        else
-            reply(p, p->success_status, (struct str){0});
+        reply_stored(p);
         return;
     case QUORUM_REFUSED:
         count_refusals(p);
+        if (p->content.v2)
+            push2_metadata_acked(p);
         reply_refused(p);
         return;
     case QUORUM_FAILED:
@@ -149,58 +180,22 @@ static struct str tenant_of(const struct distributor *d, const struct http_req *
     return d->cfg.tenancy && id.p ? id : STR(TENANT_DEFAULT);
 }
 
-/* application/x-protobuf, with proto= absent or the 1.0 message. */
-static int content_check(struct http_req *req, struct err *err)
+static int body_charge(void *arg, size_t bytes, struct err *err)
 {
-    struct str type = http_header(req, "Content-Type"), encoding = http_header(req, "Content-Encoding"), rest;
-    size_t semi;
+    struct push *p = arg;
 
-    if (encoding.p && !str_ieq(str_trim(encoding), STR("snappy")))
-        return err_set(err, RC_UNSUPPORTED, "Content-Encoding '%.*s' is not supported, send snappy (block format)", (int)MIN(encoding.n, (size_t)64), encoding.p);
-    if (!type.p)
-        return 0;
-    semi = str_find(type, ';');
-    if (!str_ieq(str_trim(str_sub(type, 0, semi)), STR("application/x-protobuf")))
-        return err_set(err, RC_UNSUPPORTED, "Content-Type '%.*s' is not supported, send application/x-protobuf", (int)MIN(type.n, (size_t)64), type.p);
-    while (semi < type.n) {
-        struct str param;
-        size_t eq;
-
-        rest = str_skip(type, semi + 1);
-        param = str_trim(str_sub(rest, 0, str_find(rest, ';')));
-        semi += 1 + str_find(rest, ';');
-        eq = str_find(param, '=');
-        if (eq == param.n)
-            return err_set(err, RC_UNSUPPORTED, "Content-Type parameter '%.*s' is not key=value", (int)MIN(param.n, (size_t)64), param.p);
-        if (str_eqz(str_trim(str_sub(param, 0, eq)), "proto") && !str_eqz(str_trim(str_skip(param, eq + 1)), "prometheus.WriteRequest"))
-            return err_set(err, RC_UNSUPPORTED, "message '%.*s' is not supported, send prometheus.WriteRequest (Remote Write 1.0)", (int)MIN(param.n, (size_t)80), param.p);
-    }
+    p->charged += bytes;
+    if (atomic_fetch_add(&p->d->in_flight_bytes, bytes) + bytes > p->d->cfg.in_flight_bytes)
+        return err_set(err, RC_UNAVAILABLE, "too many bytes in flight in this distributor, limit %llu (distributor.max-inflight-bytes)",
+                       (unsigned long long)p->d->cfg.in_flight_bytes);
     return 0;
 }
 
-/* The claimed length is judged before anything is allocated. */
 static int inflate_body(struct push *p, struct str body, struct err *err)
 {
-    size_t size, max = (size_t)p->limits->max_request_inflated_size;
-    char *out;
+    struct body_budget budget = {.inflated_max = (size_t)p->limits->max_request_inflated_size, .charge = body_charge, .arg = p};
 
-    if (body.n == 0)
-        return err_set(err, RC_INVALID, "the body is empty: expected a snappy-compressed WriteRequest");
-    if (snappy_uncompressed_length(body.p, body.n, &size) != SNAPPY_OK)
-        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
-    if (max && size > max)
-        return err_set(err, RC_LIMIT, "the request inflates to %zu bytes, limit %zu (max_request_inflated_size)", size, max);
-    p->charged = size;
-    if (atomic_fetch_add(&p->d->in_flight_bytes, size) + size > p->d->cfg.in_flight_bytes)
-        return err_set(err, RC_UNAVAILABLE, "too many bytes in flight in this distributor, limit %llu (distributor.max-inflight-bytes)",
-                       (unsigned long long)p->d->cfg.in_flight_bytes);
-    buf_init(&p->body, size + 1);
-    out = buf_space(&p->body, size);
-    if (!out)
-        return err_set(err, RC_NOMEM, "no memory for a body of %zu bytes", size);
-    if (snappy_uncompress(body.p, body.n, out, &size) != SNAPPY_OK || size != p->body.n)
-        return err_set(err, RC_INVALID, "the body is not valid snappy (block format)");
-    return 0;
+    return body_inflate(p->content.encoding, body, &budget, &p->body, err);
 }
 
 static double share(const struct distributor *d, double limit)
@@ -248,10 +243,10 @@ static int samples_take(struct push *p, struct err *err)
 
 static int push_run(struct push *p, struct err *err)
 {
-    int rc = requests_take(p, err);
+    int rc = content_negotiate(http_header(p->http, "Content-Type"), http_header(p->http, "Content-Encoding"), &p->content, err);
 
     if (rc == 0)
-        rc = content_check(p->http, err);
+        rc = requests_take(p, err);
     if (rc == 0)
         rc = inflate_body(p, http_body(p->http), err);
     if (rc < 0)
@@ -261,17 +256,14 @@ static int push_run(struct push *p, struct err *err)
         return err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
     dist_ring_seen(p->d, ring_epoch(p->ring));
     p->ack_epoch = atomic_load(&p->d->ack_epoch);
-    rc = push_parse(p, err);
+    rc = p->content.v2 ? push2_parse(p, err) : push_parse(p, err);
     if (rc == 0)
         rc = samples_take(p, err);
     if (rc < 0)
         return rc;
     metric_add(p->d->m_received, p->row_count + p->hist_count);
     if (p->row_count + p->hist_count + p->metadata_count == 0) {
-        if (p->refused)
-            reply_refused(p);
-        else
-            reply(p, p->success_status, (struct str){0});
+        reply_stored(p);
         return 0;
     }
     return push_replicate(p, err);

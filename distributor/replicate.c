@@ -49,11 +49,11 @@ static void add_row(struct push *p, struct push_batch *b, uint32_t row)
     if (row < p->row_count) {
         const struct push_row *r = &p->rows[row];
 
-        push_batch_float(b, p->series[r->series].fp, r->t, r->vbits, 0);
+        push_batch_float(b, p->series[r->series].fp, r->t, r->vbits, p->starts ? p->starts[row] : 0);
     } else if (row < p->row_count + p->hist_count) {
         const struct push_hist *h = &p->hists[row - p->row_count];
 
-        push_batch_histogram(b, p->series[h->series].fp, h->t, 0, &h->h);
+        push_batch_histogram(b, p->series[h->series].fp, h->t, h->st, &h->h);
     } else {
         const struct wr_metadata *m = &p->metadata[row - p->row_count - p->hist_count];
 
@@ -453,6 +453,27 @@ static void second_done(void *arg, int rc, struct buf *payload, UNUSED const str
     push_unref(p);
 }
 
+static uint32_t series_of(const struct push *p, uint32_t row)
+{
+    return row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+}
+
+/* Exemplars of the series that come again: the ingester had nothing to hang them on. */
+static void exemplars_again(const struct push *p, struct second *s)
+{
+    uint8_t *again = p->exemplar_count ? xcalloc(p->series_count, 1) : NULL;
+
+    for (uint32_t i = 0; again && i < s->rows; i++)
+        again[series_of(p, s->row_map[i])] = 1;
+    for (uint32_t i = 0; again && i < p->exemplar_count; i++) {
+        const struct push_exemplar *e = &p->exemplars[i];
+
+        if (again[e->series])
+            push_batch_exemplar(&s->batch, p->series[e->series].fp, e->t, e->v, &e->labels);
+    }
+    free(again);
+}
+
 /* Lock held. */
 static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verdict_count)
 {
@@ -475,11 +496,12 @@ static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verd
         metric_inc(p->d->m_unknown);
         s->row_map[s->rows++] = row;
         add_row(p, &s->batch, row);
-        series = row < p->row_count ? p->rows[row].series : p->hists[row - p->row_count].series;
+        series = series_of(p, row);
         if (series != last_series)
             add_series(p, &s->batch, series, NULL);
         last_series = series;
     }
+    exemplars_again(p, s);
     push_ref(p);
     target_send(t, &s->batch, second_done, s);
 }

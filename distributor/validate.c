@@ -145,16 +145,31 @@ enum discard_reason labels_judge(struct labels *ls, const struct label_rules *ru
     return DISCARD_NONE;
 }
 
+/* A date, where there is one. */
+static void when_print(struct buf *when, int64_t t)
+{
+    buf_init(when, 64);
+    if (t > -(1LL << 53) && t < (1LL << 53) && t / 1000 < 253402300800LL && t > -62135596800000LL)
+        time_print_rfc3339(when, t);
+    else
+        buf_printf(when, "%lld ms", (long long)t);
+}
+
+void histogram_explain(const char *text, int64_t t, const struct labels *ls, struct err *err)
+{
+    struct buf when;
+
+    when_print(&when, t);
+    refuse(DISCARD_NATIVE_HISTOGRAM_INVALID, ls, err, "%s, in the native histogram of %.*s", text, STR_FMT(when));
+    buf_fini(&when);
+}
+
 void sample_explain(enum discard_reason why, int64_t t, const struct sample_rules *r, const struct labels *ls, struct err *err)
 {
     struct buf when, limit;
 
-    buf_init(&when, 64);
+    when_print(&when, t);
     buf_init(&limit, 64);
-    if (t > -(1LL << 53) && t < (1LL << 53) && t / 1000 < 253402300800LL && t > -62135596800000LL)
-        time_print_rfc3339(&when, t);
-    else
-        buf_printf(&when, "%lld ms", (long long)t);
     if (why == DISCARD_GREATER_THAN_MAX_SAMPLE_AGE) {
         duration_print(&limit, r->age_max_ms);
         refuse(why, ls, err, "timestamp too old: %.*s is older than %.*s (max_sample_age)", STR_FMT(when), STR_FMT(limit));

@@ -22,6 +22,8 @@ void series_text(const struct labels *ls, char out[SERIES_TEXT_MAX + 4]);
 enum discard_reason labels_too_many(const struct labels *ls, size_t count, const struct label_rules *rules, struct err *err);
 /* Any refusal that is not of a label or a time: "text (reason) series: '{…}'". */
 void series_explain(enum discard_reason why, const char *text, const struct labels *ls, struct err *err);
+/* The same of a native histogram, with its time. */
+void histogram_explain(const char *text, int64_t t, const struct labels *ls, struct err *err);
 /* Sorts ls in place and drops labels with an empty value; then judges. DISCARD_NONE when fine, else err explains. */
 enum discard_reason labels_judge(struct labels *ls, const struct label_rules *rules, struct err *err);
 /* Cheap test for the hot path; sample_explain makes the text. */

@@ -1,4 +1,4 @@
-/* write_histogram.c - the Histogram message of Remote Write (fields 1 to 16; conformance facts in docs/remote-write.md): deltas become absolute counts. */
+/* write_histogram.c - the Histogram message of Remote Write (fields 1 to 16, and 17 in 2.0): deltas become absolute counts. */
 #include "distributor/pb_scan.h"
 #include "distributor/write_request.h"
 
@@ -15,6 +15,7 @@ struct hist_fields {
     uint64_t *custom;
     size_t custom_count, custom_cap;
     bool count_float, zero_float;
+    int64_t t, st;
 };
 
 static int grow(struct arena *a, void **list, size_t n, size_t *cap, size_t size, struct err *err)
@@ -130,7 +131,7 @@ static int side_finish(struct side_fields *s, bool is_float, const char *name, s
     return 0;
 }
 
-static int field_take(struct arena *a, const struct pb_field *f, struct hist_fields *x, struct histogram *h, int64_t *t, struct err *err)
+static int field_take(struct arena *a, const struct pb_field *f, struct hist_fields *x, struct histogram *h, struct err *err)
 {
     switch (f->number) {
     case 1: case 2:
@@ -173,26 +174,41 @@ static int field_take(struct arena *a, const struct pb_field *f, struct hist_fie
         return 0;
     case 15:
         if (f->wire == PB_VARINT)
-            *t = (int64_t)f->value;
+            x->t = (int64_t)f->value;
         return 0;
     case 16:
         return numbers(a, f, PB_FIXED64, &x->custom, &x->custom_count, &x->custom_cap, err);
+    case 17:
+        if (f->wire == PB_VARINT)
+            x->st = (int64_t)f->value;
+        return 0;
     default:
         return 0;
     }
 }
 
-static int histogram_take(struct str message, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err)
+static int64_t time_of(struct str message)
+{
+    struct rd r = rd_of(message);
+    struct pb_field f;
+    int64_t t = 0;
+
+    while (pb_next(&r, &f, NULL) > 0)
+        if (pb_is(&f, 15, PB_VARINT))
+            t = (int64_t)f.value;
+    return t;
+}
+
+static int decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
 {
     struct hist_fields x = {0};
     struct histogram h = {0};
     struct rd r = rd_of(message);
     struct pb_field f;
-    int64_t t = 0;
     int rc;
 
     while ((rc = pb_next(&r, &f, err)) > 0) {
-        rc = field_take(a, &f, &x, &h, &t, err);
+        rc = field_take(a, &f, &x, &h, err);
         if (rc < 0)
             return rc;
     }
@@ -216,18 +232,29 @@ static int histogram_take(struct str message, struct arena *a, int64_t *ret_t, s
             return rc == RC_NOMEM ? err_set(err, RC_LIMIT, "native histograms: the request's memory budget is spent")
                                   : err_wrap(err, RC_UNSUPPORTED, "schema %d", (int)h.schema);
     }
-    *ret_t = t;
+    *ret_t = x.t;
+    *ret_st = x.st;
     *ret = h;
     return 1;
+}
+
+int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
+{
+    int rc = decode(message, a, ret_t, ret_st, ret, err);
+
+    if (rc == RC_UNSUPPORTED)
+        *ret_t = time_of(message); /* the text about it names it */
+    return rc;
 }
 
 int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err)
 {
     struct pb_field f;
+    int64_t st; /* 1.0 has none */
     int rc;
 
     while ((rc = pb_next(r, &f, err)) > 0)
         if (pb_is(&f, 4, PB_BYTES))
-            return histogram_take(f.bytes, a, ret_t, ret, err);
+            return wr_histogram_decode(f.bytes, a, ret_t, &st, ret, err);
     return rc;
 }

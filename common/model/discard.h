@@ -22,7 +22,8 @@
     X(NATIVE_HISTOGRAM_INVALID, "native_histogram_invalid")                                        \
     X(HA_CLUSTER_LIMIT, "ha_cluster_limit")                                                        \
     X(FINGERPRINT_COLLISION, "fingerprint_collision")                                              \
-    X(OUT_OF_BOUNDS, "out_of_bounds")
+    X(OUT_OF_BOUNDS, "out_of_bounds")                                                              \
+    X(SERIES_INVALID, "series_invalid")
 
 enum discard_reason {
     DISCARD_NONE,

@@ -33,17 +33,16 @@ if cluster_up; then
     url=(--via cluster --url "$cluster_url")
     flush=()
     for i in 1 2 3; do flush+=(--flush "http://127.0.0.1:$((cluster_port + i))"); done
-    except=(--exceptions tests/conformance/promqltest/cluster_exceptions.txt)
     echo "--- via cluster, heads"
     export PROMQLTEST_TENANTS=heads
-    count "$runner" "${url[@]}" "${except[@]}" "$dir"
+    count "$runner" "${url[@]}" "$dir"
     echo "--- via cluster, blocks"
     export PROMQLTEST_TENANTS=blocks
     files=()
-    for name in staleness range_queries selectors extended_vectors limit forms; do
+    for name in staleness range_queries selectors extended_vectors limit forms start_timestamps; do
         [ -f "$dir/$name.test" ] && files+=("$dir/$name.test")
     done
-    count "$runner" "${url[@]}" "${flush[@]}" "${except[@]}" "${files[@]}"
+    count "$runner" "${url[@]}" "${flush[@]}" "${files[@]}"
     if cluster_logs_clean; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 else
     failed=$((failed + 1))

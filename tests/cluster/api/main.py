@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tests/cluster/api/main.py: the query API of a local cluster as its clients use it: what Grafana sends, remote read (also by a real Prometheus, and byte for byte against one), traces,
-plans, statistics, running queries, cancelling, and two queriers that share queries. Ends with "N passed, N failed"."""
+plans, statistics, Remote Write 2.0, running queries, cancelling, and two queriers that share queries. Ends with "N passed, N failed"."""
 import json
 import math
 import os
@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import grafana
 import promread
 import remote_write as rw
+import write2
 from procs import BINARY, Api, Cases, Scratch, free_port, http, wait_until
 
 STEP_MS, ROUNDS = 15000, 100
@@ -275,6 +276,7 @@ def main():
         check_remote_read(cases, base, prometheus, begin, end)
         check_real_reader(cases, s, base, begin, end)
         check_trace_and_plan(cases, base, begin, end)
+        write2.check(cases, c.url("front", "/api/v1/push"), base)
         check_running(cases, base, begin, end)
         check_shards(cases, s, c, begin, end)
         c.check_logs(cases)

@@ -7,6 +7,7 @@ import time
 import queries
 import raw
 import rows
+import rows2
 import wire
 from cluster import Cluster
 from score import Score
@@ -32,8 +33,9 @@ def wait_for(want, get, seconds=10):
 
 def check_row(cluster, row, number):
     tenant = row.tenant if row.tenant is not None else f"row-{number}"
-    for body in row.before:
-        reply = push(cluster, rows.Row("before", body, 204), tenant, body)
+    for before in row.before:
+        before = before if isinstance(before, rows.Row) else rows.Row("before", before, 204)
+        reply = push(cluster, before, tenant, before.body)
         if reply.status != 204:
             return f"what must come before was answered {reply.status} {reply.text()!r}"
     start = time.monotonic()
@@ -56,6 +58,9 @@ def check_row(cluster, row, number):
         return f"an answer of {len(reply.body)} bytes"
     if seconds > SLOW_SECONDS:
         return f"took {seconds:.1f} s"
+    wrong = rows2.written_wrong(row, reply)
+    if wrong:
+        return wrong
     if row.stored is not None:
         got = wait_for([row.stored] * 3, lambda: cluster.stored(tenant))
         if got != [row.stored] * 3:
@@ -108,11 +113,11 @@ def run_queries(cluster, score, only):
             return
 
 
-def sweep(cluster, score, name, bodies, tenant, allowed):
+def sweep(cluster, score, name, bodies, tenant, allowed, headers=rows.PB):
     """Many bodies as one case."""
     counts, wrong = {}, None
     for what, body in bodies:
-        reply = cluster.ask("POST", "/api/v1/push", body, {**rows.PB, "X-Scope-OrgID": tenant})
+        reply = cluster.ask("POST", "/api/v1/push", body, {**headers, "X-Scope-OrgID": tenant})
         counts[reply.status] = counts.get(reply.status, 0) + 1
         if reply.status not in allowed and not wrong:
             wrong = f"{what}: status {reply.status}: {reply.text()[:300]!r} body {body.hex()}"
@@ -141,20 +146,25 @@ def sweeps(cluster, score, step):
           "sweep-flip-body", {204, 400})
     sweep(cluster, score, "every bit flip of the claimed length", [(w, b + body[2:]) for w, b in flips(body[:2], 1)] + whole, "sweep-claim",
           {204, 400, 413})
+    inner = rows2.sweep_body()
+    cuts = ((f"cut at {i}", inner[:i]) for i in range(len(inner) + 1))
+    sweep(cluster, score, "2.0: every truncation of a message", ((w, wire.snappy(b)) for w, b in cuts), "sweep2-cut", {204, 400}, rows2.PB2)
+    sweep(cluster, score, "2.0: every bit flip of a message", ((w, wire.snappy(b)) for w, b in flips(inner, step)), "sweep2-flip", {204, 400}, rows2.PB2)
 
 
 def discard_reasons(cluster, score):
     """The reasons byte for byte, as label values of the metric."""
     want = {"greater_than_max_sample_age", "new-value-for-timestamp", "per_metric_series_limit", "per_user_series_limit", "rate_limited",
             "sample-out-of-order", "label_value_too_long", "max_label_names_per_series", "missing_metric_name", "metric_name_invalid",
-            "label_invalid", "duplicate_label_names", "label_size_exceeded", "too_far_in_future", "native_histogram_invalid", "out_of_bounds"}
+            "label_invalid", "duplicate_label_names", "label_size_exceeded", "too_far_in_future", "native_histogram_invalid", "out_of_bounds",
+            "series_invalid"}
     got = set(re.findall(r'torc_discarded_samples_total\{[^}]*reason="([^"]*)"', cluster.get(cluster.front, "/metrics").text()))
     score.say("discard reasons", None if got == want else f"missing {sorted(want - got)}, unexpected {sorted(got - want)}")
 
 
 def run(cluster, score, args):
     number = 0
-    for table in rows.ALL:
+    for table in rows.ALL + rows2.ALL:
         for row in table():
             number += 1
             if args.only and args.only not in row.name:

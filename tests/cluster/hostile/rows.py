@@ -2,7 +2,7 @@
 
 Row(name, body, status, texts, ...): body is what stands behind the headers (use pb() for a snappy-compressed message). texts must all stand in the
 answer. stored: samples that every ingester must hold for the row's tenant afterwards. discarded: reason -> samples in the front's metric.
-A row has a tenant of its own unless it names one. before: bodies that must be taken (204) first."""
+A row has a tenant of its own unless it names one. before: bodies of 1.0, or rows, that must be taken (204) first."""
 import math
 import struct
 import time
@@ -21,6 +21,10 @@ OVERRIDES = """overrides:
   limit-rate: {ingestion_rate: 1, ingestion_burst_size: 3}
   limit-late: {out_of_order_rate: 0.01}
   limit-requests: {request_rate: 0.001, request_burst_size: 1}
+  limit-series-2: {max_active_series: 2}
+  limit-rate-2: {ingestion_rate: 1, ingestion_burst_size: 3}
+  limit-metadata: {ingestion_rate: 0.001, ingestion_burst_size: 5}
+  limit-requests-2: {request_rate: 0.001, request_burst_size: 1}
   legacy-names: {name_validation: legacy}
   any-time: {max_sample_age: 0, creation_grace_period: 0, out_of_order_window: 1000d}
   any-time-2: {max_sample_age: 0, creation_grace_period: 0, out_of_order_window: 1000d}
@@ -82,16 +86,27 @@ def http_rows():
         Row("proto= of 1.0", VALID, 204, headers={"Content-Type": "application/x-protobuf;proto=prometheus.WriteRequest"}, stored=1),
         Row("white space in the type", VALID, 204, headers={"Content-Type": "application/x-protobuf ; proto = prometheus.WriteRequest"},
             stored=1),
-        Row("proto= of 2.0", VALID, 415, ["io.prometheus.write.v2.Request", "not supported"],
-            headers={"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, stored=0),
         Row("proto= unknown", VALID, 415, ["evil.Message", "prometheus.WriteRequest"],
             headers={"Content-Type": "application/x-protobuf;proto=evil.Message"}, stored=0),
         Row("parameter without value", VALID, 415, ["charset", "key=value"], headers={"Content-Type": "application/x-protobuf;charset"}),
         Row("JSON", b"{}", 415, "application/json", headers={"Content-Type": "application/json"}),
         Row("empty type", VALID, 415, "Content-Type ''", headers={"Content-Type": ""}),
         Row("very long type", VALID, 415, "application/aaaa", headers={"Content-Type": "application/" + "a" * 5000}),
-        Row("gzip", VALID, 415, ["gzip", "snappy"], headers={"Content-Encoding": "gzip"}, stored=0),
-        Row("zstd", VALID, 415, "zstd", headers={"Content-Encoding": "zstd"}),
+        Row("gzip", gzip(raw), 204, headers={"Content-Encoding": "gzip"}, stored=1),
+        Row("gzip in two members", gzip(raw[:20]) + gzip(raw[20:]), 204, headers={"Content-Encoding": "gzip"}, stored=1),
+        Row("zstd", zstd(raw), 204, headers={"Content-Encoding": "zstd"}, stored=1),
+        Row("zstd that says no length", zstd(raw, sized=False), 204, headers={"Content-Encoding": "zstd"}, stored=1),
+        Row("no encoding at all", raw, 415, ["'identity'", "snappy", "gzip", "zstd"], headers={"Content-Encoding": "identity"}, stored=0),
+        Row("deflate", raw, 415, "'deflate'", headers={"Content-Encoding": "deflate"}),
+        Row("snappy as gzip", VALID, 400, "not valid gzip", headers={"Content-Encoding": "gzip"}, stored=0),
+        Row("snappy as zstd", VALID, 400, "not valid zstd", headers={"Content-Encoding": "zstd"}, stored=0),
+        Row("gzip cut", gzip(raw)[:-9], 400, "not valid gzip", headers={"Content-Encoding": "gzip"}),
+        Row("gzip with bytes behind it", gzip(raw) + b"xx", 400, "not valid gzip", headers={"Content-Encoding": "gzip"}),
+        Row("gzip bomb", gzip(bytes(64 << 20)), 413, ["67108864", "max_request_inflated_size"], headers={"Content-Encoding": "gzip"}),
+        Row("gzip bomb that claims little", gzip(bytes(64 << 20))[:-4] + b"\x05\0\0\0", 413, "max_request_inflated_size",
+            headers={"Content-Encoding": "gzip"}),
+        Row("zstd claims 3 GiB", zstd(raw, claim=3 << 30), 413, ["3221225472", "max_request_inflated_size"], headers={"Content-Encoding": "zstd"}),
+        Row("zstd claims more", zstd(raw, claim=500), 400, "not valid zstd", headers={"Content-Encoding": "zstd"}),
         Row("two encodings", VALID, 415, "snappy, gzip", headers={"Content-Encoding": "snappy, gzip"}),
         Row("empty body", b"", 400, "body is empty"),
         Row("raw protobuf as snappy", raw, 400, "snappy"),

@@ -1,6 +1,7 @@
-"""Remote Write 1.0 bodies by hand: snappy blocks of literals, protobuf fields, and the messages built of them.
+"""Remote Write bodies by hand: blocks that compress nothing, protobuf fields, and the messages of 1.0 and 2.0 built of them.
 Nothing is checked here: the tests build what no sane sender would."""
 import struct
+import zlib
 
 MASK64 = (1 << 64) - 1
 
@@ -109,6 +110,67 @@ def metadata(metric, type_=1, help_="h", unit="u"):
 
 def request(all_series=(), metas=(), extra=b""):
     return b"".join(f_bytes(1, s) for s in all_series) + b"".join(f_bytes(3, m) for m in metas) + extra
+
+
+# --- messages of 2.0: strings are numbers of a table ---
+
+class Table:
+    """The symbols of one request; the first is the empty string."""
+
+    def __init__(self):
+        self.symbols = {"": 0}
+
+    def ref(self, text):
+        return self.symbols.setdefault(text, len(self.symbols))
+
+    def refs(self, pairs):
+        return [self.ref(s) for pair in pairs for s in pair]
+
+    def fields(self):
+        return b"".join(f_bytes(4, s) for s in self.symbols)
+
+
+def refs2(list_):
+    return f_bytes(1, b"".join(varint(r) for r in list_))
+
+
+def sample2(v, t, start=0):
+    return sample(v, t) + (f_varint(3, start) if start else b"")
+
+
+def exemplar2(refs, v, t):
+    return refs2(refs) + f_double(2, v) + f_varint(3, t)
+
+
+def metadata2(type_=0, help_ref=0, unit_ref=0):
+    return f_varint(1, type_) + f_varint(3, help_ref) + f_varint(4, unit_ref)
+
+
+def series2(refs, samples=(), histograms=(), exemplars=(), meta=None, extra=b""):
+    out = refs if isinstance(refs, bytes) else refs2(refs)
+    out += b"".join(f_bytes(2, s) for s in samples) + b"".join(f_bytes(3, h) for h in histograms)
+    return out + b"".join(f_bytes(4, e) for e in exemplars) + (f_bytes(5, meta) if meta else b"") + extra
+
+
+def request2(table, all_series, extra=b""):
+    return (table if isinstance(table, bytes) else table.fields()) + b"".join(f_bytes(5, s) for s in all_series) + extra
+
+
+# --- gzip, zstd ---
+
+def gzip(data):
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(data) + packer.flush()
+
+
+def zstd(data, claim=None, sized=True):
+    """One frame of raw blocks; not sized: a window of 1 MiB and no length."""
+    size = len(data) if claim is None else claim
+    out = struct.pack("<I", 0xFD2FB528) + (b"\xa0" + struct.pack("<I", size) if sized else b"\x00\x50")
+    blocks = [data[i:i + 65536] for i in range(0, len(data), 65536)] or [b""]
+    for i, block in enumerate(blocks):
+        out += struct.pack("<I", len(block) << 3 | (i == len(blocks) - 1))[:3] + block
+    return out
 
 
 # --- snappy, block format ---

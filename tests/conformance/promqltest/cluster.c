@@ -77,8 +77,8 @@ static int cluster_load(struct backend *base, const struct load_series *series, 
     buf_init(&body, WRITE_BYTES_MAX);
     buf_init(&out, ANSWER_BYTES_MAX);
     write_request(&body, series, n);
-    rc = post(c, c->url, "/api/v1/push", "application/x-protobuf", buf_view(&body), &out, &status,
-              err);
+    rc = post(c, c->url, "/api/v1/push", "application/x-protobuf;proto=io.prometheus.write.v2.Request", buf_view(&body),
+              &out, &status, err);
     if (rc == 0 && status / 100 == 5)
         rc = err_set(err, RC_UNAVAILABLE, "push: %ld %.*s", status, STR_FMT(buf_view(&out)));
     else if (rc == 0 && status / 100 != 2)

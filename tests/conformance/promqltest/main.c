@@ -1,9 +1,7 @@
 /* promqltest - runs promqltest scripts against a backend and compares.
  * Exit status 0: nothing failed; 1: something did; 2: bad usage. --must-fail turns it around, to
- * test the runner itself: 0 only if in each file nothing passed. --exceptions names evals that may
- * fail, and fails those that pass. */
+ * test the runner itself: 0 only if in each file nothing passed. */
 #include "compare.h"
-#include "exceptions.h"
 #include "load.h"
 
 #include "common/sys/fs.h"
@@ -15,7 +13,7 @@
 enum { QUERY_ARENA_BYTES = 1 << 30, SCRIPT_ARENA_BYTES = 1 << 30, SAMPLES_MAX = 10000 };
 
 struct tally {
-    size_t passed, failed, excepted;
+    size_t passed, failed;
 };
 struct runner {
     struct backend *backend;
@@ -24,7 +22,6 @@ struct runner {
     size_t good_files; /* with must_fail: those in which nothing passed and something failed */
     size_t files;
     struct tally file_tally, total;
-    struct exceptions exceptions;
     struct load_tails tails;
     struct buf why;
 };
@@ -240,15 +237,9 @@ static int run_load(struct runner *rn, const struct command *c, struct arena *a,
 
 static void run_judged(struct runner *rn, const struct command *c)
 {
-    bool ok, excepted = exceptions_has(&rn->exceptions, rn->file, c->line);
-
     buf_clear(&rn->why);
-    ok = run_eval(rn, &c->eval);
-    if (ok && excepted)
-        buf_z(&rn->why, "    passes, but is listed as an exception\n");
-    if (ok != excepted) {
-        rn->file_tally.passed += ok;
-        rn->file_tally.excepted += excepted;
+    if (run_eval(rn, &c->eval)) {
+        rn->file_tally.passed++;
     } else {
         rn->file_tally.failed++;
         report(rn, c);
@@ -302,13 +293,12 @@ static void run_file(struct runner *rn, const char *path)
         rn->file_tally.failed++;
     }
     if (rn->verbose || rn->file_tally.failed || rn->file_tally.passed)
-        printf("%-28s passed %4zu failed %4zu excepted %4zu\n", rn->file, rn->file_tally.passed,
-               rn->file_tally.failed, rn->file_tally.excepted);
+        printf("%-28s passed %4zu failed %4zu\n", rn->file, rn->file_tally.passed,
+               rn->file_tally.failed);
     rn->files++;
     rn->good_files += rn->file_tally.failed > 0 && rn->file_tally.passed == 0;
     rn->total.passed += rn->file_tally.passed;
     rn->total.failed += rn->file_tally.failed;
-    rn->total.excepted += rn->file_tally.excepted;
     buf_fini(&text);
     arena_fini(&a);
 }
@@ -355,7 +345,7 @@ static struct backend *backend_named(const char *name, const struct backend_opt 
 
 enum { FLUSH_MAX = 16 };
 struct args {
-    const char *via, *exceptions;
+    const char *via;
     const char *flush[FLUSH_MAX + 1];
     struct backend_opt backend;
     bool verbose, must_fail;
@@ -365,8 +355,7 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: promqltest [--via memory|head] [--must-fail] [-v] FILE|DIR...\n"
-            "       promqltest --via cluster --url URL [--flush INGESTER-URL]... FILE|DIR...\n"
-            "flags: --exceptions FILE\n");
+            "       promqltest --via cluster --url URL [--flush INGESTER-URL]... FILE|DIR...\n");
     return 2;
 }
 
@@ -393,8 +382,6 @@ static int args_read(char **argv, struct args *ret)
             ret->via = v;
         else if ((v = option(argv, &i, "--url")))
             ret->backend.url = v;
-        else if ((v = option(argv, &i, "--exceptions")))
-            ret->exceptions = v;
         else if (flushes < FLUSH_MAX && (v = option(argv, &i, "--flush")))
             ret->flush[flushes++] = v;
         else
@@ -407,27 +394,19 @@ int main(int argc UNUSED, char **argv)
 {
     struct args args;
     struct runner rn = {0};
-    struct err err;
     int i = args_read(argv, &args);
 
     if (i == 0 || !(rn.backend = backend_named(args.via, &args.backend)))
         return usage();
-    if (args.exceptions && exceptions_read(args.exceptions, &rn.exceptions, &err) < 0) {
-        fprintf(stderr, "%s\n", err_text(&err));
-        return 2;
-    }
     rn.verbose = args.verbose;
     rn.must_fail = args.must_fail;
     buf_init(&rn.why, VERDICT_BYTES_MAX);
     setlinebuf(stdout);
     for (; argv[i]; i++)
         run_path(&rn, argv[i]);
-    if (rn.total.excepted)
-        printf("%zu cannot be expressed by this backend\n", rn.total.excepted);
     printf("%zu passed, %zu failed\n", rn.total.passed, rn.total.failed);
     buf_fini(&rn.why);
     vec_fini(&rn.tails.v);
-    exceptions_free(&rn.exceptions);
     rn.backend->free(rn.backend);
     if (rn.must_fail)
         return rn.files > 0 && rn.good_files == rn.files ? 0 : 1;

@@ -1,5 +1,5 @@
-/* write.h - what a load stores as a Remote Write 1.0 request: protobuf in snappy's block format. The
- * encoder is the test's own. Start timestamps have no place in this form and are left out. */
+/* write.h - what a load stores as a Remote Write 2.0 request: protobuf in snappy's block format. The
+ * encoder is the test's own. A series of floats and histograms is two messages, as 2.0 wants it. */
 #pragma once
 #include "backend.h"
 

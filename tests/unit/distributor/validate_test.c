@@ -200,6 +200,18 @@ TEST(without_rules_times_still_have_bounds)
     CHECK_STR(err.text, "out of bounds: timestamp -9223372036854775808 ms (out_of_bounds) series: '{}'");
 }
 
+TEST(a_refused_histogram_is_named_by_series_and_time)
+{
+    struct label l = {STR("__name__"), STR("h")};
+    struct labels ls = {&l, 1};
+    struct err err;
+
+    histogram_explain("spans need 3 buckets, have 2", 1700000000123, &ls, &err);
+    CHECK_STR(err.text, "spans need 3 buckets, have 2, in the native histogram of 2023-11-14T22:13:20.123Z (native_histogram_invalid) series: 'h'");
+    histogram_explain("bad", INT64_MAX, &ls, &err);
+    CHECK_STR(err.text, "bad, in the native histogram of 9223372036854775807 ms (native_histogram_invalid) series: 'h'");
+}
+
 /* Byte for byte as users have them in dashboards and alerts. */
 TEST(discard_reasons_are_these_words)
 {
@@ -207,7 +219,7 @@ TEST(discard_reasons_are_these_words)
         "none", "greater_than_max_sample_age", "new-value-for-timestamp", "per_labelset_series_limit", "per_metric_series_limit",
         "per_user_series_limit", "rate_limited", "sample-out-of-order", "label_value_too_long", "max_label_names_per_series", "missing_metric_name",
         "metric_name_invalid", "label_invalid", "duplicate_label_names", "label_size_exceeded", "too_far_in_future", "native_histogram_invalid",
-        "ha_cluster_limit", "fingerprint_collision", "out_of_bounds",
+        "ha_cluster_limit", "fingerprint_collision", "out_of_bounds", "series_invalid",
     };
 
     CHECK_INT(DISCARD_COUNT, ARRAY_LEN(words));
