@@ -56,16 +56,47 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     return 0;
 }
 
-static size_t body_limit(void *arg, const struct http_req *req)
+enum { BODY_BYTES_MAX = 128 << 20 }; /* with the limit off */
+
+static const struct limits *request_limits(struct distributor *d, const struct http_req *req)
 {
-    struct distributor *d = arg;
     struct str id = http_path_param(req, "id");
-    const struct limits *l;
 
     if (!id.p)
         id = http_header(req, "X-Scope-OrgID");
-    l = id.p ? limits_of(d->deps.overrides, id) : limits_default(d->deps.overrides);
-    return (size_t)l->max_request_body_size ? (size_t)l->max_request_body_size : 128u << 20;
+    return id.p ? limits_of(d->deps.overrides, id) : limits_default(d->deps.overrides);
+}
+
+static size_t body_limit(void *arg, const struct http_req *req)
+{
+    const struct limits *l = request_limits(arg, req);
+
+    return l->max_request_body_size ? (size_t)l->max_request_body_size : BODY_BYTES_MAX;
+}
+
+/* OTLP bodies may come as they are: those have the limit of inflated ones. */
+static size_t body_limit_otlp(void *arg, const struct http_req *req)
+{
+    struct str encoding = http_header(req, "Content-Encoding");
+    const struct limits *l = request_limits(arg, req);
+
+    if (encoding.p && !str_ieq(str_trim(encoding), STR("identity")))
+        return body_limit(arg, req);
+    return l->max_request_inflated_size ? (size_t)l->max_request_inflated_size : BODY_BYTES_MAX;
+}
+
+static void otlp_routes(struct distributor *d, struct http_server *http)
+{
+    static const char *const patterns[] = {"/otlp/v1/metrics", "/api/v1/otlp/v1/metrics"};
+
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
+        http_route(http, &(struct http_route){
+            .pattern = patterns[i],
+            .methods = HTTP_M_POST,
+            .body_limit = body_limit_otlp,
+            .handle = push_handle_otlp,
+            .arg = d,
+        });
 }
 
 void distributor_routes(struct distributor *d, struct http_server *http)
@@ -80,6 +111,7 @@ void distributor_routes(struct distributor *d, struct http_server *http)
             .handle = push_handle,
             .arg = d,
         });
+    otlp_routes(d, http);
 }
 
 void distributor_drain(struct distributor *d, int64_t timeout_ms)

@@ -1,5 +1,5 @@
 /* distributor.h - takes writes: validates, limits, replicates to the owners of each series, answers when a quorum of owners has it (design D4).
- * HTTP: POST /api/v1/push, /api/v1/write, /workspaces/{id}/api/v1/remote_write. Success is 204 (200 under /workspaces/); 400 names series, reason and limit of
+ * HTTP: OTLP metrics at POST /otlp/v1/metrics, /api/v1/otlp/v1/metrics (otlp_push.h); remote write at POST /api/v1/push, /api/v1/write, /workspaces/{id}/api/v1/remote_write. Success is 204 (200 under /workspaces/); 400 names series, reason and limit of
  * what can never succeed (the rest of the request is stored); 429 for rates; 503 (with Retry-After) when no quorum could be had: retrying is harmless. */
 #pragma once
 #include "common/config/limits.h"

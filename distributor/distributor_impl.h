@@ -3,6 +3,7 @@
 #include "common/sys/thread.h"
 #include "common/wire/push.h"
 #include "distributor/distributor.h"
+#include "distributor/otlp_push.h"
 #include "distributor/quorum.h"
 #include "common/base/rate.h"
 #include "distributor/content.h"
@@ -92,6 +93,9 @@ struct push {
     struct http_req *http;       /* NULL once answered */
     struct push_content content;
     int success_status;
+    struct otlp_push *otlp;      /* what this is a part of, until it is decided; NULL: remote write */
+    struct otlp_point *points;   /* of the body, with otlp */
+    size_t point_count;
     struct mutex lock;           /* --- guards all below once targets are sent --- */
     _Atomic uint32_t refs;
     struct arena arena;          /* parse results, quorum, texts */
@@ -122,7 +126,11 @@ struct push {
 
 /* receive.c: HTTP side */
 void push_handle(void *distributor, struct http_req *req);
+void push_handle_otlp(void *distributor, struct http_req *req);
 void push_answer(struct push *p); /* lock held; answers when the state allows and it was not answered yet */
+/* Memory of the request, against distributor.max-inflight-bytes. */
+int push_charge(void *push, size_t bytes, struct err *err);
+void push_uncharge(struct push *p, size_t bytes);
 /* parse.c: 1.0, and what both have in common */
 int push_parse(struct push *p, struct err *err);
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
@@ -149,6 +157,10 @@ int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct e
     })
 /* parse2.c: 2.0 */
 int push2_parse(struct push *p, struct err *err);
+/* A row of the series being read; st 0: no start timestamp is known. */
+int push_row_add(struct push *p, int64_t t, uint64_t vbits, int64_t st, struct err *err);
+/* A quorum has this metadata already. */
+bool push2_metadata_known(const struct push *p, const struct wr_metadata *m, int64_t now_ms);
 /* A quorum has what push2_parse let through: the same metadata is left out of requests to come. */
 void push2_metadata_acked(struct push *p);
 int push2_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);

@@ -110,10 +110,16 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
 /* The slow way: once per new series. 1: fine, 0: refused (noted), negative: the request is malformed. */
 static int series_new(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
 {
+    struct arena scratch; /* a request may bring a million new series */
     struct labels ls;
-    int rc = labels_take(ws->message, &p->arena, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
+    int rc;
 
-    return rc < 0 ? rc : push_series_judge(p, &ls, ws->label_count, ws->sample_count + ws->histogram_count, s);
+    arena_init_in(&scratch, &p->arena);
+    rc = labels_take(ws->message, &scratch, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
+    if (rc == 0)
+        rc = push_series_judge(p, &ls, ws->label_count, ws->sample_count + ws->histogram_count, s);
+    arena_fini(&scratch);
+    return rc;
 }
 
 static struct u128 series_hash(struct push *p, const struct wr_series *ws)
@@ -194,6 +200,27 @@ static int samples_take(struct push *p, const struct wr_series *ws, const struct
     return rc;
 }
 
+/* OTLP writes 1.0 with the start timestamps of 2.0. */
+static int started_samples_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
+{
+    struct rd r = rd_of(ws->message);
+    uint64_t vbits;
+    int64_t t, st;
+    int rc;
+
+    while ((rc = w2_sample_next(&r, &t, &vbits, &st, err)) > 0) {
+        enum discard_reason why = sample_judge(t, rules);
+
+        if (why)
+            push_row_refuse(p, why, t, rules, NULL);
+        else
+            rc = push_row_add(p, t, vbits, st, err);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
 static int histogram_judge(const struct limits *l, const struct histogram *h, struct err *err)
 {
     uint64_t buckets = (uint64_t)h->pos.bucket_count + h->neg.bucket_count;
@@ -238,14 +265,14 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
     struct rd r = rd_of(ws->message);
     struct histogram h;
     struct err text;
-    int64_t t = 0;
+    int64_t t = 0, st = 0;
     int rc;
 
     do {
-        rc = wr_histogram_next(&r, &p->arena, &t, &h, &text);
+        rc = wr_started_histogram_next(&r, &p->arena, &t, &st, &h, &text);
         if (rc == 0)
             return 0;
-        rc = push_histogram_add(p, rc, &text, t, 0, &h, rules, err);
+        rc = push_histogram_add(p, rc, &text, t, p->otlp ? st : 0, &h, rules, err);
     } while (rc == 0);
     return rc;
 }
@@ -304,7 +331,7 @@ static int series_take(struct push *p, const struct wr_series *ws, const struct 
         rc = series_identify(p, ws, &p->series[p->series_count], err);
     if (rc <= 0)
         return rc;
-    rc = samples_take(p, ws, rules, err);
+    rc = p->otlp ? started_samples_take(p, ws, rules, err) : samples_take(p, ws, rules, err);
     if (rc == 0 && ws->histogram_count)
         rc = histograms_take(p, ws, rules, err);
     if (rc == 0 && ws->exemplar_count && p->limits->max_exemplars)
@@ -329,12 +356,14 @@ int push_metadata_add(struct push *p, const struct wr_metadata *m, struct err *e
     return rc;
 }
 
-static int metadata_take(struct push *p, struct str message, struct err *err)
+static int metadata_take(struct push *p, struct str message, int64_t now_ms, struct err *err)
 {
     struct wr_metadata m;
     int rc = wr_metadata_decode(message, &m, err);
 
-    return rc < 0 ? rc : push_metadata_add(p, &m, err);
+    if (rc < 0 || (p->otlp && push2_metadata_known(p, &m, now_ms)))
+        return rc;
+    return push_metadata_add(p, &m, err);
 }
 
 struct sample_rules push_sample_rules(const struct push *p)
@@ -355,7 +384,7 @@ int push_parse(struct push *p, struct err *err)
     int rc;
 
     while ((rc = wr_next(&r, &ws, &metadata, err)) > 0) {
-        rc = rc == 1 ? series_take(p, &ws, &rules, err) : metadata_take(p, metadata, err);
+        rc = rc == 1 ? series_take(p, &ws, &rules, err) : metadata_take(p, metadata, rules.now_ms, err);
         if (rc < 0)
             break;
     }

@@ -159,7 +159,7 @@ static int start_put(struct push *p, uint32_t row, int64_t st, struct err *err)
     return 0;
 }
 
-static int row_add(struct push *p, int64_t t, uint64_t vbits, int64_t st, struct err *err)
+int push_row_add(struct push *p, int64_t t, uint64_t vbits, int64_t st, struct err *err)
 {
     int rc = LIST_ADD(p, rows, row_count, row_cap, err);
 
@@ -184,7 +184,7 @@ static int samples_take(struct reader *x, const struct w2_series *ws, struct err
             push_row_refuse(x->p, why, t, &x->rules, NULL);
             continue;
         }
-        rc = row_add(x->p, t, vbits, start_of(st, ws), err);
+        rc = push_row_add(x->p, t, vbits, start_of(st, ws), err);
         if (rc < 0)
             return rc;
     }
@@ -319,15 +319,19 @@ static int metadata_take(struct reader *x, const struct w2_metadata *wm, struct 
     m.metric = family_of(symbols[name], m.type);
     m.help = symbols[wm->help_ref];
     m.unit = symbols[wm->unit_ref];
-    if (metadata_seen_has(x->p->d->metadata_seen, key_of(x->p, &m, x->rules.now_ms)))
+    if (push2_metadata_known(x->p, &m, x->rules.now_ms))
         return 0;
     return push_metadata_add(x->p, &m, err);
+}
+
+bool push2_metadata_known(const struct push *p, const struct wr_metadata *m, int64_t now_ms)
+{
+    return metadata_seen_has(p->d->metadata_seen, key_of(p, m, now_ms));
 }
 
 void push2_metadata_acked(struct push *p)
 {
     int64_t now_ms = clock_wall_ms(p->d->deps.clock);
-
     for (uint32_t i = 0; i < p->metadata_count; i++)
         metadata_seen_put(p->d->metadata_seen, key_of(p, &p->metadata[i], now_ms));
 }

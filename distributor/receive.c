@@ -35,6 +35,7 @@ static void push_free(struct push *p)
     free(p->hists);
     free(p->exemplars);
     free(p->metadata);
+    free(p->points);
     buf_fini(&p->body);
     buf_fini(&p->errors);
     arena_fini(&p->arena);
@@ -69,8 +70,16 @@ static void written_headers(struct push *p, struct http_resp *r)
 
 static void reply(struct push *p, int status, struct str text)
 {
-    struct http_resp *r = http_resp_new(status);
+    struct http_resp *r;
 
+    if (status >= 400)
+        metric_inc(p->d->m_requests_rejected);
+    if (p->otlp) {
+        p->http = NULL;
+        otlp_push_done(p, status, text);
+        return;
+    }
+    r = http_resp_new(status);
     if (p->content.v2)
         written_headers(p, r);
     if (status == 503 || status == 429)
@@ -79,8 +88,6 @@ static void reply(struct push *p, int status, struct str text)
         http_resp_text(r, HTTP_TYPE_TEXT, text);
     http_respond(p->http, r);
     p->http = NULL;
-    if (status >= 400)
-        metric_inc(p->d->m_requests_rejected);
 }
 
 /* Refused by a quorum of owners, or by us. */
@@ -98,6 +105,10 @@ static void reply_refused(struct push *p)
     struct buf text;
     uint32_t all = p->refused + p->row_count + p->hist_count, lost = p->refused + p->quorum.refused;
 
+    if (p->otlp) { /* its answer counts data points */
+        reply(p, late_refused(p) ? 429 : 400, buf_view(&p->errors));
+        return;
+    }
     buf_init(&text, PUSH_ERRORS_TEXT_MAX * 2);
     if (lost)
         buf_printf(&text, "%u of %u samples were not stored, the others are. The first reasons:\n", lost, all);
@@ -119,7 +130,7 @@ static void count_refusals(struct push *p)
 /* Every row that went to the ingesters is stored. */
 static void reply_stored(struct push *p)
 {
-    if (p->content.v2)
+    if (p->content.v2 || p->otlp)
         push2_metadata_acked(p);
     if (p->refused || p->faults)
         reply_refused(p);
@@ -141,7 +152,7 @@ void push_answer(struct push *p)
         return;
     case QUORUM_REFUSED:
         count_refusals(p);
-        if (p->content.v2)
+        if (p->content.v2 || p->otlp)
             push2_metadata_acked(p);
         reply_refused(p);
         return;
@@ -180,7 +191,7 @@ static struct str tenant_of(const struct distributor *d, const struct http_req *
     return d->cfg.tenancy && id.p ? id : STR(TENANT_DEFAULT);
 }
 
-static int body_charge(void *arg, size_t bytes, struct err *err)
+int push_charge(void *arg, size_t bytes, struct err *err)
 {
     struct push *p = arg;
 
@@ -191,9 +202,16 @@ static int body_charge(void *arg, size_t bytes, struct err *err)
     return 0;
 }
 
+void push_uncharge(struct push *p, size_t bytes)
+{
+    ASSERT(p->charged >= bytes);
+    p->charged -= bytes;
+    atomic_fetch_sub(&p->d->in_flight_bytes, bytes);
+}
+
 static int inflate_body(struct push *p, struct str body, struct err *err)
 {
-    struct body_budget budget = {.inflated_max = (size_t)p->limits->max_request_inflated_size, .charge = body_charge, .arg = p};
+    struct body_budget budget = {.inflated_max = (size_t)p->limits->max_request_inflated_size, .charge = push_charge, .arg = p};
 
     return body_inflate(p->content.encoding, body, &budget, &p->body, err);
 }
@@ -241,16 +259,11 @@ static int samples_take(struct push *p, struct err *err)
     return RC_RATE;
 }
 
-static int push_run(struct push *p, struct err *err)
+/* From the message in p->body on. */
+static int push_store(struct push *p, struct err *err)
 {
-    int rc = content_negotiate(http_header(p->http, "Content-Type"), http_header(p->http, "Content-Encoding"), &p->content, err);
+    int rc;
 
-    if (rc == 0)
-        rc = requests_take(p, err);
-    if (rc == 0)
-        rc = inflate_body(p, http_body(p->http), err);
-    if (rc < 0)
-        return rc;
     p->ring = p->d->deps.ring(p->d->deps.ring_arg);
     if (!p->ring)
         return err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
@@ -271,18 +284,10 @@ static int push_run(struct push *p, struct err *err)
 
 enum { PUSH_ARENA_FACTOR = 8 };
 
-void push_handle(void *arg, struct http_req *req)
+static struct push *push_new(struct distributor *d, struct dist_tenant *tenant, struct http_req *req)
 {
-    struct distributor *d = arg;
-    struct dist_tenant *tenant;
-    struct push *p;
-    struct err err;
+    struct push *p = xcalloc(1, sizeof *p);
 
-    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
-        http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
-        return;
-    }
-    p = xcalloc(1, sizeof *p);
     p->d = d;
     p->tenant = tenant;
     p->limits = limits_of(d->deps.overrides, str_n(tenant->id, tenant->id_len));
@@ -294,7 +299,76 @@ void push_handle(void *arg, struct http_req *req)
     arena_init(&p->arena, ((size_t)p->limits->max_request_inflated_size + (1 << 20)) * PUSH_ARENA_FACTOR);
     buf_init(&p->errors, PUSH_ERRORS_TEXT_MAX);
     atomic_fetch_add(&d->in_flight_requests, 1);
-    if (push_run(p, &err) < 0)
+    return p;
+}
+
+void push_handle(void *arg, struct http_req *req)
+{
+    struct distributor *d = arg;
+    struct dist_tenant *tenant;
+    struct push *p;
+    struct err err;
+    int rc;
+
+    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
+        http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
+        return;
+    }
+    p = push_new(d, tenant, req);
+    rc = content_negotiate(http_header(req, "Content-Type"), http_header(req, "Content-Encoding"), &p->content, &err);
+    if (rc == 0)
+        rc = requests_take(p, &err);
+    if (rc == 0)
+        rc = inflate_body(p, http_body(req), &err);
+    if (rc == 0)
+        rc = push_store(p, &err);
+    if (rc < 0)
         reply_error(p, &err);
+    push_unref(p);
+}
+
+/* --- OTLP: a request may become several pushes --- */
+
+static void parts_store(struct push *first, struct otlp_push *otlp, struct http_req *req)
+{
+    while (otlp_push_more(otlp)) {
+        struct push *p = push_new(first->d, first->tenant, req);
+        struct err err;
+
+        otlp_push_next(otlp, first, p);
+        otlp_push_add(otlp, p);
+        if (push_store(p, &err) < 0)
+            reply_error(p, &err);
+        push_unref(p);
+    }
+}
+
+void push_handle_otlp(void *arg, struct http_req *req)
+{
+    struct otlp_push *otlp = otlp_push_new(req);
+    struct distributor *d = arg;
+    struct dist_tenant *tenant;
+    struct push *p;
+    struct err err;
+    bool whole;
+    int rc;
+
+    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
+        otlp_push_fail(otlp, err.rc == RC_UNAVAILABLE ? 503 : 400, str_of(err_text(&err)));
+        return;
+    }
+    p = push_new(d, tenant, req);
+    otlp_push_add(otlp, p);
+    rc = requests_take(p, &err);
+    if (rc == 0)
+        rc = otlp_push_open(p, &err);
+    whole = rc == 0; /* of a request that cannot be read to its end nothing is stored */
+    if (rc == 0)
+        rc = push_store(p, &err);
+    if (rc < 0)
+        reply_error(p, &err);
+    if (whole)
+        parts_store(p, otlp, req);
+    otlp_push_release(otlp);
     push_unref(p);
 }

@@ -247,14 +247,20 @@ int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int
     return rc;
 }
 
-int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err)
+int wr_started_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
 {
     struct pb_field f;
-    int64_t st; /* 1.0 has none */
     int rc;
 
     while ((rc = pb_next(r, &f, err)) > 0)
         if (pb_is(&f, 4, PB_BYTES))
-            return wr_histogram_decode(f.bytes, a, ret_t, &st, ret, err);
+            return wr_histogram_decode(f.bytes, a, ret_t, ret_st, ret, err);
     return rc;
+}
+
+int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err)
+{
+    int64_t st; /* 1.0 has none */
+
+    return wr_started_histogram_next(r, a, ret_t, &st, ret, err);
 }

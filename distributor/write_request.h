@@ -27,6 +27,8 @@ int wr_label_next(struct rd *r, struct label *ret, struct err *err);
 /* Schemas 9 to 52 come reduced to 8. RC_UNSUPPORTED: well-formed bytes, but no histogram (negative count, mixed flavours, spans that do not fit): r stands
  * behind it and *ret_t is set all the same, go on. RC_LIMIT: the arena's budget is spent. */
 int wr_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, struct histogram *ret, struct err *err);
+/* With its start timestamp, which 1.0 does not have but OTLP writes (otlp_write.h). */
+int wr_started_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err);
 /* One Histogram message of 1.0 or 2.0; results as above, *ret_st is 0 when it says none. */
 int wr_histogram_decode(struct str message, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err);
 /* An exemplar may have 128 characters: of more than EXEMPLAR_LABELS_MAX labels only that many are returned. */

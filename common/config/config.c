@@ -98,25 +98,6 @@ static int unknown(const struct config *c, const char *where, struct str name, s
 
 /* --- the file --- */
 
-static int set_from_node(struct config_item *item, const struct yaml_node *n, struct err *err)
-{
-    struct str items[OPT_LIST_MAX];
-    size_t count = 0;
-
-    if (yaml_is_null(n))
-        return 0;
-    if (n->kind == YAML_SCALAR)
-        return option_set(item->option, item->base, n->text, err);
-    if (n->kind == YAML_MAPPING || item->option->type != OPT_LIST)
-        return err_set(err, RC_INVALID, "want one %s", opt_type_name(item->option->type));
-    for (const struct yaml_node *c = n->children; c; c = c->next) {
-        if (c->kind != YAML_SCALAR || count == OPT_LIST_MAX)
-            return err_set(err, RC_INVALID, "want a list of at most %d words", OPT_LIST_MAX);
-        items[count++] = c->text;
-    }
-    return option_set_list(item->option, item->base, items, count, err);
-}
-
 struct yaml_walk {
     struct config *config;
     const char *file;
@@ -149,7 +130,7 @@ static int walk_entry(struct yaml_walk *w, struct str name, const struct yaml_no
     if (w->seen[item - w->config->items.v])
         return err_set(err, RC_INVALID, "%s: \"%s\" is given twice", where, item->name);
     w->seen[item - w->config->items.v] = true;
-    rc = set_from_node(item, n, err);
+    rc = option_set_yaml(item->option, item->base, n, err);
     return rc < 0 ? err_wrap(err, rc, "%s: %s", where, item->name) : 0;
 }
 

@@ -3,6 +3,11 @@
 
 static const char *const validations[] = {"utf8", "legacy", NULL};
 
+static const char *const otel_strategies[] = {
+    "UnderscoreEscapingWithSuffixes", "UnderscoreEscapingWithoutSuffixes",
+    "NoUTF8EscapingWithSuffixes", "NoTranslation", NULL};
+static const char *const otel_deltas[] = {"refuse", "native", NULL};
+
 #define AT(field) offsetof(struct limits, field)
 
 const struct option limits_options[] = {
@@ -58,6 +63,33 @@ const struct option limits_options[] = {
     {"name_validation", OPT_ENUM, AT(name_validation), .def = "utf8", .values = validations,
      .reload = true, .doc = "Which metric and label names are accepted.", .enforced = "distributor",
      .reason = "label_invalid"},
+    {"otel_translation_strategy", OPT_ENUM, AT(otel_translation_strategy),
+     .def = "UnderscoreEscapingWithSuffixes", .values = otel_strategies, .reload = true,
+     .doc = "How names of OTLP metrics and attributes become names of metrics and labels.",
+     .enforced = "distributor"},
+    {"promote_otel_resource_attributes", OPT_LIST, AT(promote_otel_resource_attributes),
+     .reload = true,
+     .doc = "OTLP resource attributes that become labels of every series of the resource.",
+     .enforced = "distributor"},
+    {"otel_keep_identifying_resource_attributes", OPT_BOOL,
+     AT(otel_keep_identifying_resource_attributes), .def = "false", .reload = true,
+     .doc = "Keep service.name, service.namespace and service.instance.id in target_info, besides "
+            "job and instance.",
+     .enforced = "distributor"},
+    {"otel_promote_scope_metadata", OPT_BOOL, AT(otel_promote_scope_metadata), .def = "false",
+     .reload = true,
+     .doc = "OTLP scopes become labels: otel_scope_name, otel_scope_version, "
+            "otel_scope_schema_url and one for each attribute of the scope.",
+     .enforced = "distributor"},
+    {"otel_convert_histograms_to_nhcb", OPT_BOOL, AT(otel_convert_histograms_to_nhcb),
+     .def = "false", .reload = true,
+     .doc = "Store OTLP histograms with explicit bounds as native histograms with custom buckets.",
+     .enforced = "distributor"},
+    {"otel_delta_temporality", OPT_ENUM, AT(otel_delta_temporality), .def = "refuse",
+     .values = otel_deltas, .reload = true,
+     .doc = "What becomes of OTLP sums and histograms with delta temporality: refuse, or native "
+            "(stored as they come; sum_over_time adds them up).",
+     .enforced = "distributor", .reason = "otlp_temporality"},
     {"accept_ha_samples", OPT_BOOL, AT(accept_ha_samples), .def = "true", .reload = true,
      .doc = "Follow one replica of each pair of senders that carry the cluster and replica labels.",
      .enforced = "distributor"},

@@ -13,6 +13,13 @@
 
 enum { OVERRIDES_FILE_BYTES_MAX = 16 << 20, OVERRIDES_TENANTS_MAX = 100000 };
 enum name_validation { NAME_VALIDATION_UTF8, NAME_VALIDATION_LEGACY };
+enum otel_translation_strategy {
+    OTEL_UNDERSCORE_ESCAPING_WITH_SUFFIXES,
+    OTEL_UNDERSCORE_ESCAPING_WITHOUT_SUFFIXES,
+    OTEL_NO_UTF8_ESCAPING_WITH_SUFFIXES,
+    OTEL_NO_TRANSLATION,
+};
+enum otel_delta_temporality { OTEL_DELTA_REFUSE, OTEL_DELTA_NATIVE };
 
 struct limits {
     uint64_t generation; /* equal exactly when all limits are; never 0. Caches keyed by it survive
@@ -36,6 +43,12 @@ struct limits {
     int64_t max_exemplars_per_series_per_request;
     int64_t max_native_histogram_buckets;
     int name_validation; /* enum name_validation */
+    int otel_translation_strategy; /* enum otel_translation_strategy */
+    struct opt_list promote_otel_resource_attributes;
+    bool otel_keep_identifying_resource_attributes;
+    bool otel_promote_scope_metadata;
+    bool otel_convert_histograms_to_nhcb;
+    int otel_delta_temporality; /* enum otel_delta_temporality */
     bool accept_ha_samples;
     char *ha_cluster_label, *ha_replica_label;
     int64_t ha_max_clusters;

@@ -111,10 +111,7 @@ static int parse_tenant(struct overrides *o, const struct yaml_node *node, struc
 
         if (!row)
             return unknown_limit(o, n, err);
-        if (n->kind != YAML_SCALAR)
-            return err_set(err, RC_INVALID, "%s:%zu: %s: want one %s", o->path, n->line, row->name,
-                           opt_type_name(row->type));
-        rc = yaml_is_null(n) ? 0 : option_set(row, l, n->text, err);
+        rc = option_set_yaml(row, l, n, err);
         if (rc < 0)
             return err_wrap(err, rc, "%s:%zu: %s", o->path, n->line, row->name);
     }

@@ -215,3 +215,22 @@ bool yaml_is_null(const struct yaml_node *n)
     return n->kind == YAML_SCALAR && n->plain &&
            (n->text.n == 0 || str_eqz(n->text, "null") || str_eqz(n->text, "~"));
 }
+
+int option_set_yaml(const struct option *o, void *base, const struct yaml_node *n, struct err *err)
+{
+    struct str items[OPT_LIST_MAX];
+    size_t count = 0;
+
+    if (yaml_is_null(n))
+        return 0;
+    if (n->kind == YAML_SCALAR)
+        return option_set(o, base, n->text, err);
+    if (n->kind == YAML_MAPPING || o->type != OPT_LIST)
+        return err_set(err, RC_INVALID, "want one %s", opt_type_name(o->type));
+    for (const struct yaml_node *c = n->children; c; c = c->next) {
+        if (c->kind != YAML_SCALAR || count == OPT_LIST_MAX)
+            return err_set(err, RC_INVALID, "want a list of at most %d words", OPT_LIST_MAX);
+        items[count++] = c->text;
+    }
+    return option_set_list(o, base, items, count, err);
+}

@@ -5,6 +5,7 @@
 #pragma once
 #include "common/base/arena.h"
 #include "common/base/err.h"
+#include "common/config/option.h"
 
 enum { YAML_DEPTH_MAX = 16, YAML_NODES_MAX = 500000 };
 enum yaml_kind { YAML_SCALAR, YAML_MAPPING, YAML_SEQUENCE };
@@ -26,3 +27,7 @@ int yaml_load(struct arena *a, const char *name, struct str text, struct yaml_no
               struct err *err);
 /* Plain and empty, null or ~: no value. */
 bool yaml_is_null(const struct yaml_node *n);
+/* An option from a node: a scalar, or a sequence of scalars for a list; without a value nothing
+ * changes. */
+int option_set_yaml(const struct option *o, void *base, const struct yaml_node *n,
+                    struct err *err);

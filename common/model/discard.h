@@ -23,7 +23,9 @@
     X(HA_CLUSTER_LIMIT, "ha_cluster_limit")                                                        \
     X(FINGERPRINT_COLLISION, "fingerprint_collision")                                              \
     X(OUT_OF_BOUNDS, "out_of_bounds")                                                              \
-    X(SERIES_INVALID, "series_invalid")
+    X(SERIES_INVALID, "series_invalid")                                                            \
+    X(OTLP_TEMPORALITY, "otlp_temporality")                                                        \
+    X(OTLP_POINT_INVALID, "otlp_point_invalid")
 
 enum discard_reason {
     DISCARD_NONE,

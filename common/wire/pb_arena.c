@@ -18,6 +18,35 @@ ProtobufCAllocator *pb_arena_allocator(struct arena *a)
     return al;
 }
 
+struct pb_budget {
+    struct arena *arena;
+    bool spent;
+};
+
+static void *pb_budget_alloc(void *arg, size_t n)
+{
+    struct pb_budget *b = arg;
+    void *p = arena_alloc(b->arena, n);
+
+    if (!p)
+        b->spent = true;
+    return p;
+}
+
+int pb_unpack(const ProtobufCMessageDescriptor *d, struct arena *a, struct str bytes, ProtobufCMessage **ret, struct err *err)
+{
+    struct pb_budget budget = {.arena = a};
+    ProtobufCAllocator al = {pb_budget_alloc, pb_free, &budget};
+    ProtobufCMessage *m = protobuf_c_message_unpack(d, &al, bytes.n, (const uint8_t *)bytes.p);
+
+    if (!m && budget.spent)
+        return err_set(err, RC_LIMIT, "%s: the request's memory budget is spent", d->short_name);
+    if (!m)
+        return err_set(err, RC_INVALID, "malformed protobuf in %s", d->short_name);
+    *ret = m;
+    return 0;
+}
+
 bool pb_pack(const ProtobufCMessage *m, struct buf *out)
 {
     size_t n = protobuf_c_message_get_packed_size(m);

@@ -78,6 +78,20 @@ TEST(tenants_get_their_overrides_and_others_the_defaults)
     finish(o);
 }
 
+TEST(limits_may_be_lists)
+{
+    struct overrides *o;
+
+    start("overrides:\n  acme: {promote_otel_resource_attributes: [host.name, zone]}\n"
+          "  same: {promote_otel_resource_attributes: \"host.name,zone\"}\n");
+    o = open_overrides(NULL, 0);
+    CHECK_INT(limits_of(o, STR("acme"))->promote_otel_resource_attributes.n, 2);
+    CHECK_STR(limits_of(o, STR("acme"))->promote_otel_resource_attributes.v[1], "zone");
+    CHECK(limits_of(o, STR("acme")) == limits_of(o, STR("same")));
+    CHECK_INT(limits_default(o)->promote_otel_resource_attributes.n, 0);
+    finish(o);
+}
+
 TEST(a_reload_changes_generations_only_where_limits_changed)
 {
     const struct limits *acme, *other;
@@ -107,6 +121,7 @@ static const struct {
     {"overrides:\n  a: {ingestion_rate: -1}\n", ":2: ingestion_rate: below the minimum 0"},
     {"overrides:\n  a: {}\n  a: {}\n", ":3: \"a\" is already given in line 2"},
     {"override: {}\n", ":1: unknown section \"override\", did you mean \"overrides\"?"},
+    {"overrides:\n  a: {ingestion_rate: [1]}\n", ":2: ingestion_rate: want one float"},
     {"overrides: [a]\n", ":1: want tenants"},
     {"overrides: {a: 5}\n", ":1: want limits"},
     {"overrides: {a: {retention_period: 2000d}}\n", "above the maximum 1095d"},
