@@ -226,7 +226,7 @@ static void *replay_main(void *arg)
 {
     struct replayer *r = arg;
 
-    struct wal_replay_cfg cfg = {r->from->path, r->from->shard, replay_record, progress, r};
+    struct wal_replay_cfg cfg = {.dir = r->from->path, .shard = r->from->shard, .fn = replay_record, .progress = progress, .arg = r};
 
     r->rc = wal_replay(&cfg, &r->stats, &r->err);
     return NULL;
