@@ -108,9 +108,6 @@ uint64_t wal_bytes_since(struct wal *w, struct wal_position p); /* appended behi
 
 /* For whoever makes records: emit's failures are to be passed on. */
 typedef int wal_emit_fn(void *emit_arg, enum wal_type type, struct str payload, struct err *err);
-int wal_checkpoint(struct wal *w, uint64_t below, int64_t t_ms,
-                   int (*fill)(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err),
-                   void *arg, struct err *err);
 /* Removes the segments below, and a checkpoint of no more than them: a head image has what they held. Oldest first, so that
  * a missing one is always an error; a failure leaves the rest, and the log alive. */
 int wal_cut(struct wal *w, uint64_t below, struct err *err);
