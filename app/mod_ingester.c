@@ -11,6 +11,7 @@ struct ingester_options {
     int64_t shards;
     int sync;
     int64_t sync_interval_ms, flush_check_ms, flush_delay_ms, retain_ms, series_idle_ms;
+    uint64_t image_log_bytes;
 };
 
 #define AT(field) offsetof(struct ingester_options, field)
@@ -29,6 +30,8 @@ static const struct option options[] = {
      .doc = "Samples stay in memory this long after their block is published."},
     {"ingester.series-idle", OPT_DURATION, AT(series_idle_ms), .def = "2h", .min = "1s", .max = "48h",
      .doc = "A series without samples for this long leaves memory once its blocks are out."},
+    {"ingester.image-log-bytes", OPT_BYTES, AT(image_log_bytes), .def = "256MiB", .min = "1MiB", .max = "64GiB",
+     .doc = "Log that a restart has to replay at most. An image of the heads is written whenever seven eighths of it have come; less means more of them."},
     {0},
 };
 
@@ -56,6 +59,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .flush_delay_ms = o->flush_delay_ms,
         .retain_ms = o->retain_ms,
         .series_idle_ms = o->series_idle_ms,
+        .image_log_bytes = o->image_log_bytes,
     };
     struct ingester_deps deps = {
         .clock = app->clock,
@@ -112,6 +116,21 @@ static void page_memory(void *arg, struct http_req *req)
     buf_fini(&out);
 }
 
+static void page_replay(void *arg, struct http_req *req)
+{
+    struct ingester_module *m = arg;
+    bool html = http_wants_html(req);
+    struct buf out;
+
+    buf_init(&out, 1 << 20);
+    if (html)
+        ingester_write_replay_html(m->ingester, &out);
+    else
+        ingester_write_replay_json(m->ingester, &out);
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
+    buf_fini(&out);
+}
+
 static void page_flush(void *arg, struct http_req *req)
 {
     struct ingester_module *m = arg;
@@ -141,8 +160,10 @@ static int start(void *self, struct err *err)
     m->joining = true;
     http_route(http, &(struct http_route){"/ingester/tenants", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_tenants, m});
     http_route(http, &(struct http_route){"/debug/memory", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_memory, m});
+    http_route(http, &(struct http_route){"/ingester/replay", HTTP_M_GET, 0, 0, NULL, page_replay, m});
     http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_flush, m});
     app_link(m->app, "/ingester/tenants", "Tenants of this ingester", false);
+    app_link(m->app, "/ingester/replay", "Replay after the last start", false);
     app_link(m->app, "/debug/memory", "Memory of the heads", false);
     app_link(m->app, "/ingester/flush", "Cut everything in memory into blocks (POST)", true);
     return 0;

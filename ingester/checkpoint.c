@@ -94,13 +94,16 @@ static void collector_fini(struct collector *c)
     buf_fini(&c->tenant);
 }
 
-int checkpoint_write(struct shard *s, struct ingester *with, int64_t older_than_ms, struct err *err)
+int checkpoint_metadata(struct ingester *in, wal_emit_fn *emit, void *emit_arg, struct err *err)
 {
     struct collector c;
     int rc;
 
-    collector_init(&c, s, with);
-    rc = wal_checkpoint(shard_wal(s), wal_segment(shard_wal(s)), older_than_ms, fill, &c, err);
+    collector_init(&c, NULL, in);
+    c.emit = emit;
+    c.emit_arg = emit_arg;
+    c.err = err;
+    rc = collect_metadata(&c);
     collector_fini(&c);
     return rc;
 }

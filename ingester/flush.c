@@ -2,8 +2,7 @@
  * index, drop them, cut the log. Each step is in the log, so a restart goes on where it stopped; a step done twice changes nothing (a second block with the
  * same windows is recognised by their digests). */
 #include "common/base/fault.h"
-#include "ingester/checkpoint.h"
-#include "ingester/ingester_impl.h"
+#include "ingester/image.h"
 #include "tsdb/block.h"
 #include "tsdb/index.h"
 
@@ -52,13 +51,13 @@ static void dropped_run(void *arg, struct shard *s)
 
 static int on_all_shards(struct ingester *in, void (*run)(void *, struct shard *), struct mark *m, struct err *err)
 {
-    for (uint32_t i = 0; i < in->shard_count; i++) {
-        int rc = shard_run_sync(in->shards[i], run, m, err);
+    int rc = 0;
 
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+    mutex_lock(&in->marks_lock);
+    for (uint32_t i = 0; i < in->shard_count && rc == 0; i++)
+        rc = shard_run_sync(in->shards[i], run, m, err);
+    mutex_unlock(&in->marks_lock);
+    return rc;
 }
 
 /* --- one block from all shards, in (tenant, labels) order --- */
@@ -271,47 +270,6 @@ int ingester_flush_all(struct ingester *in, uint64_t *ret_gen, uint64_t *ret_blo
 }
 
 /* --- dropping, and cutting the log --- */
-
-/* Nothing older than this is still needed from the log. flush_lock held. */
-static int64_t oldest_retained_ms(struct ingester *in)
-{
-    int64_t t = oldest_ms(in);
-
-    for (size_t i = 0; i < in->sets.n; i++)
-        t = MIN(t, in->sets.v[i].oldest_ms);
-    return t;
-}
-
-struct cut_job {
-    struct ingester *in;
-    bool with_metadata;
-    int64_t older_than_ms;
-    int rc;
-    struct err err;
-};
-
-static void cut_run(void *arg, struct shard *s)
-{
-    struct cut_job *j = arg;
-
-    /* Segments behind the one being written whose samples are all in dropped sets. */
-    j->rc = checkpoint_write(s, j->with_metadata ? j->in : NULL, j->older_than_ms, &j->err);
-}
-
-static void log_cut(struct ingester *in)
-{
-    int64_t oldest = oldest_retained_ms(in);
-
-    for (uint32_t i = 0; i < in->shard_count; i++) {
-        struct cut_job j = {.in = in, .with_metadata = i == 0, .older_than_ms = oldest};
-        struct err err;
-        int rc = shard_run_sync(in->shards[i], cut_run, &j, &err);
-
-        if (rc == 0 && j.rc < 0)
-            log_warn(in->deps.log, "log not cut, will retry", "shard", log_i64(i), "err", err_log(&j.err));
-    }
-}
-
 void ingester_drop_due(struct ingester *in)
 {
     int64_t now = clock_mono_ms(in->deps.clock), idle = clock_wall_ms(in->deps.clock) - in->cfg.series_idle_ms;
@@ -337,7 +295,7 @@ void ingester_drop_due(struct ingester *in)
         dropped = true;
     }
     if (dropped)
-        log_cut(in);
+        ingester_images_write(in, 1);
     mutex_unlock(&in->flush_lock);
     if (dropped)
         ingester_recount_series(in);

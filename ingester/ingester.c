@@ -1,6 +1,6 @@
 #include "ingester/ingester.h"
 #include "ingester/checkpoint.h"
-#include "ingester/ingester_impl.h"
+#include "ingester/image.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@ const struct ingester_cfg ingester_cfg_default = {
     .flush_delay_ms = 15 * 60000,
     .retain_ms = 30 * 60000,
     .series_idle_ms = 2 * 3600000,
+    .image_log_bytes = 256 << 20,
 };
 
 enum { SHARDS_DEFAULT_MAX = 8 };
@@ -77,6 +78,12 @@ static void metrics_make(struct ingester *in)
     in->m_flush_failures = metrics_counter(m, "torc_ingester_flush_failures_total", "Flushes that failed and will be tried again.");
     in->m_appended = metrics_counter(m, "torc_ingester_appended_samples_total", "Samples accepted and logged.");
     in->m_replay_seconds = metrics_gauge(m, "torc_ingester_replay_seconds", "Duration of the last log replay.");
+    in->m_image_tail = metrics_gauge(m, "torc_ingester_replayable_log_bytes", "Log behind the head images: what a restart would replay.");
+    in->m_images = metrics_counter(m, "torc_ingester_head_images_total", "Head images written.");
+    in->m_image_failures = metrics_counter(m, "torc_ingester_head_image_failures_total", "Head images that failed and will be tried again; the log stays meanwhile.");
+    in->m_image_bytes = metrics_counter(m, "torc_ingester_head_image_bytes_total", "Bytes of head images written.");
+    in->m_image_seconds = metrics_gauge(m, "torc_ingester_head_image_seconds", "Duration of the last head image.");
+    in->m_image_lock_seconds = metrics_gauge(m, "torc_ingester_head_image_lock_seconds", "Longest time the last head image kept a shard waiting.");
     in->m_refused = metrics_family(m, METRIC_COUNTER, "torc_ingester_refused_samples_total", "Samples refused, by reason.",
                                    (const char *const[]){"reason", NULL});
     metrics_on_collect(m, collect, in);
@@ -116,6 +123,7 @@ int ingester_new(const struct ingester_cfg *cfg, const struct ingester_deps *dep
     in->shard_count = cfg->shards ? MIN(cfg->shards, (uint32_t)SHARDS_MAX) : shards_default();
     in->next_set = 1;
     pthread_rwlock_init(&in->tenants_lock, NULL);
+    mutex_init(&in->marks_lock);
     mutex_init(&in->flush_lock);
     mutex_init(&in->wake_lock);
     cond_init(&in->wake);
@@ -214,18 +222,21 @@ int ingester_start(struct ingester *in, UNUSED struct err *err)
     atomic_store(&in->state, INGESTER_REPLAYING);
     in->threads = true;
     in->maintenance = thread_start("ingester", ingester_main, in);
+    in->imaging = thread_start("image", ingester_image_main, in);
     return 0;
 }
 
 int ingester_ready(struct ingester *in, struct err *err)
 {
-    uint64_t done = atomic_load(&in->replay_done), total = atomic_load(&in->replay_total);
+    struct replay_sum sum = ingester_replay_sum(in);
 
     switch (atomic_load(&in->state)) {
     case INGESTER_SERVING:
         break;
     case INGESTER_REPLAYING:
-        return err_set(err, RC_UNAVAILABLE, "replaying the log, %d%% done", total ? (int)(done * 100 / total) : 0);
+        if (sum.seconds_left >= 0)
+            return err_set(err, RC_UNAVAILABLE, "replaying the log, %d%% done, about %.0f s left", sum.total ? (int)(sum.done * 100 / sum.total) : 0, sum.seconds_left);
+        return err_set(err, RC_UNAVAILABLE, "replaying the log");
     case INGESTER_FAILED:
         return err_set(err, RC_UNAVAILABLE, "the log could not be replayed: %s", err_text(&in->failed));
     default:
@@ -239,6 +250,8 @@ int ingester_ready(struct ingester *in, struct err *err)
 
 void ingester_stop(struct ingester *in)
 {
+    bool served;
+
     if (!in->threads)
         return;
     mutex_lock(&in->wake_lock);
@@ -246,10 +259,13 @@ void ingester_stop(struct ingester *in)
     cond_broadcast(&in->wake);
     mutex_unlock(&in->wake_lock);
     pthread_join(in->maintenance, NULL);
+    pthread_join(in->imaging, NULL);
     in->threads = false;
-    atomic_store(&in->state, INGESTER_STOPPED);
+    served = atomic_exchange(&in->state, INGESTER_STOPPED) == INGESTER_SERVING;
     for (uint32_t i = 0; i < in->shard_count; i++)
         shard_stop(in->shards[i]);
+    if (served)
+        ingester_images_write(in, IMAGE_STOP_BYTES);
 }
 
 void ingester_free(struct ingester *in)
@@ -257,8 +273,10 @@ void ingester_free(struct ingester *in)
     if (!in)
         return;
     ingester_stop(in);
-    for (uint32_t i = 0; i < in->shard_count; i++)
+    for (uint32_t i = 0; i < in->shard_count; i++) {
+        head_imager_free(in->images[i].imager);
         shard_free(in->shards[i]);
+    }
     ingester_tenants_free(in);
     ingester_wal_dirs_free(in);
     vec_fini(&in->sets);
@@ -267,6 +285,7 @@ void ingester_free(struct ingester *in)
     cond_fini(&in->wake);
     mutex_fini(&in->wake_lock);
     mutex_fini(&in->flush_lock);
+    mutex_fini(&in->marks_lock);
     pthread_rwlock_destroy(&in->tenants_lock);
     free(in->data_dir);
     free(in->instance_id);
@@ -275,9 +294,9 @@ void ingester_free(struct ingester *in)
 
 void ingester_stats(struct ingester *in, struct ingester_stats *ret)
 {
-    uint64_t done = atomic_load(&in->replay_done), total = atomic_load(&in->replay_total);
+    struct replay_sum sum = ingester_replay_sum(in);
     struct ingester_tenant *t, *tmp;
-    struct ingester_stats st = {.replay_done = total ? (double)done / (double)total : 1};
+    struct ingester_stats st = {.replay_done = sum.total ? (double)sum.done / (double)sum.total : 1};
 
     pthread_rwlock_rdlock(&in->tenants_lock);
     st.tenants = HASH_COUNT(in->tenants);

@@ -4,7 +4,7 @@
  * Data directory: LOCK, head.id (identity of the head: new only when it starts empty), wal/NNNN per shard, scratch/.
  * Flush: a 2 h range is cut into a block once the newest sample is past its end by the out-of-order window (flush_delay_ms), or on request;
  * files first, meta.json, index last; then the set is marked published with the index generation, kept for retain_ms (readers with an older index
- * still need it), dropped, and the log is cut behind a checkpoint. */
+ * still need it), dropped, and the log is cut behind an image of the heads (image.h). */
 #pragma once
 #include "common/config/limits.h"
 #include "common/obs/log.h"
@@ -27,6 +27,7 @@ struct ingester_cfg {
     int64_t flush_delay_ms;      /* after the end of a range: 15 min */
     int64_t retain_ms;           /* after publication: 30 min */
     int64_t series_idle_ms;      /* a series without samples for so long leaves memory: 2 h */
+    uint64_t image_log_bytes;    /* log that a restart has to replay at most, of all shards together: 256 MiB */
 };
 extern const struct ingester_cfg ingester_cfg_default;
 
@@ -61,3 +62,6 @@ void ingester_stats(struct ingester *in, struct ingester_stats *ret);
 /* JSON for /ingester/tenants and /debug/memory. */
 void ingester_write_tenants(struct ingester *in, struct buf *out);
 void ingester_write_memory(struct ingester *in, struct buf *out);
+/* How far the replay is, or how long it took: for /ingester/replay. */
+void ingester_write_replay_json(struct ingester *in, struct buf *out);
+void ingester_write_replay_html(struct ingester *in, struct buf *out);

@@ -45,6 +45,14 @@ struct wal_dir {
     char *path;
     uint32_t shard;
     bool foreign;
+    _Atomic uint64_t image_done, image_total, log_done, log_total; /* bytes of its replay */
+};
+
+/* Of a shard; guarded by marks_lock once the ingester serves. */
+struct ingester_image {
+    struct head_imager *imager; /* NULL: no image yet */
+    int64_t retry_mono_ms;      /* after a failure: not before */
+    uint64_t grown;             /* bytes that came into the log while the last one was written */
 };
 
 struct ingester {
@@ -60,8 +68,10 @@ struct ingester {
     pthread_rwlock_t tenants_lock;       /* --- guards tenants (the table, not the members) --- */
     struct ingester_tenant *tenants;
     _Atomic int state;                   /* enum ingester_state */
-    _Atomic uint64_t replay_done, replay_total;
+    _Atomic int64_t replay_begin_ms, replay_end_ms; /* monotonic; 0: not yet */
     _Atomic int64_t last_push_ms;        /* wall time of the newest push */
+    struct mutex marks_lock;             /* --- held while flush marks are made in the shards, and while a head image is written; inside flush_lock --- */
+    struct ingester_image images[SHARDS_MAX];
     struct mutex flush_lock;             /* --- one flush at a time; guards the sets --- */
     VEC(struct flush_set) sets;
     uint64_t next_set;
@@ -69,9 +79,10 @@ struct ingester {
     struct cond wake;
     bool stopping;
     bool threads;
-    pthread_t maintenance;
+    pthread_t maintenance, imaging;
     struct err failed;                   /* why state is FAILED */
     struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_dead;
+    struct metric *m_images, *m_image_failures, *m_image_bytes, *m_image_seconds, *m_image_lock_seconds, *m_image_tail;
     struct metric_family *m_refused;
 };
 enum ingester_state { INGESTER_NEW, INGESTER_REPLAYING, INGESTER_SERVING, INGESTER_STOPPED, INGESTER_FAILED };

@@ -1,15 +1,16 @@
-/* replay.c - from the logs back to heads; then the logs are open for appending, shards in parallel. Applies exactly the rows that were accepted, under no clock and no limit. A series whose shard is
- * another one now (the shard count changed) goes to the head of that shard, under its lock. */
-#include "ingester/ingester_impl.h"
+/* replay.c - from head images and logs back to heads; then the logs are open for appending, shards in parallel. Applies exactly the rows that were accepted, under no clock and
+ * no limit: those that an image does not have already. A series whose shard is another one now (the shard count changed) goes to the head of that shard, under its lock. */
+#include "ingester/image.h"
 
 #include <stdlib.h>
 
 struct replayer {
     struct ingester *in;
-    const struct wal_dir *from;
+    struct wal_dir *from;
     struct arena arena;
     struct wal_replay_stats stats;
-    uint64_t done_before;
+    struct head_image image; /* what it has is left out; in no image when empty */
+    struct wal_position at;  /* behind the record being replayed */
     uint64_t max_set;
     VEC(struct flush_set) sets;
     int rc;
@@ -17,7 +18,7 @@ struct replayer {
     pthread_t thread;
 };
 
-static struct head *head_of(struct replayer *r, fingerprint fp)
+static struct head *head_of(const struct replayer *r, fingerprint fp)
 {
     return shard_head(r->in->shards[ingester_shard_of(r->in, fp)]);
 }
@@ -42,40 +43,67 @@ static int replay_series(struct replayer *r, struct str payload, struct err *err
     return rc;
 }
 
-static void replay_row(struct head *h, const struct wal_samples *ws, uint32_t i)
+/* A series that was dropped with all its samples has no labels left: its rows are in blocks. */
+static bool wanted(const struct replayer *r, const struct head_series *s)
 {
-    struct head_series *s = head_find(h, ws->tenant, wal_samples_fp(ws, i));
+    return s && !head_image_has(&r->image, s, r->at);
+}
 
-    /* A series that was dropped with all its samples has no labels left: its rows are in blocks. */
-    if (s)
+static void replay_row(const struct replayer *r, struct head *h, struct head_series *s, const struct wal_samples *ws, uint32_t i)
+{
+    if (wanted(r, s))
         head_replay(h, s, wal_samples_t(ws, i), le_get64(ws->values + (size_t)i * 8),
                     ws->starts ? (int64_t)le_get64(ws->starts + (size_t)i * 8) : 0);
+}
+
+/* All of one head: looked up together, which hides the cache misses. */
+static void replay_rows_here(const struct replayer *r, const struct wal_samples *ws)
+{
+    struct head *h = shard_head(r->in->shards[r->from->shard]);
+    struct head_series *series[HEAD_FIND_GROUP];
+    fingerprint fps[HEAD_FIND_GROUP];
+    uint32_t rows[HEAD_FIND_GROUP], n = 0;
+
+    head_lock(h);
+    for (uint32_t i = 0; i < ws->n; i++) {
+        if (wal_samples_accepted(ws, i)) {
+            fps[n] = wal_samples_fp(ws, i);
+            rows[n++] = i;
+        }
+        if (n < HEAD_FIND_GROUP && i + 1 < ws->n)
+            continue;
+        head_find_many(h, ws->tenant, fps, n, series);
+        for (uint32_t k = 0; k < n; k++)
+            replay_row(r, h, series[k], ws, rows[k]);
+        n = 0;
+    }
+    head_unlock(h);
+}
+
+static void replay_rows_anywhere(const struct replayer *r, const struct wal_samples *ws)
+{
+    for (uint32_t i = 0; i < ws->n; i++) {
+        struct head *h = head_of(r, wal_samples_fp(ws, i));
+
+        if (!wal_samples_accepted(ws, i))
+            continue;
+        head_lock(h);
+        replay_row(r, h, head_find(h, ws->tenant, wal_samples_fp(ws, i)), ws, i);
+        head_unlock(h);
+    }
 }
 
 static int replay_samples(struct replayer *r, struct str payload, int64_t *ret_t_max, struct err *err)
 {
     struct wal_samples ws;
-    struct head *locked = NULL;
     int rc = wal_samples_decode(payload, &ws, err);
 
     if (rc < 0)
         return rc;
-    for (uint32_t i = 0; i < ws.n; i++) {
-        struct head *h;
-
-        if (!wal_samples_accepted(&ws, i))
-            continue;
-        h = head_of(r, wal_samples_fp(&ws, i));
-        if (h != locked) {
-            if (locked)
-                head_unlock(locked);
-            head_lock(h);
-            locked = h;
-        }
-        replay_row(h, &ws, i);
-    }
-    if (locked)
-        head_unlock(locked);
+    if (r->from->foreign)
+        replay_rows_anywhere(r, &ws);
+    else
+        replay_rows_here(r, &ws);
     *ret_t_max = wal_samples_t_max(&ws);
     return 0;
 }
@@ -92,7 +120,7 @@ static int replay_histograms(struct replayer *r, struct str payload, int64_t *re
 
         head_lock(h);
         s = head_find(h, l.tenant, row.fp);
-        if (s)
+        if (wanted(r, s))
             head_replay_histogram(h, s, row.t, &row.h, row.st);
         head_unlock(h);
         *ret_t_max = MAX(*ret_t_max, row.t);
@@ -216,19 +244,64 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 {
     struct replayer *r = arg;
 
-    if (r->done_before == 0 && done > 0)
-        atomic_fetch_add(&r->in->replay_total, total);
-    atomic_fetch_add(&r->in->replay_done, done - r->done_before);
-    r->done_before = done;
+    atomic_store(&r->from->log_total, total);
+    atomic_store(&r->from->log_done, done);
+}
+
+static void sets_of_image(struct replayer *r)
+{
+    int64_t now = clock_mono_ms(r->in->deps.clock);
+
+    r->max_set = r->image.set_max;
+    for (size_t i = 0; i < r->image.sets.n; i++) {
+        const struct head_image_set *s = &r->image.sets.v[i];
+
+        *vec_push(&r->sets) = (struct flush_set){s->id, s->gen, s->below_ms, s->below_ms - BLOCK_RANGE_MS, s->published ? now : 0};
+    }
+}
+
+/* The log ends where it did when the image was made, or behind. */
+static int check_end(const struct replayer *r, struct err *err)
+{
+    const struct wal_segment_info *last = r->stats.segments.n ? &r->stats.segments.v[r->stats.segments.n - 1] : NULL;
+    struct wal_position end = last ? (struct wal_position){last->number, last->bytes} : (struct wal_position){0};
+
+    if (wal_position_cmp(end, r->image.to) >= 0)
+        return 0;
+    return err_set(err, RC_CORRUPT, "the log ends at segment %08llu, offset %llu, before its head image %08llu: segments are missing or cut", (unsigned long long)end.segment,
+                   (unsigned long long)end.offset, (unsigned long long)r->image.number);
+}
+
+static int replay_dir(struct replayer *r, struct err *err)
+{
+    struct wal_replay_cfg cfg = {.dir = r->from->path, .shard = r->from->shard, .at = &r->at, .fn = replay_record, .progress = progress, .arg = r};
+    bool image;
+    int rc = ingester_image_load(r->in, &(struct image_load){r->from, replay_record, r}, &r->image, err);
+
+    if (rc < 0)
+        return rc;
+    image = rc > 0;
+    cfg.from = r->image.from;
+    if (image && !r->from->foreign)
+        sets_of_image(r);
+    /* Of a foreign image no cut counts, because its series are others here; a sample twice is stored once. */
+    if (r->from->foreign)
+        vec_clear(&r->image.cuts);
+    rc = wal_replay(&cfg, &r->stats, err);
+    if (rc == 0 && image)
+        rc = check_end(r, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "%s: %s; to start without it, move this directory away: this ingester's copies are then those of its peers alone", r->from->path,
+                        image ? "log behind the head image" : "log without a readable head image");
+    return 0;
 }
 
 static void *replay_main(void *arg)
 {
     struct replayer *r = arg;
 
-    struct wal_replay_cfg cfg = {r->from->path, r->from->shard, replay_record, progress, r};
-
-    r->rc = wal_replay(&cfg, &r->stats, &r->err);
+    r->rc = replay_dir(r, &r->err);
+    head_image_fini(&r->image);
     return NULL;
 }
 
@@ -295,7 +368,12 @@ static int replay_dirs(struct ingester *in, bool foreign, struct err *err)
 /* Logs of another shard count first: they are older. */
 int ingester_replay(struct ingester *in, struct err *err)
 {
-    int rc = replay_dirs(in, true, err);
+    int rc;
 
-    return rc < 0 ? rc : replay_dirs(in, false, err);
+    atomic_store(&in->replay_begin_ms, clock_mono_ms(in->deps.clock));
+    rc = replay_dirs(in, true, err);
+    if (rc == 0)
+        rc = replay_dirs(in, false, err);
+    atomic_store(&in->replay_end_ms, clock_mono_ms(in->deps.clock));
+    return rc;
 }

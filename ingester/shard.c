@@ -64,6 +64,18 @@ struct head *shard_head(struct shard *s)
     return s->head;
 }
 
+void shard_head_renew(struct shard *s)
+{
+    ASSERT(!s->wal);
+    head_free(s->head);
+    s->head = head_new();
+}
+
+const char *shard_dir(const struct shard *s)
+{
+    return s->dir;
+}
+
 struct wal *shard_wal(struct shard *s)
 {
     return s->wal;

@@ -47,6 +47,8 @@ bool shard_submit(struct shard *s, struct shard_job *job);
 int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), void *arg, struct err *err);
 
 struct head *shard_head(struct shard *s);
+void shard_head_renew(struct shard *s); /* an empty one, before the shard has started */
+const char *shard_dir(const struct shard *s);
 struct wal *shard_wal(struct shard *s);
 bool shard_dead(const struct shard *s);
 /* Marks the log as failed; logged once. */

@@ -19,7 +19,7 @@ static void dir_add(struct ingester *in, const char *generation, unsigned shard,
     struct wal_dir *d = vec_push(&in->wal_dirs);
 
     snprintf(path, sizeof path, "%s/wal/%s/%04u", in->data_dir, generation, shard);
-    *d = (struct wal_dir){xstrdup(path), shard, foreign};
+    *d = (struct wal_dir){.path = xstrdup(path), .shard = shard, .foreign = foreign};
     in->foreign |= foreign;
 }
 

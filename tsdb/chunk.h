@@ -31,6 +31,11 @@ struct str chunk_open_view(struct chunk_open *c);
 /* Brings what an append touches behind *c into the cache. */
 void chunk_open_prefetch(const struct chunk_open *c);
 size_t chunk_open_memory(const struct chunk_open *c); /* bytes allocated */
+/* A chunk of at least one sample in full, to be appended to after chunk_open_load() as if nothing had happened. The bytes
+ * behind are left; what is inside the stream is not looked at (RC_CORRUPT). */
+void chunk_open_save(struct chunk_open *c, struct buf *out);
+struct rd;
+int chunk_open_load(struct rd *r, struct chunk_open **ret, struct err *err);
 
 /* --- sealed chunks --- */
 /* Encodes n floats with the smallest codec (constant, integer delta, delta-of-delta bit packing,

@@ -10,6 +10,8 @@
  *   start   (ENC_STREAM_ST) unary class: 0: as before | 1: t of the sample before
  *           | 2: 32 bits, zigzag of the difference | 3: 64 bits
  *   value   as in chunk_values.h
+ * Saved (chunk_open_save): u8 has starts | u8 mode | u8 k | u8 score | uvarint last step | u64 bits of the last value
+ *   | svarint mantissa | svarint step of it | u8 bits used in the last byte, 0: all | lstr the chunk's bytes
  * Delta-of-delta time as in Pelkonen et al. (Gorilla, VLDB 2015, section 4.1). */
 #include "tsdb/chunk_values.h"
 
@@ -229,6 +231,74 @@ struct str chunk_open_view(struct chunk_open *c)
     c->p[1] = (uint8_t)(c->count | 0x80);
     c->p[2] = (uint8_t)(c->count >> 7);
     return str_n(c->p, (c->bits + 7) / 8);
+}
+
+/* --- saving --- */
+void chunk_open_save(struct chunk_open *c, struct buf *out)
+{
+    struct str bytes = chunk_open_view(c);
+    char *p;
+
+    ASSERT(c->count > 0);
+    if (!buf_reserve(out, 4 + 4 * UVARINT_MAX + 8 + 1 + bytes.n))
+        return;
+    p = out->p + out->n;
+    *p++ = c->has_st;
+    *p++ = (char)c->mode;
+    *p++ = (char)c->k;
+    *p++ = (char)c->score;
+    p += uvarint_put(p, c->step);
+    le_put64(p, c->last_bits);
+    p += 8;
+    p += uvarint_put(p, zigzag(c->m));
+    p += uvarint_put(p, zigzag(c->mstep));
+    *p++ = (char)(c->bits & 7);
+    p += uvarint_put(p, bytes.n);
+    memcpy(p, bytes.p, bytes.n);
+    out->n = (size_t)(p - out->p) + bytes.n;
+}
+
+/* As the model of chunk_values.h leaves it. */
+static bool model_plausible(const struct chunk_open *c)
+{
+    if (c->mode == MODE_XOR)
+        return c->k < 64 && c->score >= 0 && c->k + c->score <= 64;
+    return decimal_mode_valid(c->mode) && c->k <= 64 && c->score >= -SCORE_MAX && c->score <= SCORE_MAX &&
+           c->m <= DECIMAL_MANTISSA_MAX && c->m >= -DECIMAL_MANTISSA_MAX && c->mstep <= 2 * DECIMAL_MANTISSA_MAX &&
+           c->mstep >= -2 * DECIMAL_MANTISSA_MAX;
+}
+
+int chunk_open_load(struct rd *r, struct chunk_open **ret, struct err *err)
+{
+    struct chunk_open c = {.has_st = rd_u8(r)}, *made;
+    struct chunk_info info;
+    struct str bytes;
+    uint64_t step;
+    uint8_t used;
+
+    c.mode = rd_u8(r);
+    c.k = rd_u8(r);
+    c.score = (int8_t)rd_u8(r);
+    step = rd_uvarint(r);
+    c.last_bits = rd_u64(r);
+    c.m = rd_svarint(r);
+    c.mstep = rd_svarint(r);
+    used = rd_u8(r);
+    bytes = rd_lstr(r);
+    CORRUPT_UNLESS(rd_ok(r) && used < 8 && step <= UINT32_MAX && model_plausible(&c), err);
+    CORRUPT_UNLESS(bytes.n > HEADER_BYTES + (c.has_st ? HEADER_ST_BYTES : 0) && bytes.n <= CHUNK_SAMPLES_MAX * (size_t)SAMPLE_BYTES_MAX, err);
+    CORRUPT_UNLESS((uint8_t)bytes.p[0] == chunk_first_byte(c.has_st ? ENC_STREAM_ST : ENC_STREAM), err);
+    CORRUPT_UNLESS(used == 0 || (uint8_t)bytes.p[bytes.n - 1] >> used == 0, err);
+    if (chunk_stream_info(bytes, &info, err) < 0)
+        return RC_CORRUPT;
+    made = xmemdup(&c, sizeof c);
+    open_reserve(made, bytes.n);
+    memcpy(made->p, bytes.p, bytes.n);
+    made->step = (uint32_t)step;
+    made->count = (uint16_t)info.count;
+    made->bits = (uint32_t)bytes.n * 8 - (used ? 8U - used : 0);
+    *ret = made;
+    return 0;
 }
 
 /* --- reading --- */

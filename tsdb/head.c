@@ -100,7 +100,7 @@ uint32_t tenant_find(const struct head *h, struct str name)
     return id;
 }
 
-static uint32_t tenant_make(struct head *h, struct str name)
+uint32_t tenant_make(struct head *h, struct str name)
 {
     uint32_t id = tenant_find(h, name);
     struct tenant *tn;
@@ -308,12 +308,26 @@ static int create_check(const struct head *h, const struct labels *ls, struct er
     return 0;
 }
 
+struct head_series *series_add(struct head *h, uint32_t tenant, fingerprint fp, uint16_t label_count)
+{
+    uint32_t id = series_id_new(h);
+    struct head_series *s = series_at(h, id);
+    struct tenant *tn = h->tenants.v[tenant];
+
+    *s = (struct head_series){.fp = fp, .newest = INT64_MIN, .tenant = tenant, .seq = h->next_seq++ & SEQ_MASK};
+    s->label_count = label_count;
+    s->pairs = xmalloc(label_count * sizeof *s->pairs);
+    tn->series++;
+    posting_list_add(&tn->all, h->ordinals);
+    ordinal_add(h, id);
+    idtab_add(&h->by_fp, fp_tag(h, fp), id);
+    return s;
+}
+
 int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls,
                 struct head_series **ret, struct err *err)
 {
     struct head_series *s = head_find(h, tenant, fp);
-    struct tenant *tn;
-    uint32_t id;
     int rc;
 
     if (s && !head_labels_equal(h, s, ls))
@@ -326,23 +340,11 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
     rc = create_check(h, ls, err);
     if (rc < 0)
         return rc;
-    id = series_id_new(h);
-    s = series_at(h, id);
-    *s = (struct head_series){.fp = fp,
-                              .newest = INT64_MIN,
-                              .tenant = tenant_make(h, tenant),
-                              .seq = h->next_seq++ & SEQ_MASK};
-    s->label_count = (uint16_t)ls->n;
-    s->pairs = xmalloc(ls->n * sizeof *s->pairs);
-    tn = h->tenants.v[s->tenant];
-    tn->series++;
+    s = series_add(h, tenant_make(h, tenant), fp, (uint16_t)ls->n);
     for (size_t i = 0; i < ls->n; i++) {
         s->pairs[i] = postings_pair_make(h->postings, s->tenant, ls->v[i].name, ls->v[i].value);
-        postings_add(h->postings, s->pairs[i], h->ordinals);
+        postings_add(h->postings, s->pairs[i], h->ordinals - 1);
     }
-    posting_list_add(&tn->all, h->ordinals);
-    ordinal_add(h, id);
-    idtab_add(&h->by_fp, fp_tag(h, fp), id);
     *ret = s;
     return 0;
 }

@@ -35,6 +35,29 @@ size_t exemplar_ring_memory(const struct exemplar_ring *r)
     return r ? sizeof *r + r->cap * sizeof *r->v + idtab_memory(&r->tab) + r->bytes : 0;
 }
 
+uint64_t exemplar_ring_added(const struct exemplar_ring *r)
+{
+    return r ? r->added : 0;
+}
+
+uint64_t exemplar_ring_rows(const struct exemplar_ring *r, uint64_t from, uint64_t below, size_t bytes_max, struct buf *out, size_t *ret_n)
+{
+    uint64_t no = r ? MAX(from, r->added - r->count) : below;
+    size_t n = 0;
+
+    for (; no < below && out->n < bytes_max; no++, n++) {
+        const struct exemplar *e = &r->v[no % r->max];
+
+        buf_u64(out, e->fp.hi); /* as wal_exemplar_add() */
+        buf_u64(out, e->fp.lo);
+        buf_u64(out, (uint64_t)e->t);
+        buf_u64(out, e->vbits);
+        buf_add(out, e->labels, e->n);
+    }
+    *ret_n = n;
+    return MAX(no, from);
+}
+
 static struct exemplar_ring *ring_new(size_t max)
 {
     struct exemplar_ring *r = xcalloc(1, sizeof *r);

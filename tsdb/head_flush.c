@@ -25,6 +25,7 @@ static uint32_t set_make(struct head *h, uint64_t id)
     if (i == h->sets.n)
         (void)vec_push(&h->sets);
     h->sets.v[i] = (struct flush_set){.id = id, .used = true};
+    h->set_max = MAX(h->set_max, id);
     return (uint32_t)i + 1;
 }
 
@@ -52,7 +53,8 @@ static uint64_t seal_series(struct head *h, struct head_series *s, int64_t below
     for (struct window *w = s->cur.next; w; w = w->next) {
         if (w->set || w->start >= below_ms)
             continue;
-        w->set = set;
+        w->set = set & INT32_MAX;
+        w->imaged = 0;
         n++;
     }
     if (s->extra && s->extra->ooo_n == 0 && s->extra->hists.n == 0) {
@@ -71,6 +73,7 @@ uint64_t head_seal(struct head *h, int64_t below_ms, uint64_t set_id)
     ASSERT(h->locked && h->sets.v[set - 1].gen == 0);
     for (uint32_t i = 0; i < h->ordinals; i++)
         n += seal_series(h, series_at(h, h->by_ordinal[i]), below_ms, set);
+    h->sets.v[set - 1].below_ms = below_ms;
     h->sets.v[set - 1].windows += n;
     return n;
 }
@@ -82,6 +85,7 @@ void head_published(struct head *h, uint64_t set_id, uint64_t gen)
     lock_slice(h);
     set = set_make(h, set_id); /* may move the sets */
     h->sets.v[set - 1].gen = gen;
+    h->sets.v[set - 1].published = true;
     unlock_slice(h);
 }
 

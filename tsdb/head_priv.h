@@ -46,7 +46,8 @@ struct window {
     int64_t start;
     uint32_t mint_off, maxt_off; /* ms from start */
     uint32_t count;              /* samples; 0: no window (only ever the current one) */
-    uint32_t set;                /* flush set as index + 1; 0: not sealed */
+    uint32_t set : 31;           /* flush set as index + 1; 0: not sealed */
+    uint32_t imaged : 1;         /* as it is, it stands in a file of the last head image (head_image.h) */
 };
 
 /* An out-of-order sample; sorted by t in the buffer, each t once. */
@@ -112,6 +113,8 @@ struct flush_set {
     uint64_t id;
     uint64_t gen; /* 0: not published */
     uint64_t windows;
+    int64_t below_ms; /* as sealed */
+    bool published;
     bool used; /* false: the slot is free */
 };
 
@@ -135,6 +138,7 @@ struct head {
     struct idtab tenant_tab;
     VEC(struct flush_set) sets;
     uint64_t dropped_gen; /* newest generation of a dropped set */
+    uint64_t set_max;     /* greatest id of a set ever */
     int64_t max_ms;
 
     /* --- owner thread, or any holder of the lock: contents do not outlive it --- */
@@ -156,6 +160,10 @@ static inline struct head_series *series_at(const struct head *h, uint32_t id)
 /* As head_find, for any holder of the lock. */
 struct head_series *series_find(const struct head *h, struct str tenant, fingerprint fp);
 uint32_t tenant_find(const struct head *h, struct str name); /* or ID_NONE */
+/* A new series of that tenant at the end, its pairs allocated: the caller fills them in and the posting lists (ordinal
+ * h->ordinals - 1). */
+struct head_series *series_add(struct head *h, uint32_t tenant, fingerprint fp, uint16_t label_count);
+uint32_t tenant_make(struct head *h, struct str name); /* finds or makes */
 void series_remove(struct head *h, uint32_t id);
 void tenant_trim(struct head *h, uint32_t id); /* frees it when nothing is left of it */
 /* The newest sample of a series of the tenant was at from_ms and is at to_ms; INT64_MIN: nowhere. */
@@ -258,5 +266,9 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms);
 
 /* --- head_exemplar.c --- */
+/* WAL_EXEMPLARS rows of [from, below) that are still there, as many as fit in bytes_max; returns where to go on, and
+ * how many rows. */
+uint64_t exemplar_ring_rows(const struct exemplar_ring *r, uint64_t from, uint64_t below, size_t bytes_max, struct buf *out, size_t *ret_n);
+uint64_t exemplar_ring_added(const struct exemplar_ring *r); /* 0 for NULL */
 void exemplar_ring_free(struct exemplar_ring *r);
 size_t exemplar_ring_memory(const struct exemplar_ring *r);

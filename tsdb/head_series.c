@@ -15,6 +15,7 @@ void window_count(struct window *w, int64_t t, struct u128 hash)
     w->maxt_off = MAX(w->maxt_off, off);
     w->digest = u128_add(w->digest, hash);
     w->count++;
+    w->imaged = 0;
 }
 
 static void blobs_free(struct blob *b)
@@ -42,6 +43,7 @@ void window_add_blob(struct window *w, struct str bytes)
     memcpy(b->bytes, bytes.p, bytes.n);
     b->next = w->blobs;
     w->blobs = b;
+    w->imaged = 0;
 }
 
 static void add_blob(void *arg, struct str chunk)
@@ -181,6 +183,7 @@ static void current_adopt(struct head_series *s)
     *at = w->next;
     w->next = s->cur.next;
     s->cur = *w;
+    s->cur.imaged = 0;
     free(w);
 }
 

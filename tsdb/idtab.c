@@ -17,11 +17,10 @@ static void slot_put(struct idtab *t, uint64_t slot)
     t->slots[pos] = slot;
 }
 
-static void grow(struct idtab *t)
+static void grow_to(struct idtab *t, uint32_t cap)
 {
-    struct idtab wide = {.n = t->n, .cap = t->cap ? t->cap * 2 : 8};
+    struct idtab wide = {.n = t->n, .cap = cap};
 
-    ASSERT(t->cap < 1U << 31);
     wide.slots = xcalloc(wide.cap, sizeof *wide.slots);
     for (uint32_t i = 0; i < t->cap; i++)
         if (t->slots[i])
@@ -30,11 +29,22 @@ static void grow(struct idtab *t)
     *t = wide;
 }
 
+void idtab_reserve(struct idtab *t, uint32_t n)
+{
+    uint32_t cap = MAX(t->cap, 8U);
+
+    while ((uint64_t)n * 5 > (uint64_t)cap * 4) {
+        ASSERT(cap < 1U << 31);
+        cap *= 2;
+    }
+    if (cap > t->cap)
+        grow_to(t, cap);
+}
+
 void idtab_add(struct idtab *t, uint32_t tag, uint32_t id)
 {
     ASSERT(id < ID_NONE);
-    if ((uint64_t)(t->n + 1) * 5 > (uint64_t)t->cap * 4)
-        grow(t);
+    idtab_reserve(t, t->n + 1);
     slot_put(t, (uint64_t)tag << 32 | (id + 1));
     t->n++;
 }

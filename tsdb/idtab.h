@@ -14,6 +14,8 @@ struct idtab {
 
 void idtab_fini(struct idtab *t);
 void idtab_add(struct idtab *t, uint32_t tag, uint32_t id);
+/* Room for so many, as adding them one by one would make. */
+void idtab_reserve(struct idtab *t, uint32_t n);
 void idtab_remove(struct idtab *t, uint32_t tag, uint32_t id); /* it must be there */
 static inline size_t idtab_memory(const struct idtab *t)
 {

@@ -330,6 +330,24 @@ uint64_t wal_segment(struct wal *w)
     return atomic_load(&w->number);
 }
 
+struct wal_position wal_end(struct wal *w)
+{
+    return (struct wal_position){atomic_load(&w->number), atomic_load(&w->offset)};
+}
+
+uint64_t wal_bytes_since(struct wal *w, struct wal_position p)
+{
+    uint64_t bytes = 0;
+
+    mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->full.n; i++)
+        if (w->full.v[i].number >= p.segment)
+            bytes += w->full.v[i].bytes;
+    bytes += atomic_load(&w->offset);
+    mutex_unlock(&w->lock);
+    return bytes - MIN(bytes, p.offset);
+}
+
 uint64_t wal_bytes(struct wal *w)
 {
     uint64_t bytes;

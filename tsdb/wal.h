@@ -12,7 +12,7 @@
  * one sync covers every record written before it). After a failed write or sync the log is dead for
  * good: each further call answers RC_IO, nothing is acknowledged again from it.
  * Threads: one appender (wal_append, wal_rotate, wal_close); wal_sync, wal_segment, wal_bytes from
- * any; wal_checkpoint from one at a time. */
+ * any; wal_cut from one at a time. */
 #pragma once
 #include "common/base/buf.h"
 #include "common/base/err.h"
@@ -39,6 +39,17 @@ enum wal_type {
     WAL_TYPE_MAX = 8, /* of callers; the log's own records are in wal_format.h */
 };
 
+/* A place between records: of a segment, so many bytes from its beginning. */
+struct wal_position {
+    uint64_t segment, offset;
+};
+static inline int wal_position_cmp(struct wal_position a, struct wal_position b)
+{
+    if (a.segment != b.segment)
+        return a.segment < b.segment ? -1 : 1;
+    return (a.offset > b.offset) - (a.offset < b.offset);
+}
+
 /* --- replay --- */
 struct wal_segment_info {
     uint64_t number, bytes;
@@ -48,7 +59,7 @@ struct wal_replay_stats {
     uint64_t records, bytes, torn_bytes;
     uint64_t head_id;    /* 0: the log is empty, no head has written here */
     uint64_t checkpoint; /* number of the first segment behind it; 0: none */
-    VEC(struct wal_segment_info) segments;
+    VEC(struct wal_segment_info) segments; /* those before cfg.from too */
 };
 void wal_replay_stats_fini(struct wal_replay_stats *s);
 /* Gets each record once, in order. *ret_t_max_ms (preset to INT64_MIN): newest sample time in it. A
@@ -58,6 +69,8 @@ typedef int wal_record_fn(void *arg, enum wal_type type, struct str payload, int
 struct wal_replay_cfg {
     const char *dir; /* need not exist */
     uint32_t shard;
+    struct wal_position from; /* a head image has what is before it; segment 0: everything is read */
+    struct wal_position *at;  /* set to the end of each record before fn gets it; may be NULL */
     wal_record_fn *fn;
     void (*progress)(void *arg, uint64_t done, uint64_t total); /* bytes; may be NULL */
     void *arg;
@@ -89,14 +102,12 @@ int wal_sync(struct wal *w, struct err *err);
 int wal_rotate(struct wal *w, struct err *err);
 uint64_t wal_segment(struct wal *w); /* number of the segment being written */
 uint64_t wal_bytes(struct wal *w);   /* on disk, all segments and the checkpoint */
+/* Behind the last record; exact while nothing is appended. */
+struct wal_position wal_end(struct wal *w);
+uint64_t wal_bytes_since(struct wal *w, struct wal_position p); /* appended behind p */
 
-/* Replaces the oldest segments by a checkpoint: those with numbers < below, up to the first whose
- * newest sample is not older than t_ms (segments go in order, so that a missing one is always an
- * error). fill emits the records of the checkpoint (labels of live series, marks of flush sets);
- * emit's failures are to be passed on. Nothing happens, and fill is not called, when no segment
- * would go. Crash-safe: temporary name, sync, rename, then delete. A failure leaves the log as it
- * was, and alive. */
+/* For whoever makes records: emit's failures are to be passed on. */
 typedef int wal_emit_fn(void *emit_arg, enum wal_type type, struct str payload, struct err *err);
-int wal_checkpoint(struct wal *w, uint64_t below, int64_t t_ms,
-                   int (*fill)(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err),
-                   void *arg, struct err *err);
+/* Removes the segments below, and a checkpoint of no more than them: a head image has what they held. Oldest first, so that
+ * a missing one is always an error; a failure leaves the rest, and the log alive. */
+int wal_cut(struct wal *w, uint64_t below, struct err *err);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 1 << 20 };
@@ -142,6 +143,23 @@ int wal_reader_take(struct wal_reader *r, size_t n, const uint8_t **ret, struct 
     if (rc == 0 && *ret)
         reader_skip(r, n);
     return rc;
+}
+
+int wal_reader_seek(struct wal_reader *r, uint64_t offset, struct err *err)
+{
+    struct stat st;
+
+    ASSERT(r->fd >= 0 && offset >= r->offset);
+    if (fstat(r->fd, &st) != 0)
+        return err_sys(err, RC_IO, "stat");
+    if ((uint64_t)st.st_size < offset)
+        return err_set(err, RC_CORRUPT, "%" PRIi64 " bytes, a head image knows of %" PRIu64, (int64_t)st.st_size, offset);
+    if (lseek(r->fd, (off_t)offset, SEEK_SET) < 0)
+        return err_sys(err, RC_IO, "seek to %" PRIu64, offset);
+    r->at = r->end = 0;
+    r->offset = offset;
+    r->eof = false;
+    return 0;
 }
 
 static bool type_known(uint8_t type)

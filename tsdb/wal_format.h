@@ -1,7 +1,8 @@
 /* wal_format.h - bytes of the log on disk, shared by its writer and reader; nobody else includes it.
  *
  * Files of a shard's directory: <number, 8 digits or more>.wal segments, counting up from 1 without
- * gaps; <number>.checkpoint, which stands for all segments below that number. Both begin with a
+ * gaps; in directories of older versions <number>.checkpoint, which stands for all segments below that
+ * number (head images do now: it is read, and removed behind the first image). Both begin with a
  * header and go on with records; all little-endian.
  *
  * Header: 0 magic "torcWAL\n" | 8 version u16 | 10 kind u16 (enum wal_kind) | 12 shard u32
@@ -51,6 +52,8 @@ struct wal_reader {
 void wal_reader_init(struct wal_reader *r, int fd);
 void wal_reader_init_memory(struct wal_reader *r, struct str bytes);
 void wal_reader_fini(struct wal_reader *r);
+/* Goes on at this offset of the file, before anything behind the header was read. RC_CORRUPT: the file is shorter. */
+int wal_reader_seek(struct wal_reader *r, uint64_t offset, struct err *err);
 enum wal_read { WAL_READ_RECORD, WAL_READ_END, WAL_READ_INVALID };
 /* Next n bytes, or NULL when there are fewer. RC_IO, RC_NOMEM. */
 int wal_reader_take(struct wal_reader *r, size_t n, const uint8_t **ret, struct err *err);

@@ -1,4 +1,4 @@
-/* wal_impl.h - the open log, shared by wal.c and wal_checkpoint.c; nobody else includes it. */
+/* wal_impl.h - the open log, shared by wal.c and wal_cut.c; nobody else includes it. */
 #pragma once
 #include "common/base/fault.h"
 #include "common/sys/fs.h"

@@ -20,8 +20,12 @@ void wal_replay_stats_fini(struct wal_replay_stats *s)
 struct scan {
     const struct wal_header *want; /* head_id 0: any; previous_bytes is not compared here */
     bool last;
+    uint64_t from; /* offset of the first record that is read; 0: behind the header */
+    struct wal_position *at;
     wal_record_fn *fn;
     void *arg;
+    void (*progress)(void *arg, uint64_t valid); /* may be NULL */
+    void *progress_arg;
     /* out */
     struct wal_header header;
     uint64_t valid; /* bytes up to the torn tail */
@@ -59,7 +63,11 @@ static int scan_header(struct wal_reader *r, struct scan *s, struct err *err)
                        "this is of another head (%016" PRIx64 ", not %016" PRIx64 ")",
                        s->header.head_id, want->head_id);
     s->valid = WAL_HEADER_BYTES;
-    return 0;
+    if (s->from > s->valid) {
+        rc = wal_reader_seek(r, s->from, err);
+        s->valid = s->from;
+    }
+    return rc;
 }
 
 static int scan_invalid(struct wal_reader *r, struct scan *s, const char *why, struct err *err)
@@ -107,6 +115,8 @@ static int scan_file(struct wal_reader *r, struct scan *s, struct err *err)
             CORRUPT_UNLESS(payload.n == 8 && le_get64(payload.p) == s->records, err);
             ended = true;
         } else if (type != WAL_SYNCED) {
+            if (s->at)
+                *s->at = (struct wal_position){s->want->number, r->offset};
             rc = s->fn(s->arg, type, payload, &t_max_ms, err);
             if (rc < 0)
                 return err_wrap(err, rc, "offset %" PRIu64 ": record of type %d", s->valid, type);
@@ -114,6 +124,8 @@ static int scan_file(struct wal_reader *r, struct scan *s, struct err *err)
             s->t_max_ms = MAX(s->t_max_ms, t_max_ms);
         }
         s->valid = r->offset;
+        if (s->progress)
+            s->progress(s->progress_arg, s->valid);
     }
     if (rc == 0 && checkpoint && !ended)
         return err_set(err, RC_CORRUPT, "the end of the checkpoint is missing");
@@ -216,14 +228,35 @@ static int remove_leftovers(const char *dir, const struct listed *l, struct err 
 struct replay {
     const struct wal_replay_cfg *cfg;
     struct wal_replay_stats stats;
-    uint64_t total, done; /* bytes */
+    uint64_t total, done; /* bytes; done: of files that are read, and up to where this one is */
+    uint64_t file_done, told;
 };
+
+enum { PROGRESS_BYTES = 1 << 20 };
+
+static void report(const struct replay *rp)
+{
+    if (rp->cfg->progress)
+        rp->cfg->progress(rp->cfg->arg, rp->done, rp->total);
+}
+
+static void file_progress(void *arg, uint64_t valid)
+{
+    struct replay *rp = arg;
+
+    if (valid - rp->told < PROGRESS_BYTES)
+        return;
+    rp->told = valid;
+    rp->done = rp->file_done + valid;
+    report(rp);
+}
 
 static int replay_file(struct replay *rp, const struct wal_header *want, bool last,
                        struct scan *ret, struct err *err)
 {
     bool checkpoint = want->kind == WAL_KIND_CHECKPOINT;
-    struct scan s = {.want = want, .last = last, .fn = rp->cfg->fn, .arg = rp->cfg->arg};
+    struct scan s = {.want = want, .last = last, .at = rp->cfg->at, .fn = rp->cfg->fn, .arg = rp->cfg->arg,
+                     .progress = file_progress, .progress_arg = rp};
     struct wal_reader r;
     char path[PATH_MAX];
     int rc = wal_path(rp->cfg->dir, want->number,
@@ -233,6 +266,10 @@ static int replay_file(struct replay *rp, const struct wal_header *want, bool la
 
     if (rc < 0)
         return rc;
+    if (!checkpoint && want->number == rp->cfg->from.segment)
+        s.from = rp->cfg->from.offset;
+    rp->told = s.from;
+    rp->file_done = rp->done - s.from;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(err, RC_IO, "open %s", path);
@@ -245,6 +282,7 @@ static int replay_file(struct replay *rp, const struct wal_header *want, bool la
     rp->stats.head_id = s.valid ? s.header.head_id : rp->stats.head_id;
     rp->stats.records += s.records;
     rp->stats.bytes += s.valid;
+    rp->done = rp->file_done + s.valid;
     *ret = s;
     return 0;
 }
@@ -267,15 +305,9 @@ static int cut(const char *dir, const struct wal_segment_info *segment, uint64_t
     return rc;
 }
 
-static void report(const struct replay *rp)
-{
-    if (rp->cfg->progress)
-        rp->cfg->progress(rp->cfg->arg, rp->done, rp->total);
-}
-
 static int replay_segments(struct replay *rp, const struct listed *l, struct err *err)
 {
-    uint64_t next = l->checkpoint ? l->checkpoint : 1, previous_bytes = 0;
+    uint64_t first = MAX(l->checkpoint, MAX(rp->cfg->from.segment, 1U)), next = first, previous_bytes = 0;
     struct scan s;
     int rc = 0;
 
@@ -285,8 +317,11 @@ static int replay_segments(struct replay *rp, const struct listed *l, struct err
                                   0};
         bool last = i + 1 == l->segments.n;
 
-        if (info.number < l->checkpoint)
+        if (info.number < first) {
+            if (rp->cfg->from.segment)
+                *vec_push(&rp->stats.segments) = info;
             continue;
+        }
         if (info.number != next)
             return err_set(err, RC_CORRUPT, "%s: segment %08" PRIu64 " is missing", rp->cfg->dir,
                            next);
@@ -301,14 +336,13 @@ static int replay_segments(struct replay *rp, const struct listed *l, struct err
             rp->stats.torn_bytes += info.bytes - s.valid;
             rc = cut(rp->cfg->dir, &info, s.valid, err);
         }
-        rp->done += info.bytes;
         report(rp);
         *vec_push(&rp->stats.segments) =
             (struct wal_segment_info){info.number, s.valid, s.t_max_ms};
         previous_bytes = s.valid;
         next++;
     }
-    if (rc == 0 && l->checkpoint && next == l->checkpoint)
+    if (rc == 0 && (rp->cfg->from.segment || first > 1) && next == first)
         return err_set(err, RC_CORRUPT, "%s: segment %08" PRIu64 " is missing", rp->cfg->dir, next);
     return rc;
 }
@@ -321,14 +355,18 @@ int wal_replay(const struct wal_replay_cfg *cfg, struct wal_replay_stats *ret, s
     int rc = list_dir(cfg->dir, &l, err);
 
     rp.stats.checkpoint = l.checkpoint;
+    /* An image stands for what is before it, checkpoint included; an older image may still need that. */
+    if (cfg->from.segment)
+        l.checkpoint = l.checkpoint_bytes = 0;
     rp.total = l.checkpoint_bytes;
     for (size_t i = 0; i < l.segments.n; i++)
-        rp.total += l.segments.v[i].number >= l.checkpoint ? l.segments.v[i].bytes : 0;
+        rp.total += l.segments.v[i].number >= MAX(l.checkpoint, cfg->from.segment) ? l.segments.v[i].bytes : 0;
+    rp.total -= MIN(rp.total, cfg->from.offset);
+    report(&rp);
     if (rc == 0 && l.checkpoint) {
         struct wal_header want = {WAL_KIND_CHECKPOINT, cfg->shard, l.checkpoint, 0, 0};
 
         rc = replay_file(&rp, &want, false, &s, err);
-        rp.done = l.checkpoint_bytes;
         report(&rp);
     }
     if (rc == 0)

@@ -4,6 +4,7 @@
 # that comes and goes), no push may fail for good. In the end one ingester loses its disk.
 # CLUSTER_SERIES, CLUSTER_SECONDS: the load (CI dose below; 2000 and 600 for the long one). CLUSTER_SEED.
 . "$(dirname "$0")/lib.sh"
+export TORC_INGESTER_IMAGE_LOG_BYTES=${TORC_INGESTER_IMAGE_LOG_BYTES:-1MiB} # an image of the heads every few seconds: deaths come while one is written
 series=${CLUSTER_SERIES:-2000} seconds=${CLUSTER_SECONDS:-45} seed=${CLUSTER_SEED:-1}
 trap finish EXIT
 echo "seed $seed"

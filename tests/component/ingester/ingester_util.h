@@ -1,4 +1,4 @@
-/* ingester_util.h - an ingester with its RPC server, a client, and the truth: what it acknowledged. Static functions, for ingester_test.c. */
+/* ingester_util.h - an ingester with its RPC server, a client, and the truth: what it acknowledged. Static functions, for ingester_test.c and image_test.c. */
 #pragma once
 #include "common/base/fault.h"
 #include "common/wire/pb_arena.h"
@@ -212,7 +212,7 @@ static void sending_add(struct sending *s, const struct item *it, enum labels_ho
 }
 
 /* Under it's fingerprint, the labels of another series. */
-static void sending_add_as(struct sending *s, const struct item *it, uint16_t other)
+UNUSED static void sending_add_as(struct sending *s, const struct item *it, uint16_t other)
 {
     struct series_text mem;
     struct labels ls = labels_make(other, &mem);
@@ -438,7 +438,7 @@ static int select_page(struct fixture *f, uint8_t tenant, uint64_t gen, uint64_t
     return rc;
 }
 
-static int select_rc(struct fixture *f, uint8_t tenant, uint64_t gen)
+UNUSED static int select_rc(struct fixture *f, uint8_t tenant, uint64_t gen)
 {
     uint64_t cursor = 0;
 

@@ -1,5 +1,6 @@
 /* The head against a model that keeps every sample in a plain array. */
-#include "tests/unit/tsdb/head_util.h"
+#include "common/sys/fs.h"
+#include "tests/unit/tsdb/head_image_util.h"
 
 enum { TENANTS = 3, SERIES = 5, SAMPLES = 6000, HISTS = 4, STEPS = 12000, GENS_AHEAD = 2 };
 
@@ -23,6 +24,7 @@ struct model {
     uint64_t next_set, next_gen, dropped_gen, pending[4], published[4], published_gen[4];
     size_t pending_n, published_n;
     size_t verdicts[4], checks, stale;
+    struct imaged images; /* used by one test */
 };
 
 static const struct hist_span spans[] = {{0, 2}, {-3, 2}};
@@ -352,7 +354,15 @@ static void stats_check(struct model *m)
     }
 }
 
-TEST(head_agrees_with_a_plain_model)
+/* Half of them are only written: later ones rely on their files. */
+static void step_image(struct model *m)
+{
+    imaged_write(&m->images, m->h);
+    if (rng_chance(&m->rng, 0.5))
+        imaged_reload(&m->images, &m->h);
+}
+
+static void compare(double images)
 {
     struct model *m = calloc(1, sizeof *m);
 
@@ -371,13 +381,27 @@ TEST(head_agrees_with_a_plain_model)
             step_flush(m);
         if (rng_chance(&m->rng, 0.01))
             step_check(m);
+        if (images > 0 && rng_chance(&m->rng, images))
+            step_image(m);
     }
     stats_check(m);
     CHECK(m->verdicts[APPEND_ACCEPTED] > STEPS / 3 && m->verdicts[APPEND_DUPLICATE] > STEPS / 100);
     CHECK(m->verdicts[APPEND_NEW_VALUE] > STEPS / 100 && m->verdicts[APPEND_TOO_OLD] > STEPS / 100);
     CHECK(m->checks > 20 && m->stale > 10 && m->next_gen > 5);
+    CHECK(images == 0 || (m->images.written > 100 && m->images.loaded > 50));
+    imaged_fini(&m->images);
     head_free(m->h);
     free(m);
+}
+
+TEST(head_agrees_with_a_plain_model)
+{
+    compare(0);
+}
+
+TEST(a_head_out_of_its_images_agrees_with_a_plain_model)
+{
+    compare(0.02);
 }
 
 /* --- replicas --- */

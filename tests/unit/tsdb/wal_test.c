@@ -111,6 +111,23 @@ static int replay(struct seen *s, struct wal_replay_stats *ret, struct err *err)
     return wal_replay(&cfg, ret, err);
 }
 
+/* As behind a head image that has everything before the first segment there is. */
+static int replay_cut(struct seen *s, struct wal_replay_stats *ret, struct err *err)
+{
+    struct wal_replay_cfg cfg = {.dir = dir, .shard = SHARD, .fn = see, .arg = s};
+    fs_names names;
+
+    CHECK_INT(fs_list(dir, &names, NULL), 0);
+    for (size_t i = names.n; i > 0; i--) {
+        uint64_t number = wal_name_number(names.v[i - 1], WAL_SEGMENT_SUFFIX);
+
+        cfg.from.segment = number ? number : cfg.from.segment;
+    }
+    fs_names_free(&names);
+    s->wrong = false;
+    return wal_replay(&cfg, ret, err);
+}
+
 static struct wal *open_after(const struct wal_replay_stats *found)
 {
     struct wal_cfg cfg = {.dir = dir, .shard = SHARD, .head_id = HEAD};
@@ -463,67 +480,137 @@ TEST(segment_cut_at_a_record_that_is_not_the_last_is_refused)
     buf_fini(&one);
 }
 
-static int fill_series(void *arg, wal_emit_fn *emit, void *emit_arg, struct err *err)
+/* A checkpoint, as versions before head images wrote it. */
+static void checkpoint_spill(uint64_t number, int series)
 {
-    int rc = 0;
+    const struct str payload = STR("\1some labels");
+    uint8_t header[WAL_HEADER_BYTES], record[WAL_RECORD_HEADER_BYTES], end[8];
+    struct buf b;
 
-    for (int i = 0; rc == 0 && i < *(int *)arg; i++)
-        rc = emit(emit_arg, WAL_SERIES, STR("\1some labels"), err);
-    return rc;
+    buf_init(&b, 1 << 24);
+    wal_header_encode(&(struct wal_header){WAL_KIND_CHECKPOINT, SHARD, number, HEAD, 0}, header);
+    buf_add(&b, header, sizeof header);
+    wal_record_header(WAL_SERIES, &payload, 1, payload.n, record);
+    for (int i = 0; i < series; i++) {
+        buf_add(&b, record, sizeof record);
+        buf_str(&b, payload);
+    }
+    le_put64(end, (uint64_t)series);
+    wal_record_header(WAL_END, &(struct str){(char *)end, sizeof end}, 1, sizeof end, record);
+    buf_add(&b, record, sizeof record);
+    buf_add(&b, end, sizeof end);
+    CHECK(buf_ok(&b));
+    CHECK_INT(fs_write_atomic(file("00000004.checkpoint"), buf_view(&b), NULL), 0);
+    buf_fini(&b);
 }
 
-TEST(checkpoint_replaces_the_segments_that_are_old_enough)
+static struct wal *six_segments(void)
 {
     struct wal *w = open_new();
-    int series = 40000; /* more than one buffer */
-    struct wal_replay_stats stats;
-    struct seen s = {.next = 30, .max = 100};
-    struct err err;
 
     for (uint64_t i = 0; i < 60; i++) {
         CHECK(record_append(w, i, 100, NULL) == 0);
         if (i % 10 == 9)
             CHECK(wal_rotate(w, NULL) == 0);
     }
-    CHECK(wal_checkpoint(w, 100, 9, fill_series, NULL, &err) ==
-          0); /* the first has 9: nothing is older */
-    CHECK(!fs_exists(file("00000001.checkpoint")));
-    CHECK(wal_checkpoint(w, 100, 15, fill_series, &series, &err) == 0);
-    CHECK(fs_exists(file("00000002.checkpoint")) && !fs_exists(file("00000001.wal")) &&
-          fs_exists(file("00000002.wal")));
-    CHECK(wal_checkpoint(w, 4, 1000, fill_series, &series, &err) == 0);
-    CHECK(fs_exists(file("00000004.checkpoint")) && !fs_exists(file("00000003.wal")) &&
-          fs_exists(file("00000004.wal")));
-    CHECK(!fs_exists(file("00000002.checkpoint")));
-    wal_close(w);
+    return w;
+}
+
+TEST(a_checkpoint_of_an_older_version_stands_for_the_segments_before_it)
+{
+    struct wal_replay_stats stats;
+    struct seen s = {.next = 30, .max = 100};
+    struct err err;
+    struct wal *w;
+
+    wal_close(six_segments());
+    checkpoint_spill(4, 40000);
     CHECK(replay(&s, &stats, &err) == 0);
-    CHECK(!s.wrong && s.next == 60 && s.series == 40000 && stats.checkpoint == 4 &&
-          stats.segments.n == 4);
+    CHECK(!s.wrong && s.next == 60 && s.series == 40000 && stats.checkpoint == 4 && stats.segments.n == 4);
+    CHECK(!fs_exists(file("00000003.wal")));
     w = open_after(&stats);
     CHECK(wal_bytes(w) == stats.bytes);
     wal_replay_stats_fini(&stats);
-    series = 1;
-    CHECK(wal_checkpoint(w, 100, 1000, fill_series, &series, &err) == 0);
+    CHECK_INT(wal_cut(w, 6, &err), 0);
+    CHECK(!fs_exists(file("00000004.checkpoint")) && !fs_exists(file("00000005.wal")) && fs_exists(file("00000006.wal")));
     wal_close(w);
-    s = (struct seen){.next = 60, .max = 100};
-    CHECK(replay(&s, &stats, &err) == 0);
-    CHECK(!s.wrong && s.series == 1 && stats.segments.n == 1);
+}
+
+/* A head image is at a place in the middle. */
+struct place {
+    struct seen seen;
+    struct wal_position at, before;
+};
+static int see_place(void *arg, enum wal_type type, struct str payload, int64_t *ret_t_max_ms, struct err *err)
+{
+    struct place *p = arg;
+
+    CHECK(wal_position_cmp(p->at, p->before) > 0);
+    p->before = p->at;
+    return see(&p->seen, type, payload, ret_t_max_ms, err);
+}
+
+TEST(replay_begins_at_the_place_of_an_image_and_what_is_before_can_be_cut)
+{
+    struct wal_position places[60], end;
+    struct wal_replay_stats stats;
+    struct wal *w = open_new();
+    uint64_t since;
+
+    for (uint64_t i = 0; i < 60; i++) {
+        places[i] = wal_end(w);
+        CHECK(record_append(w, i, 100, NULL) == 0);
+        if (i % 10 == 9)
+            CHECK(wal_rotate(w, NULL) == 0);
+    }
+    end = wal_end(w);
+    since = wal_bytes_since(w, places[25]);
+    CHECK(since > 34 * 20 && since < wal_bytes(w) * 7 / 10 && wal_bytes_since(w, end) == 0);
+    wal_close(w);
+    for (int i = 0; i < 60; i++) {
+        struct place p = {.seen = {.next = (uint64_t)i, .max = 100}};
+        struct wal_replay_cfg cfg = {.dir = dir, .shard = SHARD, .from = places[i], .at = &p.at, .fn = see_place, .arg = &p};
+
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), 0);
+        CHECK(!p.seen.wrong && p.seen.next == 60);
+        CHECK_INT(stats.segments.n, 7);
+        if (i < 59)
+            wal_replay_stats_fini(&stats);
+    }
+    w = open_after(&stats);
     wal_replay_stats_fini(&stats);
+    CHECK_INT(wal_cut(w, places[35].segment, NULL), 0);
+    CHECK(!fs_exists(file("00000003.wal")) && fs_exists(file("00000004.wal")));
+    CHECK(record_append(w, 60, 100, NULL) == 0);
+    wal_close(w);
+    {
+        struct seen s = {.next = 0, .max = 100};
+        struct wal_replay_cfg cfg = {.dir = dir, .shard = SHARD, .fn = see, .arg = &s};
+
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), RC_CORRUPT); /* without the image */
+        cfg.from = places[25];
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), RC_CORRUPT); /* with one that is too old */
+        cfg.from = (struct wal_position){6, 1 << 20};
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), RC_CORRUPT); /* with one of a longer log */
+        cfg.from = (struct wal_position){9, 48};
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), RC_CORRUPT);
+        cfg.from = places[35];
+        s.next = 35;
+        CHECK_INT(wal_replay(&cfg, &stats, NULL), 0);
+        CHECK(!s.wrong && s.next == 61);
+        wal_replay_stats_fini(&stats);
+    }
 }
 
 TEST(damaged_checkpoint_is_refused_at_every_byte)
 {
-    struct wal *w = open_new();
-    int series = 5;
     struct buf b;
 
-    CHECK(record_append(w, 0, 100, NULL) == 0);
-    CHECK(wal_rotate(w, NULL) == 0);
-    CHECK(wal_checkpoint(w, 2, 100, fill_series, &series, NULL) == 0);
-    wal_close(w);
-    b = slurp("00000002.checkpoint");
+    wal_close(six_segments());
+    checkpoint_spill(4, 5);
+    b = slurp("00000004.checkpoint");
     for (size_t i = 0; i < b.n; i++) {
-        struct wal_header want = {WAL_KIND_CHECKPOINT, SHARD, 2, HEAD, 0};
+        struct wal_header want = {WAL_KIND_CHECKPOINT, SHARD, 4, HEAD, 0};
         struct seen s = {.max = 100};
         uint64_t valid;
 
@@ -532,18 +619,17 @@ TEST(damaged_checkpoint_is_refused_at_every_byte)
         b.p[i] ^= 16;
         CHECK(wal_segment_scan(str_n(b.p, i), &want, false, see, &s, &valid, NULL) == RC_CORRUPT);
     }
-    spill("00000002.checkpoint", b.p, b.n - 1);
-    expect_refusal("00000002.checkpoint");
+    spill("00000004.checkpoint", b.p, b.n - 1);
+    expect_refusal("00000004.checkpoint");
     buf_fini(&b);
 }
 
-/* --- failures. The steps: append, sync, rotate, checkpoint; acked counts what was answered with
+/* --- failures. The steps: append, sync, rotate, cut; acked counts what was answered with
  * success. --- */
 #ifdef TORC_DEBUG /* fault points are empty in release */
 static uint64_t steps(struct wal *w, uint64_t from, uint64_t n, bool *ret_failed)
 {
     uint64_t acked = from;
-    int series = 3;
 
     for (uint64_t i = from; i < from + n; i++) {
         bool ok = record_append(w, i, 300, NULL) == 0 && wal_sync(w, NULL) == 0;
@@ -553,7 +639,7 @@ static uint64_t steps(struct wal *w, uint64_t from, uint64_t n, bool *ret_failed
         if (ok)
             acked = i + 1;
         if (ok && i % 10 == 9)
-            (void)wal_checkpoint(w, wal_segment(w), INT64_MAX, fill_series, &series, NULL);
+            (void)wal_cut(w, wal_segment(w), NULL);
         *ret_failed |= !ok;
     }
     return acked;
@@ -568,24 +654,24 @@ static void check_after_failure(uint64_t acked, uint64_t attempted)
     uint64_t samples, begin;
     struct wal *w;
 
-    if (replay(&s, &stats, &err) < 0)
+    if (replay_cut(&s, &stats, &err) < 0)
         fail_msg("acked %llu: %s", (unsigned long long)acked, err_text(&err));
-    samples = stats.records - s.series;
+    samples = stats.records;
     if (samples == 0)
-        s.next = acked;       /* a checkpoint has taken them all */
+        s.next = acked;       /* they are cut off, all of them */
     begin = s.next - samples; /* or the first ones */
     CHECK(s.next >= acked && s.next <= attempted);
-    CHECK(begin == 0 || s.series > 0);
+    CHECK(begin == 0 || stats.segments.v[0].number > 1);
     wal_replay_stats_fini(&stats);
     s = (struct seen){.next = begin, .max = 300};
-    CHECK(replay(&s, &stats, &err) == 0);
+    CHECK(replay_cut(&s, &stats, &err) == 0);
     CHECK(!s.wrong);
     s.next = begin + samples;
     w = open_after(&stats);
     wal_replay_stats_fini(&stats);
     CHECK(record_append(w, s.next, 300, NULL) == 0);
     wal_close(w);
-    CHECK(replay(&s, &stats, &err) == 0);
+    CHECK(replay_cut(&s, &stats, &err) == 0);
     wal_replay_stats_fini(&stats);
 }
 
@@ -633,7 +719,7 @@ TEST(nth_failing_step_of_opening_leaves_the_log_as_it_was)
         int rc;
 
         fault_at(FAULT_IO, n);
-        rc = replay(&s, &stats, NULL);
+        rc = replay_cut(&s, &stats, NULL);
         if (rc == 0)
             rc = wal_open(&cfg, &stats, &w, NULL);
         fired = fault_fired();
@@ -643,7 +729,7 @@ TEST(nth_failing_step_of_opening_leaves_the_log_as_it_was)
         if (rc == 0)
             wal_close(w);
         s = (struct seen){.next = 10, .max = 300};
-        CHECK(replay(&s, &stats, NULL) == 0);
+        CHECK(replay_cut(&s, &stats, NULL) == 0);
         CHECK(!s.wrong && s.next == 12);
         wal_replay_stats_fini(&stats);
         if (!fired)
@@ -691,7 +777,7 @@ TEST(crash_at_any_point_loses_nothing_acknowledged)
 }
 #endif
 
-/* --- threads: one appends and rotates, others sync and checkpoint --- */
+/* --- threads: one appends and rotates, others sync and cut --- */
 struct threads {
     struct wal *w;
     atomic_bool stop;
@@ -708,19 +794,17 @@ static void *sync_often(void *arg)
     return NULL;
 }
 
-static void *checkpoint_often(void *arg)
+static void *cut_often(void *arg)
 {
     struct threads *t = arg;
-    int series = 1;
 
     while (!atomic_load(&t->stop))
-        if (wal_checkpoint(t->w, wal_segment(t->w), INT64_MAX, fill_series, &series, NULL) < 0 ||
-            wal_bytes(t->w) == 0)
+        if (wal_cut(t->w, wal_segment(t->w), NULL) < 0 || wal_bytes(t->w) == 0)
             atomic_fetch_add(&t->failed, 1);
     return NULL;
 }
 
-TEST(syncs_and_checkpoints_run_beside_the_appender)
+TEST(syncs_and_cuts_run_beside_the_appender)
 {
     struct threads t = {.w = open_new()};
     pthread_t thread[3];
@@ -730,7 +814,7 @@ TEST(syncs_and_checkpoints_run_beside_the_appender)
 
     thread[0] = thread_start("sync-1", sync_often, &t);
     thread[1] = thread_start("sync-2", sync_often, &t);
-    thread[2] = thread_start("checkpoint", checkpoint_often, &t);
+    thread[2] = thread_start("cut", cut_often, &t);
     for (uint64_t i = 0; i < n; i++) {
         CHECK(record_append(t.w, i, 300, NULL) == 0);
         if (i % 100 == 99)
@@ -744,12 +828,12 @@ TEST(syncs_and_checkpoints_run_beside_the_appender)
         pthread_join(thread[i], NULL);
     wal_close(t.w);
     CHECK_INT(atomic_load(&t.failed), 0);
-    CHECK(replay(&s, &stats, NULL) == 0);
-    samples = stats.records - s.series;
+    CHECK(replay_cut(&s, &stats, NULL) == 0);
+    samples = stats.records;
     CHECK(s.next == n + 1 && samples >= 1);
     wal_replay_stats_fini(&stats);
     s = (struct seen){.next = n + 1 - samples, .max = 300};
-    CHECK(replay(&s, &stats, NULL) == 0);
+    CHECK(replay_cut(&s, &stats, NULL) == 0);
     CHECK(!s.wrong);
     wal_replay_stats_fini(&stats);
 }
