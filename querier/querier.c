@@ -2,6 +2,7 @@
 
 #include "common/model/duration.h"
 #include "querier/api.h"
+#include "querier/queries.h"
 #include "tsdb/block.h"
 
 #include <stdlib.h>
@@ -148,12 +149,12 @@ void querier_routes(struct querier *q, struct http_server *http)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
         for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
             struct api_route *ar = &q->routes[q->route_count++];
-            bool form = endpoints[i].class != API_READ;
+            bool form = endpoints[i].class != API_READ, now = endpoints[i].class == API_NOW;
 
             *ar = (struct api_route){q, &endpoints[i]};
             http_route(http,
                        &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
-                                            form ? HTTP_FORM : 0,
+                                            (form ? HTTP_FORM : 0) | (now ? HTTP_BLOCKING : 0),
                                             form ? API_BODY_BYTES_MAX : READ_BODY_BYTES_MAX,
                                             NULL, api_enter, ar});
         }
@@ -187,8 +188,24 @@ static void on_fragment_cancel(void *querier, struct rpc_call *call)
     rpc_reply(call, RC_OK, (struct str){0});
 }
 
+/* On an I/O thread, so that it is answered while fragments have all workers: what it does takes some milliseconds at most. */
+static void on_queries(void *querier, struct rpc_call *call)
+{
+    struct querier *q = querier;
+    struct err err;
+    struct buf out;
+
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (queries_answer(q->active, q->deps.clock, rpc_call_payload(call), &out, &err) == 0)
+        rpc_reply_buf(call, RC_OK, &out);
+    else
+        rpc_reply_err(call, &err);
+    buf_fini(&out);
+}
+
 void querier_handle(struct querier *q, struct rpc_server *srv)
 {
+    rpc_server_handle(srv, RPC_QUERIES, on_queries, q);
     rpc_server_handle_slow(srv, RPC_FRAGMENT, on_fragment, q);
     rpc_server_handle(srv, RPC_FRAGMENT_CANCEL, on_fragment_cancel, q);
 }

@@ -15,7 +15,8 @@
     X(RPC_FLUSH, 22, "flush")                                                                      \
     X(RPC_FRAGMENT, 23, "fragment")                                                                \
     X(RPC_FRAGMENT_CANCEL, 24, "fragment_cancel")                                                  \
-    X(RPC_CARDINALITY, 25, "cardinality")
+    X(RPC_CARDINALITY, 25, "cardinality")                                                          \
+    X(RPC_QUERIES, 26, "queries")
 
 enum { RPC_METHODS_MAX = 64 }; /* numbers are below this */
 
