@@ -49,7 +49,6 @@ struct querier {
     struct source_env env;
     struct queue *queue; /* from start on */
     struct active *active;
-    struct fragments *fragments;
     struct result_cache *results;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;

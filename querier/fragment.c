@@ -1,10 +1,6 @@
 #include "querier/fragment.h"
 
-#include "common/sys/thread.h"
 #include "common/wire/pb_arena.h"
-
-#include <stdlib.h>
-#include <utlist.h>
 
 static int no_memory(struct err *err)
 {
@@ -97,51 +93,6 @@ int fragment_series_decode(struct str bytes, int64_t start_ms, int64_t step_ms, 
     CORRUPT_UNLESS(rd_done(&r), err);
     *ret = out;
     return 0;
-}
-
-/* --- what runs here --- */
-
-struct running {
-    struct running *prev, *next;
-    uint64_t id_hi, id_lo;
-    atomic_bool cancel;
-};
-struct fragments {
-    struct mutex lock; /* --- guards the list --- */
-    struct running *list;
-};
-
-struct fragments *fragments_new(void)
-{
-    struct fragments *f = xcalloc(1, sizeof *f);
-
-    mutex_init(&f->lock);
-    return f;
-}
-
-void fragments_free(struct fragments *f)
-{
-    if (!f)
-        return;
-    ASSERT(!f->list);
-    mutex_fini(&f->lock);
-    free(f);
-}
-
-void fragment_cancel(struct fragments *f, struct str request)
-{
-    Torc__Wire__FragmentCancel *m;
-    struct running *r;
-    struct arena a;
-
-    arena_init(&a, 64 << 10);
-    m = torc__wire__fragment_cancel__unpack(pb_arena_allocator(&a), request.n, (const uint8_t *)request.p);
-    mutex_lock(&f->lock);
-    DL_FOREACH(f->list, r)
-    if (m && r->id_hi == m->id_hi && r->id_lo == m->id_lo)
-        atomic_store(&r->cancel, true);
-    mutex_unlock(&f->lock);
-    arena_fini(&a);
 }
 
 /* --- evaluating --- */
@@ -277,10 +228,9 @@ static int answer(const Torc__Wire__FragmentRequest *m, const struct query_resul
     return fits ? 0 : err_set(err, RC_LIMIT, "a fragment's answer is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
 }
 
-int fragment_answer(const struct fragment_env *env, struct str request, struct buf *out, struct fetch_used *ret_used, struct err *err)
+int fragment_answer(const struct fragment_env *env, struct str request, const atomic_bool *cancel, struct buf *out, struct fetch_used *ret_used, struct err *err)
 {
     Torc__Wire__FragmentRequest *m;
-    struct running run = {0};
     struct query_result res;
     struct arena head, a;
     int rc;
@@ -291,15 +241,7 @@ int fragment_answer(const struct fragment_env *env, struct str request, struct b
     rc = m ? request_check(m, err) : err_set(err, RC_CORRUPT, "the fragment request does not decode");
     if (rc == 0) {
         arena_init(&a, m->memory_max ? (size_t)m->memory_max : SIZE_MAX / 2);
-        run.id_hi = m->id_hi;
-        run.id_lo = m->id_lo;
-        mutex_lock(&env->running->lock);
-        DL_APPEND(env->running->list, &run);
-        mutex_unlock(&env->running->lock);
-        rc = evaluate(env, m, &a, &run.cancel, &res, ret_used, err);
-        mutex_lock(&env->running->lock);
-        DL_DELETE(env->running->list, &run);
-        mutex_unlock(&env->running->lock);
+        rc = evaluate(env, m, &a, cancel, &res, ret_used, err);
         if (rc == 0)
             rc = answer(m, &res, ret_used, &a, out, err);
         arena_fini(&a);

@@ -3,7 +3,7 @@
  * that does not fit a message, is refused (RC_UNSUPPORTED, RC_LIMIT), and the asker evaluates that part itself.
  * Series of an answer: u8 version, uvarint count, then per series: labels_encode, uvarint points; when there are fewer than steps, a bit per step (step i is bit i % 8 of byte
  * i / 8); f64 bits of each point.
- * Threads: fragment_run and the codecs any; a table is shared. */
+ * Threads: any. */
 #pragma once
 #include "common/wire/torc.pb-c.h"
 #include "promql/engine.h"
@@ -17,17 +17,10 @@ void fragment_series_encode(struct buf *out, const struct query_result *res, int
 int fragment_series_decode(struct str bytes, int64_t start_ms, int64_t step_ms, size_t steps, struct arena *a, struct query_result *ret, struct err *err);
 size_t fragment_steps(int64_t start_ms, int64_t end_ms, int64_t step_ms);
 
-/* --- answering: fragments that run in this process, so that they can be cancelled --- */
-struct fragments;
-struct fragments *fragments_new(void);
-void fragments_free(struct fragments *f); /* NULL is fine */
-/* request: a FragmentCancel; one that does not decode, or whose fragment has ended, changes nothing. */
-void fragment_cancel(struct fragments *f, struct str request);
-
+/* --- answering --- */
 struct fragment_env {
-    struct fragments *running;
     const struct source_env *source;
     atomic_int *helpers;
 };
-/* Evaluates; out gets a packed FragmentResponse. */
-int fragment_answer(const struct fragment_env *env, struct str request, struct buf *out, struct fetch_used *ret_used, struct err *err);
+/* Evaluates until canceled; out gets a packed FragmentResponse. */
+int fragment_answer(const struct fragment_env *env, struct str request, const atomic_bool *cancel, struct buf *out, struct fetch_used *ret_used, struct err *err);

@@ -132,7 +132,6 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
     };
     metrics_make(q);
     q->active = active_new();
-    q->fragments = fragments_new();
     q->results = result_cache_new(cfg->results_cache_bytes, deps->metrics);
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
@@ -165,27 +164,19 @@ void querier_routes(struct querier *q, struct http_server *http)
 static void on_fragment(void *querier, struct rpc_call *call)
 {
     struct querier *q = querier;
-    struct fragment_env env = {q->fragments, &q->env, &q->helpers};
+    struct fragment_env env = {&q->env, &q->helpers};
     struct fetch_used used;
     struct err err;
     struct buf out;
 
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
-    if (fragment_answer(&env, rpc_call_payload(call), &out, &used, &err) == 0)
+    if (fragment_answer(&env, rpc_call_payload(call), rpc_call_canceled(call), &out, &used, &err) == 0)
         rpc_reply_buf(call, RC_OK, &out);
     else
         rpc_reply_err(call, &err);
     api_count_fetched(q, &used);
     metric_inc(q->m_fragments);
     buf_fini(&out);
-}
-
-static void on_fragment_cancel(void *querier, struct rpc_call *call)
-{
-    struct querier *q = querier;
-
-    fragment_cancel(q->fragments, rpc_call_payload(call));
-    rpc_reply(call, RC_OK, (struct str){0});
 }
 
 /* On an I/O thread, so that it is answered while fragments have all workers: what it does takes some milliseconds at most. */
@@ -207,7 +198,6 @@ void querier_handle(struct querier *q, struct rpc_server *srv)
 {
     rpc_server_handle(srv, RPC_QUERIES, on_queries, q);
     rpc_server_handle_slow(srv, RPC_FRAGMENT, on_fragment, q);
-    rpc_server_handle(srv, RPC_FRAGMENT_CANCEL, on_fragment_cancel, q);
 }
 
 int querier_start(struct querier *q, UNUSED struct err *err)
@@ -222,7 +212,6 @@ void querier_free(struct querier *q)
         return;
     queue_free(q->queue);
     active_free(q->active);
-    fragments_free(q->fragments);
     result_cache_free(q->results);
     blocks_free(q->blocks);
     tenants_free(q);

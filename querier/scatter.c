@@ -19,7 +19,6 @@ struct part {
     uint16_t peer;
     uint32_t shard;
     int64_t start_ms, end_ms;
-    uint64_t id_hi, id_lo;
     struct trace_node *trace;
     struct query_result res;
 };
@@ -70,8 +69,6 @@ static bool request_pack(const struct scattering *sc, const struct part *p, stru
     m.samples_max = s->opt->samples_max;
     m.memory_max = s->opt->arena->budget;
     m.timeout_ms = (uint64_t)MAX(left_ms(s), 1);
-    m.id_hi = p->id_hi;
-    m.id_lo = p->id_lo;
     return pb_pack(&m.base, out);
 }
 
@@ -81,8 +78,6 @@ static void part_ask(struct scattering *sc, size_t i)
     const struct ring_instance *in = ring_instance(sc->s->ring, p->peer);
     struct buf out;
 
-    random_bytes(&p->id_hi, sizeof p->id_hi);
-    random_bytes(&p->id_lo, sizeof p->id_lo);
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
     if (!request_pack(sc, p, &out)) {
         buf_fini(&out);
@@ -184,30 +179,6 @@ static int wait_all(struct scattering *sc, struct err *err)
     return rc;
 }
 
-/* Peers stop too. Nobody waits for the answers. */
-static void ignore(UNUSED void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
-{
-}
-
-static void cancel_peers(struct scattering *sc)
-{
-    for (size_t i = 0; i < sc->n; i++) {
-        const struct part *p = &sc->parts[i];
-        Torc__Wire__FragmentCancel m = TORC__WIRE__FRAGMENT_CANCEL__INIT;
-        struct buf out;
-
-        if (!p->asked || sc->replies[i])
-            continue;
-        m.version = FRAGMENT_VERSION;
-        m.id_hi = p->id_hi;
-        m.id_lo = p->id_lo;
-        buf_init(&out, 1024);
-        if (pb_pack(&m.base, &out))
-            rpc_send_buf(sc->s->src->env->rpc, ring_instance(sc->s->ring, p->peer)->addr, RPC_FRAGMENT_CANCEL, &out, 1000, ignore, NULL);
-        buf_fini(&out);
-    }
-}
-
 static int collect(struct scattering *sc, struct err *err)
 {
     int rc = 0;
@@ -247,9 +218,7 @@ static int scatter_parts(struct scattering *sc, struct err *err)
         if (!sc->parts[i].here)
             part_ask(sc, i);
     rc = collect(sc, err);
-    if (rc < 0)
-        cancel_peers(sc);
-    mailbox_close(sc->box);
+    mailbox_close(sc->box); /* peers that are still at it stop */
     for (size_t i = 0; i < sc->n; i++)
         if (sc->replies[i])
             mail_free(sc->replies[i]);
