@@ -283,27 +283,53 @@ static int gather_parts(struct scattering *sc, struct arena *a, struct query_res
     return 0;
 }
 
+/* What the query has fetched, to be forgotten when parts of it turn out to be no use. */
+struct spent {
+    struct fetch_used used;
+    struct fetch_day *days;
+};
+
+static size_t days_bytes(const struct source *src)
+{
+    return src->days ? MAX(src->limits.days, 1U) * sizeof *src->days : 0;
+}
+
+static bool spent_save(const struct source *src, struct arena *a, struct spent *ret)
+{
+    *ret = (struct spent){src->used, arena_dup(a, src->days ? src->days : (struct fetch_day *)"", days_bytes(src))};
+    return ret->days != NULL;
+}
+
+static int give_up_parts(struct source *src, const struct spent *before)
+{
+    src->used = before->used;
+    if (src->days)
+        memcpy(src->days, before->days, days_bytes(src));
+    return 0;
+}
+
 static int eval_shards(void *arg, const struct node *n, struct arena *a, struct query_result *ret, struct err *err)
 {
     struct scatter *s = arg;
     struct scattering sc = {.s = s, .node = n, .shard_count = (uint32_t)s->peer_count, .n = s->peer_count};
+    struct spent before = {0};
     int rc;
 
     if (promql_part_keeps_series(n) && s->src->tenant_count > 1)
         return 0; /* the order of the source is not that of one tenant's fingerprints */
     sc.parts = arena_zalloc(a, sc.n * sizeof *sc.parts);
-    if (!sc.parts)
+    if (!sc.parts || !spent_save(s->src, a, &before))
         return no_memory(err);
     for (size_t i = 0; i < sc.n; i++)
         sc.parts[i] = (struct part){.here = i == 0, .peer = s->peers[i], .shard = (uint32_t)i, .start_ms = s->start_ms, .end_ms = s->end_ms};
     rc = scatter_parts(&sc, err);
     if (rc == RC_UNSUPPORTED)
-        return 0;
+        return give_up_parts(s->src, &before);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < sc.n; i++)
         if (n->agg.op == AGG_SUM && sc.parts[i].res.warning_count > 0)
-            return 0; /* a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
+            return give_up_parts(s->src, &before); /* a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
     rc = gather_parts(&sc, a, ret, err);
     return rc < 0 ? rc : 1;
 }

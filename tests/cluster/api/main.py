@@ -222,7 +222,9 @@ def check_shards(cases, s, c, begin, end):
     base = c.url("front", "/prometheus")
     queries = ["sum by (handler) (rate(app_requests_total[2m]))", 'count by (i) ({__name__=~"load_.*"})', 'max(load_3) - min(load_3)', 'sum(load_1) / count(load_1)',
                'group by (job) (app_requests_total)', 'sum(rate(app_latency_seconds[1m]))', 'topk(1, sum by (job) (rate(app_requests_total[1m])))', 'sum(-load_5) or vector(0)',
-               "sum(rate(load_4[1m]))", "sum by (g) (mixed)", "count by (g) (mixed)", "max by (kind) (mixed)", "histogram_quantile(0.5, sum(rate(app_latency_seconds[2m])))"]
+               "sum(rate(load_4[1m]))", "sum by (g) (mixed)", "count by (g) (mixed)", "max by (kind) (mixed)", "histogram_quantile(0.5, sum(rate(app_latency_seconds[2m])))",
+               "avg by (g) (load_3)", "avg(rate(app_requests_total[2m]))", "topk(4, load_2)", "bottomk by (i) (1, rate(load_5[1m]))", "limitk(3, app_latency_seconds)",
+               'quantile(0.9, load_6)', "stddev(load_1)", 'count_values("v", load_0)', "avg(app_latency_seconds)"]
     params = {"start": begin // 1000 + 7, "end": end // 1000 + 7, "step": 15, "nocache": 1}
     alone = {q: http(f"{base}/api/v1/query_range", {**params, "query": q})[1] for q in queries}
     instant = {q: http(f"{base}/api/v1/query", {"time": end // 1000, "query": q})[1] for q in queries}
