@@ -296,8 +296,8 @@ static size_t days_bytes(const struct source *src)
 
 static bool spent_save(const struct source *src, struct arena *a, struct spent *ret)
 {
-    *ret = (struct spent){src->used, arena_dup(a, src->days ? src->days : (struct fetch_day *)"", days_bytes(src))};
-    return ret->days != NULL;
+    *ret = (struct spent){.used = src->used, .days = src->days ? arena_dup(a, src->days, days_bytes(src)) : NULL};
+    return !src->days || ret->days;
 }
 
 static int give_up_parts(struct source *src, const struct spent *before)
