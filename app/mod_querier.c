@@ -22,6 +22,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .ring_arg = app_ring_node(app),
         .bucket = app_bucket(app),
         .config = app->config,
+        .instance_id = app_instance_id(app),
     };
 
     int rc;

@@ -145,14 +145,6 @@ void ingester_on_metadata(void *ingester, struct rpc_call *call);
 void ingester_on_user_stats(void *ingester, struct rpc_call *call);
 void ingester_on_flush(void *ingester, struct rpc_call *call);
 
-/* query.c, for all that answer questions. A worker holds one request at a time: its arena (the request, its matchers
- * and lists), and an answer of RPC_MESSAGE_BYTES_MAX at most. */
-enum { QUERY_ARENA_MAX = 128 << 20 };
-void ingester_reply_message(struct rpc_call *call, const ProtobufCMessage *m);
-int ingester_bad_message(struct err *err, const char *what);            /* RC_CORRUPT */
-int ingester_request_version(uint32_t version, struct err *err);        /* RC_VERSION */
-int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err); /* RC_UNAVAILABLE */
-
 /* labels.c */
 void ingester_on_labels(void *ingester, struct rpc_call *call);
 

@@ -1,10 +1,9 @@
 /* labels.c - label names and values over RPC, in pages: the smallest values behind `after` that fit. However many there are, a
- * request holds two pages of them at most. Each page asks the heads anew, so that nothing is kept between two.
- * Runs on the RPC server's worker threads. */
+ * request holds two pages of them at most. Each page asks the heads anew, so that nothing is kept between two. */
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
-#include "ingester/ingester_impl.h"
+#include "ingester/answer.h"
 
 #include <stdlib.h>
 
@@ -102,61 +101,43 @@ static void values_fini(struct values *v)
     list_fini(&v->fresh);
 }
 
-static int labels_run(struct ingester *in, const Torc__Wire__LabelsRequest *m, struct arena *a, struct values *v, struct err *err)
+static int list_values(struct inquiry *q, const Torc__Wire__LabelsRequest *m, struct values *v, struct err *err)
 {
-    struct store_select q = {.tenant = pb_str(m->tenant), .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .mode = STORE_LABELS};
-    struct matcher *matchers = NULL;
-    int rc = ingester_request_version(m->version, err);
+    struct store_select sel = {.tenant = pb_str(m->tenant), .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .mode = STORE_LABELS, .stop = &q->stop};
+    int rc = inquiry_version(m->version, err);
 
     if (rc == 0)
-        rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
-    if (rc < 0)
-        return rc;
-    q.matchers = matchers;
-    v->after = pb_str(m->after);
-    v->limit = m->limit;
-    for (uint32_t s = 0; s < in->shard_count && rc >= 0; s++) {
-        rc = head_label_values(shard_head(in->shards[s]), &q, pb_str(m->name), values_add, v, err);
-        if (rc >= 0 && ingester_shard_alive(in, s, err) < 0)
-            rc = RC_UNAVAILABLE;
+        rc = inquiry_matchers(q, pb_str(m->matchers), &sel, err);
+    for (uint32_t s = 0; s < q->in->shard_count && rc == 0; s++) {
+        rc = head_label_values(shard_head(q->in->shards[s]), &sel, pb_str(m->name), values_add, v, err);
+        if (rc == 0)
+            rc = inquiry_shard_alive(q, s, err);
         values_merge(v);
     }
-    for (size_t i = 0; i < q.matcher_count; i++)
-        matcher_fini(&matchers[i]);
-    return rc < 0 ? rc : 0;
+    return rc;
+}
+
+static int labels(struct inquiry *q, const void *request, struct err *err)
+{
+    const Torc__Wire__LabelsRequest *m = request;
+    Torc__Wire__LabelsResponse out = TORC__WIRE__LABELS_RESPONSE__INIT;
+    struct values v = {.after = pb_str(m->after), .limit = m->limit};
+    int rc = list_values(q, m, &v, err);
+
+    if (rc == 0) {
+        values_write(&v, &q->rows);
+        out.version = SELECT_VERSION;
+        out.truncated = v.truncated;
+        out.more = v.more;
+        out.ring_version = ingester_ring_version(q->in);
+        out.values = pb_bytes(buf_view(&q->rows));
+        rc = inquiry_pack(q, &out.base, err);
+    }
+    values_fini(&v);
+    return rc;
 }
 
 void ingester_on_labels(void *arg, struct rpc_call *call)
 {
-    struct ingester *in = arg;
-    struct str payload = rpc_call_payload(call);
-    Torc__Wire__LabelsResponse out = TORC__WIRE__LABELS_RESPONSE__INIT;
-    Torc__Wire__LabelsRequest *m;
-    struct values v = {0};
-    struct arena a;
-    struct buf list;
-    struct err err;
-    int rc = ingester_ready(in, &err);
-
-    arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&list, RPC_MESSAGE_BYTES_MAX - 4096);
-    m = rc == 0 ? torc__wire__labels_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
-    if (rc == 0 && !m)
-        rc = ingester_bad_message(&err, "labels");
-    if (rc == 0)
-        rc = labels_run(in, m, &a, &v, &err);
-    if (rc == 0) {
-        values_write(&v, &list);
-        out.version = SELECT_VERSION;
-        out.truncated = v.truncated;
-        out.more = v.more;
-        out.ring_version = ingester_ring_version(in);
-        out.values = pb_bytes(buf_view(&list));
-        ingester_reply_message(call, &out.base);
-    } else {
-        rpc_reply_err(call, &err);
-    }
-    values_fini(&v);
-    buf_fini(&list);
-    arena_fini(&a);
+    ingester_answer(arg, call, &torc__wire__labels_request__descriptor, labels);
 }

@@ -1,10 +1,10 @@
 /* query.c - selects over RPC: pages of series from the heads; metadata, counts, flush on request.
- * All run on the RPC server's worker threads. */
+ * Answered as answer.h says. */
 #include "common/obs/trace.h"
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
-#include "ingester/ingester_impl.h"
+#include "ingester/answer.h"
 
 #include <stdlib.h>
 
@@ -31,43 +31,11 @@ static void page_end(struct buf *out)
         out->p[1 + i] = (char)((n >> (7 * i) & 0x7f) | (i + 1 < PAGE_LENGTH_BYTES ? 0x80 : 0));
 }
 
-void ingester_reply_message(struct rpc_call *call, const ProtobufCMessage *m)
-{
-    struct buf out;
-
-    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
-    if (pb_pack(m, &out)) {
-        rpc_reply_buf(call, RC_OK, &out);
-    } else {
-        struct err err;
-
-        err_set(&err, RC_LIMIT, "the answer is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
-        rpc_reply_err(call, &err);
-    }
-    buf_fini(&out);
-}
-
-int ingester_bad_message(struct err *err, const char *what)
-{
-    return err_set(err, RC_CORRUPT, "%s request does not decode", what);
-}
-
-/* Rows are applied, then logged, under the head's lock: whoever reads them and then finds the shard alive has read logged ones only. */
-int ingester_shard_alive(struct ingester *in, uint32_t shard, struct err *err)
-{
-    return shard_dead(in->shards[shard]) ? err_set(err, RC_UNAVAILABLE, "the log of shard %u has failed", shard) : 0;
-}
-
-int ingester_request_version(uint32_t version, struct err *err)
-{
-    return version == SELECT_VERSION ? 0 : err_set(err, RC_VERSION, "request version %u, this binary reads %d", version, SELECT_VERSION);
-}
-
 /* --- select --- */
 
 /* What an answer is made of: a page of series, or sums of their hashes. */
 struct answer {
-    struct buf page;
+    struct buf *page; /* of the inquiry */
     struct select_writer writer;
     struct str buckets;  /* of the request */
     struct u128 *sums;   /* NULL: a page */
@@ -99,10 +67,10 @@ static int emit_series(void *arg, const struct stored_series *s)
     for (size_t i = 0; i < s->window_count; i++) {
         struct wire_window out = wire_window(&s->windows[i]);
 
-        select_page_window(&an->page, previous, &out);
+        select_page_window(an->page, previous, &out);
         previous = out.start_ms;
     }
-    if (!buf_ok(&an->page))
+    if (!buf_ok(an->page))
         return RC_LIMIT;
     an->series++;
     return --an->left == 0;
@@ -125,26 +93,27 @@ static int sum_series(void *arg, const struct stored_series *s)
 /* emit_series cannot say why it stopped. */
 static int page_error(const struct answer *an, int rc, struct err *err)
 {
-    return buf_ok(&an->page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
+    return buf_ok(an->page) ? rc : err_set(err, RC_LIMIT, "a page of the select is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
 }
 
-static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct answer *an,
+static int select_shards(struct inquiry *iq, const Torc__Wire__SelectRequest *m, const struct store_select *q, struct answer *an,
                          uint64_t *cursor, struct err *err)
 {
+    struct ingester *in = iq->in;
     size_t bytes_max = an->sums ? SIZE_MAX : m->bytes_max ? MIN(m->bytes_max, (uint64_t)SELECT_PAGE_BYTES_MAX) : SELECT_PAGE_BYTES;
     uint32_t shard = CURSOR_SHARD(*cursor);
     uint64_t inner = CURSOR_INNER(*cursor);
     int rc = 0;
 
-    while (rc >= 0 && shard < in->shard_count && an->page.n < bytes_max && an->left > 0) {
+    while (rc >= 0 && shard < in->shard_count && an->page->n < bytes_max && an->left > 0) {
         struct trace_node *step = trace_begin(trace_root(an->trace), "head shard %u", shard);
         uint64_t series = an->series;
 
         select_page_renumber(&an->writer);
-        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page.n, &inner, an->sums ? sum_series : emit_series, an, err);
+        rc = head_select(shard_head(in->shards[shard]), q, m->index_gen, bytes_max - an->page->n, &inner, an->sums ? sum_series : emit_series, an, err);
         ASSERT(inner < 1ULL << 56);
         trace_end(step, ": %llu series", (unsigned long long)(an->series - series));
-        if (rc >= 0 && ingester_shard_alive(in, shard, err) < 0)
+        if (rc >= 0 && inquiry_shard_alive(iq, shard, err) < 0)
             rc = RC_UNAVAILABLE;
         if (rc >= 0 && inner == 0)
             shard++;
@@ -156,11 +125,12 @@ static int select_shards(struct ingester *in, const Torc__Wire__SelectRequest *m
 }
 
 /* want: (fp, window start) pairs, divided by shard. */
-static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, struct err *err)
+static int fetch_shards(struct inquiry *iq, const Torc__Wire__SelectRequest *m, struct answer *an, struct err *err)
 {
+    struct ingester *in = iq->in;
     size_t n = m->want.len / 24;
-    fingerprint *fps = arena_array(a, n, sizeof *fps);
-    int64_t *starts = arena_array(a, n, sizeof *starts);
+    fingerprint *fps = arena_array(&iq->arena, n, sizeof *fps);
+    int64_t *starts = arena_array(&iq->arena, n, sizeof *starts);
     int rc = 0;
 
     CORRUPT_UNLESS(m->want.len % 24 == 0 && n <= FETCH_MAX, err);
@@ -179,15 +149,14 @@ static int fetch_shards(struct ingester *in, const Torc__Wire__SelectRequest *m,
             starts[mine++] = (int64_t)le_get64(p + 16);
         }
         if (mine)
-            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, emit_series, an, err);
-        if (mine && rc >= 0 && ingester_shard_alive(in, s, err) < 0)
+            rc = head_fetch(shard_head(in->shards[s]), pb_str(m->tenant), fps, starts, mine, m->index_gen, &iq->stop, emit_series, an, err);
+        if (mine && rc >= 0 && inquiry_shard_alive(iq, s, err) < 0)
             rc = RC_UNAVAILABLE;
     }
     return rc < 0 ? page_error(an, rc, err) : 0;
 }
 
-static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, struct arena *a, struct answer *an, uint64_t *cursor,
-                      struct err *err)
+static int select_run(struct inquiry *iq, const Torc__Wire__SelectRequest *m, struct answer *an, uint64_t *cursor, struct err *err)
 {
     struct store_select q = {
         .tenant = pb_str(m->tenant),
@@ -195,15 +164,15 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         .maxt_ms = m->maxt_ms,
         .shard = m->shard,
         .shard_count = m->shard_count,
+        .stop = &iq->stop,
     };
-    struct matcher *matchers = NULL;
     struct label_names keep;
-    int rc = ingester_request_version(m->version, err);
+    int rc = inquiry_version(m->version, err);
 
     if (rc == 0 && m->mode > STORE_DATA)
         rc = err_set(err, RC_INVALID, "select mode %u is not known", m->mode);
     if (rc == 0 && m->keep.len) {
-        rc = label_names_decode(pb_str(m->keep), a, &keep, err);
+        rc = label_names_decode(pb_str(m->keep), &iq->arena, &keep, err);
         q.keep = &keep;
     }
     if (rc < 0)
@@ -214,22 +183,16 @@ static int select_run(struct ingester *in, const Torc__Wire__SelectRequest *m, s
         an->left = m->enough;
     q.mode = (enum store_mode)m->mode;
     if (m->want.len)
-        return fetch_shards(in, m, a, an, err);
+        return fetch_shards(iq, m, an, err);
     if (m->summary) {
         q.mode = STORE_DIGESTS;
         q.no_labels = true;
-        an->sums = arena_zalloc(a, SELECT_BUCKETS * sizeof *an->sums);
+        an->sums = arena_zalloc(&iq->arena, SELECT_BUCKETS * sizeof *an->sums);
         if (!an->sums)
             return err_set(err, RC_NOMEM, "select: memory budget is spent");
     }
-    rc = matchers_decode(pb_str(m->matchers), a, &matchers, &q.matcher_count, err);
-    if (rc < 0)
-        return rc;
-    q.matchers = matchers;
-    rc = select_shards(in, m, &q, an, cursor, err);
-    for (size_t i = 0; i < q.matcher_count; i++)
-        matcher_fini(&matchers[i]);
-    return rc;
+    rc = inquiry_matchers(iq, pb_str(m->matchers), &q, err);
+    return rc < 0 ? rc : select_shards(iq, m, &q, an, cursor, err);
 }
 
 /* Empty when not asked for, or when there is more than fits. */
@@ -237,176 +200,140 @@ static struct str trace_bytes(struct answer *an, struct buf *out)
 {
     if (!an->trace)
         return (struct str){0};
-    trace_end(trace_root(an->trace), ": %s of %llu series, %zu bytes", an->sums ? "sums" : "a page", (unsigned long long)an->series, an->page.n);
+    trace_end(trace_root(an->trace), ": %s of %llu series, %zu bytes", an->sums ? "sums" : "a page", (unsigned long long)an->series, an->page->n);
     trace_encode(out, an->trace);
     return buf_ok(out) ? buf_view(out) : (struct str){0};
 }
 
-void ingester_on_select(void *arg, struct rpc_call *call)
+static int select_finish(struct inquiry *iq, struct answer *an, Torc__Wire__SelectResponse *out, struct err *err)
 {
-    struct ingester *in = arg;
-    struct str payload = rpc_call_payload(call);
-    Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
-    Torc__Wire__SelectRequest *m;
-    struct answer an = {.left = UINT64_MAX};
-    struct arena a;
     struct buf trace;
-    struct err err;
-    int rc = ingester_ready(in, &err);
+    int rc;
 
-    arena_init(&a, QUERY_ARENA_MAX);
+    if (an->sums) {
+        page_begin(an->page);
+        select_summary_write(an->page, an->sums);
+    }
     buf_init(&trace, RPC_MESSAGE_BYTES_MAX / 4);
-    buf_init(&an.page, RPC_MESSAGE_BYTES_MAX);
-    page_begin(&an.page);
-    select_page_begin(&an.writer, &an.page);
-    m = rc == 0 ? torc__wire__select_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
-    if (rc == 0 && !m)
-        rc = ingester_bad_message(&err, "select");
-    if (rc == 0) {
-        out.cursor = m->cursor;
-        if (m->trace)
-            an.trace = trace_new(in->instance_id);
-        rc = select_run(in, m, &a, &an, &out.cursor, &err);
-    }
-    if (rc == 0 && an.sums) {
-        page_begin(&an.page);
-        select_summary_write(&an.page, an.sums);
-    }
-    if (rc == 0) {
-        out.version = SELECT_VERSION;
-        out.head_id = in->head_id;
-        out.ring_version = ingester_ring_version(in);
-        out.summary = an.sums != NULL;
-        out.trace = pb_bytes(trace_bytes(&an, &trace));
-        page_end(&an.page);
-        if (pb_pack(&out.base, &an.page))
-            rpc_reply_buf(call, RC_OK, &an.page);
-        else
-            rc = page_error(&an, RC_LIMIT, &err);
-    }
-    if (rc < 0) {
-        rpc_reply_err(call, &err);
-    }
+    out->version = SELECT_VERSION;
+    out->head_id = iq->in->head_id;
+    out->ring_version = ingester_ring_version(iq->in);
+    out->summary = an->sums != NULL;
+    out->trace = pb_bytes(trace_bytes(an, &trace));
+    page_end(an->page);
+    rc = inquiry_pack(iq, &out->base, err);
+    buf_fini(&trace);
+    return rc < 0 ? page_error(an, rc, err) : 0;
+}
+
+static int answer_select(struct inquiry *iq, const void *request, struct err *err)
+{
+    const Torc__Wire__SelectRequest *m = request;
+    Torc__Wire__SelectResponse out = TORC__WIRE__SELECT_RESPONSE__INIT;
+    struct answer an = {.page = &iq->out, .left = UINT64_MAX};
+    int rc;
+
+    page_begin(an.page);
+    select_page_begin(&an.writer, an.page);
+    out.cursor = m->cursor;
+    if (m->trace)
+        an.trace = trace_new(iq->in->instance_id);
+    rc = select_run(iq, m, &an, &out.cursor, err);
+    if (rc == 0)
+        rc = select_finish(iq, &an, &out, err);
     select_page_end(&an.writer);
     trace_free(an.trace);
-    buf_fini(&trace);
-    buf_fini(&an.page);
-    arena_fini(&a);
+    return rc;
+}
+
+void ingester_on_select(void *arg, struct rpc_call *call)
+{
+    ingester_answer(arg, call, &torc__wire__select_request__descriptor, answer_select);
 }
 
 /* --- metadata, counts, flush --- */
 
-void ingester_on_metadata(void *arg, struct rpc_call *call)
+static int answer_metadata(struct inquiry *iq, const void *request, struct err *err)
 {
-    struct ingester *in = arg;
-    struct str payload = rpc_call_payload(call);
+    const Torc__Wire__MetadataRequest *m = request;
     Torc__Wire__MetadataResponse out = TORC__WIRE__METADATA_RESPONSE__INIT;
-    Torc__Wire__MetadataRequest *m;
     struct ingester_tenant *t;
-    struct arena a;
-    struct buf rows;
-    struct err err;
-    int rc = ingester_ready(in, &err);
+    int rc = inquiry_version(m->version, err);
 
-    arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&rows, RPC_MESSAGE_BYTES_MAX - 4096);
-    m = rc == 0 ? torc__wire__metadata_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
-    if (rc == 0 && !m)
-        rc = ingester_bad_message(&err, "metadata");
     if (rc == 0)
-        rc = ingester_request_version(m->version, &err);
-    if (rc == 0)
-        rc = ingester_tenant_get(in, pb_str(m->tenant), &t, &err);
-    if (rc == 0) {
-        out.version = SELECT_VERSION;
-        out.count = metadata_write(t->metadata, pb_str(m->metric), &rows);
-        out.rows = pb_bytes(buf_view(&rows));
-        ingester_reply_message(call, &out.base);
-    } else {
-        rpc_reply_err(call, &err);
-    }
-    buf_fini(&rows);
-    arena_fini(&a);
+        rc = ingester_tenant_get(iq->in, pb_str(m->tenant), &t, err);
+    if (rc < 0)
+        return rc;
+    out.version = SELECT_VERSION;
+    out.count = metadata_write(t->metadata, pb_str(m->metric), &iq->rows);
+    out.rows = pb_bytes(buf_view(&iq->rows));
+    return inquiry_pack(iq, &out.base, err);
 }
 
-struct stats_rows {
-    struct ingester *in;
-    struct buf rows;
-    uint32_t count;
-};
+void ingester_on_metadata(void *arg, struct rpc_call *call)
+{
+    ingester_answer(arg, call, &torc__wire__metadata_request__descriptor, answer_metadata);
+}
 
-static void stats_write(struct stats_rows *s, struct ingester_tenant *t)
+static void stats_write(struct inquiry *iq, struct ingester_tenant *t)
 {
     uint64_t series = 0, active = 0, samples = 0;
 
-    for (uint32_t i = 0; i < s->in->shard_count; i++) {
+    for (uint32_t i = 0; i < iq->in->shard_count; i++) {
         struct head_tenant_stats st;
 
-        if (head_tenant_stats(shard_head(s->in->shards[i]), str_n(t->id, t->id_len), clock_wall_ms(s->in->deps.clock), &st)) {
+        if (head_tenant_stats(shard_head(iq->in->shards[i]), str_n(t->id, t->id_len), clock_wall_ms(iq->in->deps.clock), &st)) {
             series += st.series;
             active += st.active_series;
             samples += st.samples;
         }
     }
-    buf_lstr(&s->rows, str_n(t->id, t->id_len));
-    buf_u64(&s->rows, series);
-    buf_u64(&s->rows, active);
-    buf_u64(&s->rows, samples);
-    buf_u64(&s->rows, atomic_load(&t->ingested));
-    s->count++;
+    buf_lstr(&iq->rows, str_n(t->id, t->id_len));
+    buf_u64(&iq->rows, series);
+    buf_u64(&iq->rows, active);
+    buf_u64(&iq->rows, samples);
+    buf_u64(&iq->rows, atomic_load(&t->ingested));
+}
+
+static int answer_user_stats(struct inquiry *iq, const void *request, struct err *err)
+{
+    const Torc__Wire__UserStatsRequest *m = request;
+    Torc__Wire__UserStatsResponse out = TORC__WIRE__USER_STATS_RESPONSE__INIT;
+    struct ingester_tenant *t, *tmp;
+    struct str only = pb_str(m->tenant);
+    int rc = inquiry_version(m->version, err);
+
+    if (rc < 0)
+        return rc;
+    pthread_rwlock_rdlock(&iq->in->tenants_lock);
+    HASH_ITER(hh, iq->in->tenants, t, tmp)
+        if (only.n == 0 || str_eq(only, str_n(t->id, t->id_len))) {
+            stats_write(iq, t);
+            out.count++;
+        }
+    pthread_rwlock_unlock(&iq->in->tenants_lock);
+    out.version = SELECT_VERSION;
+    out.rows = pb_bytes(buf_view(&iq->rows));
+    return inquiry_pack(iq, &out.base, err);
 }
 
 void ingester_on_user_stats(void *arg, struct rpc_call *call)
 {
-    struct ingester *in = arg;
-    struct str payload = rpc_call_payload(call);
-    Torc__Wire__UserStatsResponse out = TORC__WIRE__USER_STATS_RESPONSE__INIT;
-    Torc__Wire__UserStatsRequest *m;
-    struct stats_rows s = {.in = in};
-    struct ingester_tenant *t, *tmp;
-    struct arena a;
-    struct err err;
-    int rc = ingester_ready(in, &err);
+    ingester_answer(arg, call, &torc__wire__user_stats_request__descriptor, answer_user_stats);
+}
 
-    arena_init(&a, QUERY_ARENA_MAX);
-    buf_init(&s.rows, RPC_MESSAGE_BYTES_MAX - 4096);
-    m = rc == 0 ? torc__wire__user_stats_request__unpack(pb_arena_allocator(&a), payload.n, (const uint8_t *)payload.p) : NULL;
-    if (rc == 0 && !m)
-        rc = ingester_bad_message(&err, "user stats");
-    if (rc == 0)
-        rc = ingester_request_version(m->version, &err);
-    if (rc == 0) {
-        struct str only = pb_str(m->tenant);
+static int answer_flush(struct inquiry *iq, UNUSED const void *request, struct err *err)
+{
+    Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
+    int rc = ingester_flush_all(iq->in, &out.index_gen, &out.blocks, err);
 
-        pthread_rwlock_rdlock(&in->tenants_lock);
-        HASH_ITER(hh, in->tenants, t, tmp)
-            if (only.n == 0 || str_eq(only, str_n(t->id, t->id_len)))
-                stats_write(&s, t);
-        pthread_rwlock_unlock(&in->tenants_lock);
-        out.version = SELECT_VERSION;
-        out.count = s.count;
-        out.rows = pb_bytes(buf_view(&s.rows));
-        ingester_reply_message(call, &out.base);
-    } else {
-        rpc_reply_err(call, &err);
-    }
-    buf_fini(&s.rows);
-    arena_fini(&a);
+    if (rc < 0)
+        return rc;
+    out.version = SELECT_VERSION;
+    return inquiry_pack(iq, &out.base, err);
 }
 
 void ingester_on_flush(void *arg, struct rpc_call *call)
 {
-    struct ingester *in = arg;
-    Torc__Wire__FlushResponse out = TORC__WIRE__FLUSH_RESPONSE__INIT;
-    struct err err;
-    int rc = ingester_ready(in, &err);
-
-    if (rc == 0)
-        rc = ingester_flush_all(in, &out.index_gen, &out.blocks, &err);
-    if (rc == 0) {
-        out.version = SELECT_VERSION;
-        ingester_reply_message(call, &out.base);
-    } else {
-        rpc_reply_err(call, &err);
-    }
+    ingester_answer(arg, call, &torc__wire__flush_request__descriptor, answer_flush);
 }

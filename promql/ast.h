@@ -162,9 +162,13 @@ int promql_resolve(struct promql_ast *ast, int64_t start_ms, int64_t end_ms, int
 /* Whether the result at each step of a range query depends on that step's time alone and on nothing later: no @, no negative offset, no smoothed
  * selector, no duration that asks for range or step of the query. Then a range query is the union of queries over parts of its range. */
 bool promql_steps_independent(const struct node *n);
-/* Whether an aggregation can be folded apart over parts of the series, each series in one of them, and the parts' groups then be put together value by value: sum, count, min,
- * max, group over expressions that make of each series what depends on that series alone. */
+/* Whether an aggregation can be evaluated apart over parts of the series, each series in one of them, and the parts then be folded as if they were series: it is over an
+ * expression that makes of each series what depends on that series alone, and has no parameter that depends on series. */
 bool promql_shardable(const struct node *n);
+/* What is evaluated of such an aggregation over each part: itself, or its operand when all values are needed at once (quantile, stddev, stdvar). */
+const struct node *promql_part(const struct node *n);
+/* Parts give series of the source, and their order matters (topk and the like, and where the part is the operand); else groups, whose order does not. */
+bool promql_part_keeps_series(const struct node *n);
 /* Whether an aggregation needs no labels of the series it selects but those that it groups by: its groups are folded from expressions that make of each series
  * what depends on that series' samples alone. */
 bool promql_needs_only_groups(const struct node *n);

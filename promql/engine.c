@@ -232,6 +232,9 @@ static int drop_names(struct ev *ev, struct matrix *m)
 {
     int rc = 0;
 
+    if (ev->q->part)
+        return 0;
+
     for (size_t i = 0; rc == 0 && i < m->n; i++)
         if (m->rows[i].drop_name)
             rc = labels_drop_meta(ev->q, &m->rows[i].labels, &m->rows[i].labels);
@@ -253,6 +256,8 @@ static int result_of_rows(struct ev *ev, struct matrix *m, struct query_result *
 
         rc = result_points(ev, &m->rows[i], s);
         s->labels = labels_dup(q->arena, &m->rows[i].labels);
+        s->drop_name = q->part && m->rows[i].drop_name;
+        s->count = m->rows[i].count;
         if (rc == 0 && !s->labels.v)
             rc = query_nomem(q);
         res->series_count += s->n > 0;
@@ -306,7 +311,7 @@ static int run(struct ev *ev, const struct node *root, bool instant, struct quer
     if (rc < 0)
         return rc;
     res->ordered = instant && gives_order(root);
-    if (!instant)
+    if (!instant && !ev->q->part)
         sort_series(ev->q, res);
     return 0;
 }
@@ -364,7 +369,8 @@ int query_run(struct promql_ast *ast, struct series_source *src, const struct qu
                       .read_max = opt->read_max ? opt->read_max : UINT64_MAX,
                       .processed_max = opt->processed_max ? opt->processed_max : UINT64_MAX,
                       .lookback_ms = opt->lookback_ms ? opt->lookback_ms : LOOKBACK_MS_DEFAULT,
-                      .trace = opt->trace};
+                      .trace = opt->trace,
+                      .part = opt->partial ? ast->root : NULL};
     bool instant = opt->step_ms == 0 && opt->start_ms == opt->end_ms;
     struct ev ev = {.q = &q,
                     .start = opt->start_ms,

@@ -14,8 +14,9 @@
 enum { ANNOTATIONS_MAX = 10 };
 
 struct query_result;
-/* Evaluates an aggregation elsewhere. 1: *ret has its series over the steps of the query (an instant query has one), floats only, in the arena; 0: not taken, it is
- * evaluated here. Notes of ret become notes of the query, its statistics are added. */
+/* Evaluates an aggregation in parts, each over some of the series, elsewhere. 1: *ret has what all parts gave (query_opt.partial), over the steps of the query (an
+ * instant query has one), in the arena; of an aggregation that depends on the order of series (promql_part_keeps_series), in the order of the source. 0: not taken, it is evaluated
+ * here. The parts are folded here. Notes of ret become notes of the query, its statistics are added. */
 struct query_remote {
     int (*eval)(void *arg, const struct node *n, struct arena *arena, struct query_result *ret, struct err *err);
     void *arg;
@@ -39,6 +40,7 @@ struct query_opt {
     struct arena *arena;               /* results live here; owned by the caller */
     atomic_int *helpers;               /* threads that queries of this process may still take beside their own; NULL: none */
     const struct query_remote *remote; /* NULL: none */
+    bool partial;                      /* the root is a part of an aggregation (promql_part): rows come as they are, for query_remote */
     struct trace_node *trace;          /* steps of the evaluation go below it; NULL: none */
 };
 
@@ -49,6 +51,8 @@ struct result_sample {
 };
 struct result_series {
     struct labels labels;
+    bool drop_name; /* of a partial result: the name is still there, and goes when the query ends */
+    bool count;     /* of a partial average: how many values stand behind the sum with the same labels */
     size_t n;
     struct result_sample *s;
 };
@@ -70,7 +74,8 @@ struct query_result {
     struct query_stats stats;
 };
 
-bool query_result_has_histograms(const struct query_result *res);
+/* Copies a sample with its histogram; false: out of memory. */
+bool result_sample_dup(struct arena *a, const struct result_sample *from, struct result_sample *ret);
 /* Copies warnings or infos; false: out of memory. */
 bool query_texts_dup(struct arena *a, const char *const *from, size_t n, const char ***ret);
 /* Results of consecutive parts of one range query (matrices in the order of their labels), as one: series are joined, statistics and notes added up.

@@ -37,6 +37,7 @@ struct point {
 struct row {
     struct labels labels;
     bool drop_name; /* delayed name removal: the name goes at the end of the query */
+    bool count; /* of a part of an average: number of values behind the row with the same labels */
     bool stable; /* arrays and histograms live in the query's arena and belong to this row alone */
     uint8_t *kind; /* enum point_kind per step */
     double *v;
@@ -98,6 +99,7 @@ struct query {
     enum hist_scope hist_scope; /* at the node being opened */
     struct trace_node *trace;   /* of the node being opened */
     struct common *commons;     /* eval_common.c */
+    const struct node *part;    /* query_opt.partial: the root; else NULL */
 };
 /* Enters a scope for the nodes below; returns the one to go back to. */
 static inline enum hist_scope query_hist_scope(struct query *q, enum hist_scope scope)
@@ -285,7 +287,7 @@ int commons_find(struct query *q, const struct node *root);
 int eval_common(struct ev *ev, const struct node *n, int (*open)(struct ev *ev, const struct node *n, struct stream **ret), struct stream **ret);
 
 /* --- eval_remote.c --- */
-/* 1: *ret is what query_opt.remote has made of the aggregation; 0: evaluate it here. */
+/* 1: *ret is the aggregation, folded from the parts that query_opt.remote gave; 0: evaluate it here. */
 int eval_remote(struct ev *ev, const struct node *n, struct stream **ret);
 
 /* --- eval_selector.c --- */
@@ -428,6 +430,9 @@ int eval_hist_classic(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_info(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_aggregate(struct ev *ev, const struct node *n, struct stream **ret);
 int eval_aggregate_k(struct ev *ev, const struct node *n, struct stream **ret);
+/* From what parts gave: 1; 0: it has to be evaluated at once (an average whose sum is not finite). counts: of averages. Takes both. */
+int eval_aggregate_parts(struct ev *ev, const struct node *n, struct matrix *rows, struct matrix *counts, struct stream **ret);
+int eval_aggregate_k_rows(struct ev *ev, const struct node *n, struct matrix *m, struct stream **ret);
 /* The labels of the group a series falls into. */
 int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *ls,
                      struct labels *ret);

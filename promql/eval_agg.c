@@ -27,6 +27,8 @@ struct group {
 struct folding {
     struct ev *ev;
     const struct node *n;
+    enum agg_op op; /* the node's, or that of its parts */
+    bool whole;     /* rows with the same labels are a group, whatever the node says */
     struct pos_range pos; /* of the operand, for annotations */
     struct keymap map;
     struct group *groups;
@@ -51,7 +53,7 @@ int agg_group_labels(struct ev *ev, const struct node *n, const struct labels *l
 
 static int cells_init(struct folding *f, struct cells *c)
 {
-    enum agg_op op = f->n->agg.op;
+    enum agg_op op = f->op;
     bool means = op == AGG_AVG || op == AGG_STDDEV || op == AGG_STDVAR;
     size_t n = f->ev->steps, arrays = means ? 4 : 3;
     char *p = arena_array(f->ev->q->arena, n, arrays * sizeof(double) + 1);
@@ -90,7 +92,9 @@ static int group_add(struct folding *f, const struct labels *ls)
     rc = cells_init(f, &g->cells);
     if (rc == 0)
         rc = query_hold(q, f->ev->steps);
-    return rc < 0 ? rc : agg_group_labels(f->ev, f->n, ls, &g->labels);
+    if (f->whole)
+        g->labels = *ls;
+    return rc < 0 || f->whole ? rc : agg_group_labels(f->ev, f->n, ls, &g->labels);
 }
 
 static int group_of(struct folding *f, const struct labels *ls, struct group **ret)
@@ -100,13 +104,14 @@ static int group_of(struct folding *f, const struct labels *ls, struct group **r
     bool fresh;
     int rc;
 
-    if (f->count > 0 && !n->agg.without && n->agg.grouping_count == 0) {
+    if (f->count > 0 && !f->whole && !n->agg.without && n->agg.grouping_count == 0) {
         *ret = &f->groups[0]; /* there is but one */
         return 0;
     }
     rc = keymap_put(
         f->ev->q, &f->map,
-        labels_key_of(f->ev->q, ls, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
+        f->whole ? labels_key(f->ev->q, ls)
+                 : labels_key_of(f->ev->q, ls, n->agg.grouping, n->agg.grouping_count, !n->agg.without, false),
         &at, &fresh);
 
     if (rc == 0 && fresh) {
@@ -274,7 +279,7 @@ static int add_hist(struct folding *f, struct group *g, size_t i, const struct r
     if (!g->hists && !(g->hists = arena_zalloc(q->arena, f->ev->steps * sizeof *g->hists)))
         return query_nomem(q);
     h = &g->hists[i];
-    rc = f->n->agg.op == AGG_SUM ? fhist_sum_add(q->arena, &h->sum, r->h[i], &notes)
+    rc = f->op == AGG_SUM ? fhist_sum_add(q->arena, &h->sum, r->h[i], &notes)
                                  : fhist_mean_add(q->arena, &h->mean, r->h[i], &notes);
     if (rc == RC_EXECUTION) {
         annotate_mixed_schemas(q, f->pos, metric_name(&r->labels));
@@ -289,7 +294,7 @@ static int add_hist(struct folding *f, struct group *g, size_t i, const struct r
 
 static int fold_hist(struct folding *f, struct group *g, size_t i, const struct row *r)
 {
-    switch (f->n->agg.op) {
+    switch (f->op) {
     case AGG_SUM:
     case AGG_AVG:
         return add_hist(f, g, i, r);
@@ -307,7 +312,7 @@ static int fold_hist(struct folding *f, struct group *g, size_t i, const struct 
 
 static int fold_row(struct folding *f, const struct row *r)
 {
-    enum agg_op op = f->n->agg.op;
+    enum agg_op op = f->op;
     bool hist = r->h && memchr(r->kind, POINT_HIST, f->ev->steps);
     struct group *g = NULL;
     int rc = group_of(f, &r->labels, &g);
@@ -352,7 +357,7 @@ static double cell_value(enum agg_op op, const struct cells *c, size_t i)
 static int cell_point(struct folding *f, const struct group *g, size_t i, struct point *ret)
 {
     struct query *q = f->ev->q;
-    enum agg_op op = f->n->agg.op;
+    enum agg_op op = f->op;
     const struct cells *c = &g->cells;
     uint8_t flags = c->flags[i];
     struct histogram *h;
@@ -398,9 +403,9 @@ static int group_row(struct folding *f, struct group *g, struct matrix *out)
     return rc;
 }
 
-static int fold(struct folding *f, struct stream *in, struct matrix *out)
+/* Adds all rows to their groups. */
+static int fold_rows(struct folding *f, struct stream *in)
 {
-    struct query *q = f->ev->q;
     struct row r;
     int rc;
 
@@ -411,17 +416,131 @@ static int fold(struct folding *f, struct stream *in, struct matrix *out)
     }
     stream_free(in);
     if (f->reset_seen)
-        annotate_collision(q, f->pos, HIST_OP_AGG);
-    query_unhold(q, f->count * f->ev->steps);
+        annotate_collision(f->ev->q, f->pos, HIST_OP_AGG);
+    return rc;
+}
+
+static int fold_result(struct folding *f, struct matrix *out)
+{
+    int rc = 0;
+
+    query_unhold(f->ev->q, f->count * f->ev->steps);
     for (size_t i = 0; rc == 0 && i < f->count; i++)
         rc = group_row(f, &f->groups[i], out);
     return rc;
 }
 
+/* --- averages in parts: sums, and how many values are behind them --- */
+
+static int not_in_parts(struct query *q, const char *what)
+{
+    return err_set(q->err, RC_UNSUPPORTED, "an average of %s is not made of parts", what);
+}
+
+static int count_row(struct folding *f, const struct group *g, struct matrix *out)
+{
+    struct ev *ev = f->ev;
+    struct row r;
+    int rc = row_init(ev, &r, false);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < ev->steps; i++) {
+        r.kind[i] = g->cells.flags[i] & SAW_FLOAT ? POINT_FLOAT : POINT_NONE;
+        r.v[i] = g->cells.n[i];
+    }
+    r.labels = g->labels;
+    r.count = true;
+    r.stable = true;
+    return row_empty(ev, &r) ? 0 : matrix_add(ev, out, &r);
+}
+
+/* A sum that is infinite may have overflowed. */
+static bool sums_finite(const struct folding *f)
+{
+    for (size_t k = 0; k < f->count; k++)
+        for (size_t i = 0; i < f->ev->steps; i++)
+            if (isinf(f->groups[k].cells.v[i]))
+                return false;
+    return true;
+}
+
+static int average_part(struct folding *f, struct stream *in, struct matrix *out)
+{
+    int rc;
+
+    f->op = AGG_SUM;
+    rc = fold_rows(f, in);
+    for (size_t i = 0; rc == 0 && i < f->count; i++)
+        if (f->groups[i].hists)
+            rc = not_in_parts(f->ev->q, "histograms");
+    if (rc == 0 && !sums_finite(f))
+        rc = not_in_parts(f->ev->q, "values whose sum is not finite");
+    if (rc == 0)
+        rc = fold_result(f, out);
+    for (size_t i = 0; rc == 0 && i < f->count; i++)
+        rc = count_row(f, &f->groups[i], out);
+    return rc;
+}
+
+/* The counts are put in the place of the number of sums. 0: the sum is not finite. */
+static int average_of_parts(struct folding *f, struct matrix *counts)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        struct cells *c = &f->groups[i].cells;
+
+        cells_settle(c, f->ev->steps);
+        memset(c->n, 0, f->ev->steps * sizeof *c->n);
+    }
+    for (size_t k = 0; k < counts->n; k++) {
+        const struct row *r = &counts->rows[k];
+        struct group *g = NULL;
+        int rc = group_of(f, &r->labels, &g);
+
+        if (rc < 0)
+            return rc;
+        for (size_t i = 0; i < f->ev->steps; i++)
+            if (r->kind[i] == POINT_FLOAT)
+                g->cells.n[i] += r->v[i];
+    }
+    f->op = AGG_AVG;
+    return sums_finite(f);
+}
+
+int eval_aggregate_parts(struct ev *ev, const struct node *n, struct matrix *rows, struct matrix *counts, struct stream **ret)
+{
+    enum agg_op op = n->agg.op;
+    struct folding f = {.ev = ev, .n = n, .op = op, .pos = node_unwrap(n->agg.expr)->pos, .whole = op == AGG_COUNT_VALUES};
+    struct matrix out = {0};
+    struct stream *in;
+    int rc;
+
+    if (promql_part_keeps_series(n) && op != AGG_STDDEV && op != AGG_STDVAR) {
+        rc = eval_aggregate_k_rows(ev, n, rows, ret);
+        return rc < 0 ? rc : 1;
+    }
+    if (op == AGG_COUNT || op == AGG_COUNT_VALUES || op == AGG_AVG)
+        f.op = AGG_SUM;
+    rc = stream_of_matrix(ev, rows, &in);
+    if (rc == 0)
+        rc = fold_rows(&f, in);
+    if (rc == 0)
+        rc = op == AGG_AVG ? average_of_parts(&f, counts) : 1;
+    matrix_release(ev->q, counts);
+    if (rc == 0)
+        query_unhold(ev->q, f.count * ev->steps);
+    if (rc <= 0)
+        return rc;
+    rc = fold_result(&f, &out);
+    if (rc == 0)
+        rc = stream_of_matrix(ev, &out, ret);
+    return rc < 0 ? rc : 1;
+}
+
 int eval_aggregate(struct ev *ev, const struct node *n, struct stream **ret)
 {
     const struct node *operand = node_unwrap(n->agg.expr);
-    struct folding f = {.ev = ev, .n = n, .pos = operand->pos};
+    struct folding f = {.ev = ev, .n = n, .op = n->agg.op, .pos = operand->pos};
     struct matrix out = {0};
     struct stream *in;
     int rc;
@@ -439,7 +558,12 @@ int eval_aggregate(struct ev *ev, const struct node *n, struct stream **ret)
         break;
     }
     rc = eval_stream(ev, operand, &in);
-    if (rc == 0)
-        rc = fold(&f, in, &out);
+    if (rc == 0 && n == ev->q->part && f.op == AGG_AVG) {
+        rc = average_part(&f, in, &out);
+    } else if (rc == 0) {
+        rc = fold_rows(&f, in);
+        if (rc == 0)
+            rc = fold_result(&f, &out);
+    }
     return rc < 0 ? rc : stream_of_matrix(ev, &out, ret);
 }

@@ -140,10 +140,12 @@ struct selection {
     double sign;         /* 1: topk; -1: bottomk */
 };
 
-/* The element to give up first is on top: the least, and NaN before all. */
-static bool heap_less(const struct selection *s, double a, double b)
+/* The element to give up first is on top: the least, NaN before all, and of equal ones the one that came last: so it does not matter what else there is. */
+static bool heap_less(const struct selection *s, const struct choice *a, const struct choice *b)
 {
-    return isnan(a) || s->sign * a < s->sign * b;
+    if (isnan(a->v) || isnan(b->v))
+        return isnan(a->v) && (!isnan(b->v) || a->row > b->row);
+    return a->v == b->v ? a->row > b->row : s->sign * a->v < s->sign * b->v;
 }
 
 static void heap_swap(struct choice *h, size_t i, size_t j)
@@ -156,7 +158,7 @@ static void heap_swap(struct choice *h, size_t i, size_t j)
 
 static void heap_up(const struct selection *s, size_t i)
 {
-    while (i > 0 && heap_less(s, s->heap[i].v, s->heap[(i - 1) / 2].v)) {
+    while (i > 0 && heap_less(s, &s->heap[i], &s->heap[(i - 1) / 2])) {
         heap_swap(s->heap, i, (i - 1) / 2);
         i = (i - 1) / 2;
     }
@@ -169,9 +171,9 @@ static void heap_down(const struct selection *s, size_t n)
 
         if (k >= n)
             return;
-        if (k + 1 < n && heap_less(s, s->heap[k + 1].v, s->heap[k].v))
+        if (k + 1 < n && heap_less(s, &s->heap[k + 1], &s->heap[k]))
             k++;
-        if (!heap_less(s, s->heap[k].v, s->heap[i].v))
+        if (!heap_less(s, &s->heap[k], &s->heap[i]))
             return;
         heap_swap(s->heap, i, k);
         i = k;
@@ -306,19 +308,44 @@ static int kept_rows(struct selection *s, struct matrix *out)
     return rc;
 }
 
-/* An instant result is ordered within each group. */
+/* An instant result is ordered within each group; groups come in the order of the first row that each keeps, which does not depend on rows that none does. */
+struct ranked_group {
+    const struct row_group *g;
+    size_t first;
+};
+
+static int by_first(const void *a, const void *b)
+{
+    size_t x = ((const struct ranked_group *)a)->first, y = ((const struct ranked_group *)b)->first;
+
+    return (x > y) - (x < y);
+}
+
 static int ranked_rows(struct selection *s, const struct row_groups *g, const struct param *p,
                        struct matrix *out)
 {
+    size_t k = param_k(p, 0, s->m->n);
+    struct ranked_group *groups = arena_array(s->ev->q->arena, g->n, sizeof *groups);
     int rc = 0;
 
+    if (!groups)
+        return query_nomem(s->ev->q);
+    for (size_t i = 0; i < g->n; i++) {
+        size_t n = choose(s, &g->v[i], 0, k);
+
+        groups[i] = (struct ranked_group){&g->v[i], SIZE_MAX};
+        for (size_t c = 0; c < n; c++)
+            groups[i].first = MIN(groups[i].first, s->heap[c].row);
+    }
+    if (g->n > 1)
+        qsort(groups, g->n, sizeof *groups, by_first);
     query_unhold(s->ev->q, s->m->held);
     for (size_t i = 0; rc == 0 && i < g->n; i++) {
-        size_t n = choose(s, &g->v[i], 0, param_k(p, 0, s->m->n));
+        size_t n = choose(s, groups[i].g, 0, k);
 
         qsort_r(s->heap, n, sizeof *s->heap, best_first, s);
-        for (size_t k = 0; rc == 0 && k < n; k++)
-            rc = matrix_add(s->ev, out, &s->m->rows[s->heap[k].row]);
+        for (size_t c = 0; rc == 0 && c < n; c++)
+            rc = matrix_add(s->ev, out, &s->m->rows[s->heap[c].row]);
     }
     return rc;
 }
@@ -409,22 +436,36 @@ static int quantile_rows(struct ev *ev, const struct node *n, struct matrix *m,
     return rc;
 }
 
+static int aggregate_k(struct ev *ev, const struct node *n, const struct param *p, struct matrix *m, struct stream **ret)
+{
+    struct matrix out = {0};
+    int rc = param_check(ev, n, p);
+
+    if (rc == 0)
+        rc = n->agg.op == AGG_QUANTILE ? quantile_rows(ev, n, m, p, &out)
+                                       : select_rows(ev, n, m, p, &out);
+    else if (rc > 0)
+        matrix_release(ev->q, m);
+    return rc < 0 ? rc : stream_of_matrix(ev, &out, ret);
+}
+
 int eval_aggregate_k(struct ev *ev, const struct node *n, struct stream **ret)
 {
-    struct matrix m = {0}, out = {0};
+    struct matrix m = {0};
     struct param p;
     int rc = param_eval(ev, n, &p);
 
     if (rc == 0)
         rc = eval_matrix(ev, node_unwrap(n->agg.expr), &m);
-    if (rc == 0)
-        rc = param_check(ev, n, &p);
-    if (rc == 0)
-        rc = n->agg.op == AGG_QUANTILE ? quantile_rows(ev, n, &m, &p, &out)
-                                       : select_rows(ev, n, &m, &p, &out);
-    else if (rc > 0)
-        matrix_release(ev->q, &m);
-    return rc < 0 ? rc : stream_of_matrix(ev, &out, ret);
+    return rc < 0 ? rc : aggregate_k(ev, n, &p, &m, ret);
+}
+
+int eval_aggregate_k_rows(struct ev *ev, const struct node *n, struct matrix *m, struct stream **ret)
+{
+    struct param p;
+    int rc = param_eval(ev, n, &p);
+
+    return rc < 0 ? rc : aggregate_k(ev, n, &p, m, ret);
 }
 
 /* --- count_values --- */

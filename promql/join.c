@@ -10,13 +10,16 @@ struct joining {
     struct arena *a;
 };
 
-bool query_result_has_histograms(const struct query_result *res)
+bool result_sample_dup(struct arena *a, const struct result_sample *from, struct result_sample *ret)
 {
-    for (size_t i = 0; i < res->series_count; i++)
-        for (size_t k = 0; k < res->series[i].n; k++)
-            if (res->series[i].s[k].h)
-                return true;
-    return false;
+    struct histogram *h;
+
+    *ret = *from;
+    if (!from->h)
+        return true;
+    h = arena_alloc(a, sizeof *h);
+    ret->h = h;
+    return h && histogram_dup(a, from->h, h);
 }
 
 static int no_memory(struct err *err)

@@ -1,7 +1,5 @@
 /* shardable.c - which aggregations may be folded over shards of the series, or over series without the labels that no group has. When in doubt: not. */
-#include "promql/ast.h"
-
-#include "promql/functions.h"
+#include "promql/eval.h"
 
 /* A scalar that looks at no series. */
 static bool plain_scalar(const struct node *n)
@@ -86,28 +84,54 @@ static bool by_series(const struct node *n)
     }
 }
 
-/* A name in a group goes when the query ends, not before: groups of parts would lose it too early. */
-static bool groups_by_name(const struct node *n)
+/* The label that count_values makes is added to the group, and must stand in no way that names go. */
+static bool label_stays(const struct node *param)
 {
-    for (size_t i = 0; !n->agg.without && i < n->agg.grouping_count; i++)
-        if (str_has_prefix(n->agg.grouping[i], STR("__")))
-            return true;
-    return false;
+    param = node_unwrap(param);
+    return param->type == NODE_STRING && !str_has_prefix(param->string, STR("__"));
 }
 
 bool promql_shardable(const struct node *n)
 {
-    if (n->type != NODE_AGGREGATE || groups_by_name(n))
+    if (n->type != NODE_AGGREGATE || !by_series(n->agg.expr))
         return false;
     switch (n->agg.op) {
-    case AGG_SUM:
-    case AGG_COUNT:
-    case AGG_MIN:
-    case AGG_MAX:
-    case AGG_GROUP:
-        return by_series(n->agg.expr);
+    case AGG_COUNT_VALUES:
+        return label_stays(n->agg.param);
+    case AGG_TOPK:
+    case AGG_BOTTOMK:
+    case AGG_LIMITK:
+    case AGG_LIMIT_RATIO:
+    case AGG_QUANTILE:
+        return plain_scalar(n->agg.param);
     default:
-        return false;
+        return true;
+    }
+}
+
+const struct node *promql_part(const struct node *n)
+{
+    ASSERT(n->type == NODE_AGGREGATE);
+    switch (n->agg.op) {
+    case AGG_QUANTILE:
+    case AGG_STDDEV:
+    case AGG_STDVAR:
+        return node_unwrap(n->agg.expr);
+    default:
+        return n;
+    }
+}
+
+bool promql_part_keeps_series(const struct node *n)
+{
+    switch (n->agg.op) {
+    case AGG_TOPK:
+    case AGG_BOTTOMK:
+    case AGG_LIMITK:
+    case AGG_LIMIT_RATIO:
+        return true;
+    default:
+        return promql_part(n) != n;
     }
 }
 

@@ -1,8 +1,6 @@
 #include "querier/active.h"
 
-#include "common/base/json.h"
-#include "common/base/vec.h"
-#include "common/model/duration.h"
+#include "common/base/hash.h"
 #include "common/sys/thread.h"
 
 #include <stdlib.h>
@@ -27,7 +25,7 @@ struct active *active_new(void)
     struct active *a = xcalloc(1, sizeof *a);
 
     mutex_init(&a->lock);
-    a->next_id = 1;
+    random_bytes(&a->next_id, sizeof a->next_id);
     return a;
 }
 
@@ -68,7 +66,7 @@ void active_end(struct active *a, struct active_query *q, int64_t now_wall_ms, i
     free(old);
 }
 
-int active_cancel(struct active *a, struct str tenant, uint64_t id, struct err *err)
+bool active_cancel(struct active *a, struct str tenant, uint64_t id)
 {
     struct active_query *q;
     bool found = false;
@@ -81,155 +79,28 @@ int active_cancel(struct active *a, struct str tenant, uint64_t id, struct err *
         break;
     }
     mutex_unlock(&a->lock);
-    return found ? 0
-                 : err_set(err, RC_NOT_FOUND, "no query with the id %llX runs in this process",
-                           (unsigned long long)id);
+    return found;
 }
 
-/* --- what runs --- */
-
-static void print_running(struct buf *out, const struct active_query *q, int64_t now_mono_ns)
-{
-    buf_printf(out, "{\"duration\":\"%.3fs\",\"id\":\"%llX\",\"remote_addr\":",
-               (double)(now_mono_ns - q->begun_mono_ns) / 1e9, (unsigned long long)q->id);
-    json_z(out, http_client_address(q->http));
-    buf_z(out, ",\"query\":");
-    json_str(out, str_sub(q->text, 0, MIN(q->text.n, (size_t)ACTIVE_TEXT_MAX)));
-    buf_printf(out, ",\"start\":%lld,\"end\":%lld,\"step\":%lld}", (long long)q->start_ms,
-               (long long)q->end_ms, (long long)q->step_ms);
-}
-
-/* The list is in the order of their beginning. */
-void active_print(struct active *a, struct buf *out, struct str tenant, int64_t now_mono_ns)
+void active_each(struct active *a, struct str tenant, void (*fn)(void *arg, const struct active_query *q), void *arg)
 {
     struct active_query *q;
-    bool first = true;
 
-    buf_char(out, '[');
     mutex_lock(&a->lock);
     DL_FOREACH(a->running, q)
-    if (str_eq(q->tenant, tenant)) {
-        buf_z(out, first ? "" : ",");
-        print_running(out, q, now_mono_ns);
-        first = false;
-    }
+    if (str_eq(q->tenant, tenant))
+        fn(arg, q);
     mutex_unlock(&a->lock);
-    buf_char(out, ']');
 }
 
-/* --- what ran --- */
-
-struct top {
-    struct str query;
-    int64_t range_ms, took_ns; /* all together */
-    uint64_t count;
-};
-typedef VEC(struct top) top_list;
-
-static int by_query(const void *x, const void *y)
-{
-    const struct top *a = x, *b = y;
-    int c = str_cmp(a->query, b->query);
-
-    return c ? c : (a->range_ms > b->range_ms) - (a->range_ms < b->range_ms);
-}
-static int by_count(const void *x, const void *y)
-{
-    const struct top *a = x, *b = y;
-
-    return a->count != b->count ? (a->count < b->count) - (a->count > b->count) : by_query(x, y);
-}
-static double average(const struct top *t)
-{
-    return (double)t->took_ns / 1e9 / (double)t->count;
-}
-static int by_average(const void *x, const void *y)
-{
-    double a = average(x), b = average(y);
-
-    return a != b ? (a < b) - (a > b) : by_query(x, y);
-}
-static int by_sum(const void *x, const void *y)
-{
-    const struct top *a = x, *b = y;
-
-    return a->took_ns != b->took_ns ? (a->took_ns < b->took_ns) - (a->took_ns > b->took_ns) : by_query(x, y);
-}
-
-/* Copies of the texts, so that sorting needs no lock. */
-static void collect(struct active *a, struct str tenant, int64_t since_wall_ms, top_list *ret)
+void active_each_ended(struct active *a, struct str tenant, int64_t since_wall_ms, void (*fn)(void *arg, const struct active_ended *e), void *arg)
 {
     mutex_lock(&a->lock);
     for (size_t i = 0; i < ACTIVE_DONE_MAX && a->done[i].text; i++) {
         const struct done *d = &a->done[i];
 
-        if (d->ended_wall_ms < since_wall_ms || !str_eq(str_n(d->text, d->tenant_n), tenant))
-            continue;
-        *vec_push(ret) = (struct top){
-            .query = {str_dupz(str_n(d->text + d->tenant_n, d->query_n)), d->query_n},
-            .range_ms = d->range_ms,
-            .took_ns = d->took_ns,
-            .count = 1,
-        };
+        if (d->ended_wall_ms >= since_wall_ms && str_eq(str_n(d->text, d->tenant_n), tenant))
+            fn(arg, &(struct active_ended){str_n(d->text + d->tenant_n, d->query_n), d->range_ms, d->took_ns});
     }
     mutex_unlock(&a->lock);
-}
-
-/* Equal queries become one. */
-static void fold(top_list *l)
-{
-    size_t n = 0;
-
-    if (l->n == 0)
-        return;
-    qsort(l->v, l->n, sizeof *l->v, by_query);
-    for (size_t i = 1; i < l->n; i++) {
-        if (by_query(&l->v[n], &l->v[i]) != 0) {
-            l->v[++n] = l->v[i];
-            continue;
-        }
-        l->v[n].took_ns += l->v[i].took_ns;
-        l->v[n].count++;
-        free((char *)l->v[i].query.p);
-    }
-    l->n = n + 1;
-}
-
-enum figure { FIGURE_COUNT, FIGURE_AVERAGE, FIGURE_SUM };
-
-static void print_list(struct buf *out, const char *key, top_list *l, size_t top, enum figure f)
-{
-    static int (*const orders[])(const void *, const void *) = {by_count, by_average, by_sum};
-
-    if (l->n)
-        qsort(l->v, l->n, sizeof *l->v, orders[f]);
-    buf_printf(out, ",\"%s\":[", key);
-    for (size_t i = 0; i < MIN(l->n, top) && buf_ok(out); i++) {
-        const struct top *t = &l->v[i];
-
-        buf_z(out, i ? ",{\"query\":" : "{\"query\":");
-        json_str(out, t->query);
-        buf_printf(out, ",\"timeRangeSeconds\":%lld", (long long)(t->range_ms / 1000));
-        if (f == FIGURE_AVERAGE)
-            buf_printf(out, ",\"avgDurationSeconds\":%.3f", average(t));
-        if (f == FIGURE_SUM)
-            buf_printf(out, ",\"sumDurationSeconds\":%.3f", (double)t->took_ns / 1e9);
-        buf_printf(out, ",\"count\":%llu}", (unsigned long long)t->count);
-    }
-    buf_char(out, ']');
-}
-
-void active_print_top(struct active *a, struct buf *out, struct str tenant, size_t top,
-                      int64_t since_wall_ms)
-{
-    top_list l = {0};
-
-    collect(a, tenant, since_wall_ms, &l);
-    fold(&l);
-    print_list(out, "topByCount", &l, top, FIGURE_COUNT);
-    print_list(out, "topByAvgDuration", &l, top, FIGURE_AVERAGE);
-    print_list(out, "topBySumDuration", &l, top, FIGURE_SUM);
-    for (size_t i = 0; i < l.n; i++)
-        free((char *)l.v[i].query.p);
-    vec_fini(&l);
 }

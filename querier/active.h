@@ -1,15 +1,14 @@
 /* active.h - the queries that this process runs, and what those that ended of late took.
  * A running query is linked while its handler works (active_begin, active_end) and can be cancelled by its
- * id: it then stops at its next poll, as if its client had gone. Ended ones are remembered in a ring of
- * ACTIVE_DONE_MAX, their texts cut at ACTIVE_TEXT_MAX, so that memory is bounded by about 9 MB whatever
- * is asked. Everything is shown to the tenant that asked, and to no other.
+ * id: it then stops at its next poll, as if its client had gone. Ids begin at a random number, so that no two queriers
+ * give the same. Ended ones are remembered in a ring of ACTIVE_DONE_MAX, their texts cut at ACTIVE_TEXT_MAX, so that
+ * memory is bounded by about 9 MB whatever is asked. Everything is shown to the tenant that asked, and to no other.
  * Threads: any. */
 #pragma once
-#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/http/http.h"
 
-enum { ACTIVE_DONE_MAX = 8192, ACTIVE_TEXT_MAX = 1024, ACTIVE_TOP_MAX = 1000 };
+enum { ACTIVE_DONE_MAX = 8192, ACTIVE_TEXT_MAX = 1024 };
 
 struct active;
 struct active_query {
@@ -20,6 +19,10 @@ struct active_query {
     int64_t begun_mono_ns;
     struct http_req *http;
 };
+struct active_ended {
+    struct str text;
+    int64_t range_ms, took_ns;
+};
 
 struct active *active_new(void);
 /* No query runs any more. NULL is fine. */
@@ -28,12 +31,9 @@ void active_free(struct active *a);
 void active_begin(struct active *a, struct active_query *q);
 /* Before the request is answered. now_wall_ms: when it ended; took_ns: since it was received. */
 void active_end(struct active *a, struct active_query *q, int64_t now_wall_ms, int64_t took_ns);
-/* RC_NOT_FOUND when none of this tenant has the id. */
-int active_cancel(struct active *a, struct str tenant, uint64_t id, struct err *err);
+/* False when none of this tenant has the id. */
+bool active_cancel(struct active *a, struct str tenant, uint64_t id);
 
-/* JSON arrays, longest running first. */
-void active_print(struct active *a, struct buf *out, struct str tenant, int64_t now_mono_ns);
-/* ,"topByCount":[..],"topByAvgDuration":[..],"topBySumDuration":[..] of queries that ended at since_wall_ms or
- * later, at most top rows each (1..ACTIVE_TOP_MAX), in VictoriaMetrics' shape. */
-void active_print_top(struct active *a, struct buf *out, struct str tenant, size_t top,
-                      int64_t since_wall_ms);
+/* Called under the lock: copies what it wants. Running ones in the order of their beginning, ended ones in any. */
+void active_each(struct active *a, struct str tenant, void (*fn)(void *arg, const struct active_query *q), void *arg);
+void active_each_ended(struct active *a, struct str tenant, int64_t since_wall_ms, void (*fn)(void *arg, const struct active_ended *e), void *arg);

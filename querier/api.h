@@ -12,7 +12,7 @@
 
 #include <uthash.h>
 
-/* API_READ: its body is no form. API_NOW: answered at once, past the queue, for those that look at what is in it. */
+/* API_READ: its body is no form. API_NOW: answered at once, past the queue (on a thread of HTTP that may block), for those that look at what is in it. */
 enum api_class { API_QUERY, API_READ, API_SERIES, API_LABELS, API_METADATA, API_OTHER, API_NOW, API_CLASSES };
 enum {
     API_BODY_BYTES_MAX = 1 << 20,
@@ -49,7 +49,6 @@ struct querier {
     struct source_env env;
     struct queue *queue; /* from start on */
     struct active *active;
-    struct fragments *fragments;
     struct result_cache *results;
     struct api_route routes[API_ROUTES_MAX];
     size_t route_count;

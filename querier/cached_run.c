@@ -47,7 +47,25 @@ static int no_memory(struct err *err)
     return err_set(err, RC_NOMEM, "query processing would load too many bytes into memory in joining results");
 }
 
-/* The series of a cached range between two of its steps. Arrays of samples are shared until the parts are joined, which copies them. */
+/* Histograms live in the cache, which may let them go before the query's result is written. */
+static bool own_histograms(struct arena *a, struct result_series *s)
+{
+    struct result_sample *v;
+    size_t i = 0;
+
+    while (i < s->n && !s->s[i].h)
+        i++;
+    if (i == s->n)
+        return true;
+    v = arena_array(a, s->n, sizeof *v);
+    for (i = 0; v && i < s->n; i++)
+        if (!result_sample_dup(a, &s->s[i], &v[i]))
+            return false;
+    s->s = v;
+    return v != NULL;
+}
+
+/* The series of a cached range between two of its steps. Arrays of floats are shared until the parts are joined, which copies them. */
 static int take_part(struct run *r, const struct cached_range *c, int64_t from_ms, int64_t to_ms, struct err *err)
 {
     struct query_result *res = &r->results[r->n];
@@ -70,6 +88,8 @@ static int take_part(struct run *r, const struct cached_range *c, int64_t from_m
         }
         while (s.n && s.s[s.n - 1].t > to_ms)
             s.n--;
+        if (!own_histograms(a, &s))
+            return no_memory(err);
         if (s.n)
             res->series[res->series_count++] = s;
     }

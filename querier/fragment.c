@@ -1,10 +1,6 @@
 #include "querier/fragment.h"
 
-#include "common/sys/thread.h"
 #include "common/wire/pb_arena.h"
-
-#include <stdlib.h>
-#include <utlist.h>
 
 static int no_memory(struct err *err)
 {
@@ -23,21 +19,48 @@ static size_t step_of(int64_t t, int64_t start_ms, int64_t step_ms)
     return step_ms > 0 ? (size_t)((t - start_ms) / step_ms) : 0;
 }
 
+static bool has_histograms(const struct result_series *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->s[i].h)
+            return true;
+    return false;
+}
+
+static void set_bit(uint8_t *bits, size_t i)
+{
+    bits[i / 8] |= (uint8_t)(1U << (i % 8));
+}
+
+static bool get_bit(struct str bits, size_t i)
+{
+    return (uint8_t)bits.p[i / 8] >> (i % 8) & 1;
+}
+
 static void encode_one(struct buf *out, const struct result_series *s, int64_t start_ms, int64_t step_ms, size_t steps)
 {
+    bool hists = has_histograms(s);
+    uint8_t *bits;
+
     labels_encode(out, &s->labels);
+    buf_u8(out, (uint8_t)((s->drop_name ? FRAGMENT_DROP_NAME : 0) | (s->count ? FRAGMENT_COUNT : 0) | (hists ? FRAGMENT_HISTOGRAMS : 0)));
     buf_uvarint(out, s->n);
     if (s->n < steps) {
-        uint8_t *bits = buf_space(out, (steps + 7) / 8);
-
-        for (size_t i = 0; bits && i < s->n; i++) {
-            size_t at = step_of(s->s[i].t, start_ms, step_ms);
-
-            bits[at / 8] |= (uint8_t)(1U << (at % 8));
-        }
+        bits = buf_space(out, (steps + 7) / 8);
+        for (size_t i = 0; bits && i < s->n; i++)
+            set_bit(bits, step_of(s->s[i].t, start_ms, step_ms));
     }
-    for (size_t i = 0; i < s->n; i++)
-        buf_u64(out, double_bits(s->s[i].v));
+    if (hists) {
+        bits = buf_space(out, (s->n + 7) / 8);
+        for (size_t i = 0; bits && i < s->n; i++)
+            if (s->s[i].h)
+                set_bit(bits, i);
+    }
+    for (size_t i = 0; i < s->n && buf_ok(out); i++)
+        if (s->s[i].h)
+            histogram_encode(out, s->s[i].h);
+        else
+            buf_u64(out, double_bits(s->s[i].v));
 }
 
 void fragment_series_encode(struct buf *out, const struct query_result *res, int64_t start_ms, int64_t step_ms, size_t steps)
@@ -48,27 +71,57 @@ void fragment_series_encode(struct buf *out, const struct query_result *res, int
         encode_one(out, &res->series[i], start_ms, step_ms, steps);
 }
 
+static int decode_point(struct rd *r, bool hist, struct arena *a, struct result_sample *p, struct err *err)
+{
+    struct histogram *h;
+    int rc;
+
+    if (!hist) {
+        p->v = bits_double(rd_u64(r));
+        return 0;
+    }
+    h = arena_alloc(a, sizeof *h);
+    if (!h)
+        return no_memory(err);
+    rc = histogram_decode(r, a, h, err);
+    CORRUPT_UNLESS(rc < 0 || h->is_float, err);
+    p->h = h;
+    return rc;
+}
+
 static int decode_one(struct rd *r, int64_t start_ms, int64_t step_ms, size_t steps, struct arena *a, struct result_series *ret, struct err *err)
 {
     struct result_series s = {0};
-    struct str bits = {0};
+    struct str present = {0}, hists = {0};
+    uint8_t flags;
     uint64_t n;
     int rc = labels_decode(r, a, &s.labels, err);
 
     if (rc < 0)
         return rc;
+    flags = rd_u8(r);
     n = rd_uvarint(r);
-    CORRUPT_UNLESS(rd_ok(r) && n >= 1 && n <= steps && n <= rd_left(r) / 8, err);
+    CORRUPT_UNLESS(rd_ok(r) && n >= 1 && n <= steps && n <= rd_left(r) && flags < 2 * FRAGMENT_HISTOGRAMS, err);
     if (n < steps)
-        bits = rd_str(r, (steps + 7) / 8);
-    CORRUPT_UNLESS(rd_ok(r) && n <= rd_left(r) / 8, err);
+        present = rd_str(r, (steps + 7) / 8);
+    if (flags & FRAGMENT_HISTOGRAMS)
+        hists = rd_str(r, (n + 7) / 8);
+    CORRUPT_UNLESS(rd_ok(r) && n <= rd_left(r), err);
+    s.drop_name = flags & FRAGMENT_DROP_NAME;
+    s.count = flags & FRAGMENT_COUNT;
     s.s = arena_array(a, n, sizeof *s.s);
     if (!s.s)
         return no_memory(err);
-    for (size_t i = 0; i < steps && s.n < n; i++)
-        if (n == steps || ((uint8_t)bits.p[i / 8] >> (i % 8) & 1))
-            s.s[s.n++] = (struct result_sample){.t = start_ms + (int64_t)i * step_ms, .v = bits_double(rd_u64(r))};
-    CORRUPT_UNLESS(s.n == n, err);
+    for (size_t i = 0; i < steps && s.n < n; i++) {
+        if (n < steps && !get_bit(present, i))
+            continue;
+        s.s[s.n] = (struct result_sample){.t = start_ms + (int64_t)i * step_ms};
+        rc = decode_point(r, hists.n && get_bit(hists, s.n), a, &s.s[s.n], err);
+        if (rc < 0)
+            return rc;
+        s.n++;
+    }
+    CORRUPT_UNLESS(rd_ok(r) && s.n == n, err);
     *ret = s;
     return 0;
 }
@@ -99,52 +152,15 @@ int fragment_series_decode(struct str bytes, int64_t start_ms, int64_t step_ms, 
     return 0;
 }
 
-/* --- what runs here --- */
-
-struct running {
-    struct running *prev, *next;
-    uint64_t id_hi, id_lo;
-    atomic_bool cancel;
-};
-struct fragments {
-    struct mutex lock; /* --- guards the list --- */
-    struct running *list;
-};
-
-struct fragments *fragments_new(void)
-{
-    struct fragments *f = xcalloc(1, sizeof *f);
-
-    mutex_init(&f->lock);
-    return f;
-}
-
-void fragments_free(struct fragments *f)
-{
-    if (!f)
-        return;
-    ASSERT(!f->list);
-    mutex_fini(&f->lock);
-    free(f);
-}
-
-void fragment_cancel(struct fragments *f, struct str request)
-{
-    Torc__Wire__FragmentCancel *m;
-    struct running *r;
-    struct arena a;
-
-    arena_init(&a, 64 << 10);
-    m = torc__wire__fragment_cancel__unpack(pb_arena_allocator(&a), request.n, (const uint8_t *)request.p);
-    mutex_lock(&f->lock);
-    DL_FOREACH(f->list, r)
-    if (m && r->id_hi == m->id_hi && r->id_lo == m->id_lo)
-        atomic_store(&r->cancel, true);
-    mutex_unlock(&f->lock);
-    arena_fini(&a);
-}
-
 /* --- evaluating --- */
+
+enum { ANSWER_BYTES_MAX = RPC_MESSAGE_BYTES_MAX - (64 << 10), SERIES_BYTES = 100 /* labels, about */ };
+
+void fragment_part(const struct node *n, struct promql_ast *ast, struct query_opt *opt)
+{
+    ast->root = (struct node *)(uintptr_t)promql_part(n);
+    opt->partial = true;
+}
 
 /* The aggregation that stands there. */
 static struct node *node_at(struct node *n, uint32_t start, uint32_t end)
@@ -196,6 +212,19 @@ static int tenants_of(const Torc__Wire__FragmentRequest *m, struct str *ret, str
     return 0;
 }
 
+/* The query becomes the part of its aggregation that is asked for. */
+static int take_part(struct promql_ast *ast, const Torc__Wire__FragmentRequest *m, struct query_opt *opt, struct err *err)
+{
+    struct node *n = node_at(ast->root, m->node_start, m->node_end);
+
+    if (!n || !promql_shardable(n))
+        return err_set(err, RC_CORRUPT, "the fragment names no aggregation of its query that has parts");
+    fragment_part(n, ast, opt);
+    if (promql_part_keeps_series(n)) /* what would not fit is not begun */
+        opt->series_max = ANSWER_BYTES_MAX / (SERIES_BYTES + 8 * fragment_steps(m->start_ms, m->end_ms, (int64_t)m->step_ms)) + 1;
+    return 0;
+}
+
 static int evaluate(const struct fragment_env *env, const Torc__Wire__FragmentRequest *m, struct arena *a, const atomic_bool *cancel,
                     struct query_result *ret, struct fetch_used *used, struct err *err)
 {
@@ -223,9 +252,7 @@ static int evaluate(const struct fragment_env *env, const Torc__Wire__FragmentRe
     if (rc < 0)
         return rc;
     if (m->node_end > 0)
-        ast.root = node_at(ast.root, m->node_start, m->node_end);
-    if (!ast.root)
-        rc = err_set(err, RC_CORRUPT, "the fragment names no aggregation of its query");
+        rc = take_part(&ast, m, &opt, err);
     if (rc == 0) {
         source_init(&src, env->source, tenants, m->n_tenants, opt.deadline_mono_ns, cancel);
         src.mint_floor_ms = m->mint_floor_ms;
@@ -255,9 +282,7 @@ static int answer(const Torc__Wire__FragmentRequest *m, const struct query_resul
     struct buf series;
     bool fits;
 
-    if (query_result_has_histograms(res))
-        return err_set(err, RC_UNSUPPORTED, "a fragment with histograms");
-    buf_init(&series, RPC_MESSAGE_BYTES_MAX - (64 << 10));
+    buf_init(&series, ANSWER_BYTES_MAX);
     fragment_series_encode(&series, res, m->start_ms, (int64_t)m->step_ms, fragment_steps(m->start_ms, m->end_ms, (int64_t)m->step_ms));
     r.version = FRAGMENT_VERSION;
     r.series = pb_bytes(buf_view(&series));
@@ -277,10 +302,9 @@ static int answer(const Torc__Wire__FragmentRequest *m, const struct query_resul
     return fits ? 0 : err_set(err, RC_LIMIT, "a fragment's answer is larger than %d bytes", RPC_MESSAGE_BYTES_MAX);
 }
 
-int fragment_answer(const struct fragment_env *env, struct str request, struct buf *out, struct fetch_used *ret_used, struct err *err)
+int fragment_answer(const struct fragment_env *env, struct str request, const atomic_bool *cancel, struct buf *out, struct fetch_used *ret_used, struct err *err)
 {
     Torc__Wire__FragmentRequest *m;
-    struct running run = {0};
     struct query_result res;
     struct arena head, a;
     int rc;
@@ -291,15 +315,7 @@ int fragment_answer(const struct fragment_env *env, struct str request, struct b
     rc = m ? request_check(m, err) : err_set(err, RC_CORRUPT, "the fragment request does not decode");
     if (rc == 0) {
         arena_init(&a, m->memory_max ? (size_t)m->memory_max : SIZE_MAX / 2);
-        run.id_hi = m->id_hi;
-        run.id_lo = m->id_lo;
-        mutex_lock(&env->running->lock);
-        DL_APPEND(env->running->list, &run);
-        mutex_unlock(&env->running->lock);
-        rc = evaluate(env, m, &a, &run.cancel, &res, ret_used, err);
-        mutex_lock(&env->running->lock);
-        DL_DELETE(env->running->list, &run);
-        mutex_unlock(&env->running->lock);
+        rc = evaluate(env, m, &a, cancel, &res, ret_used, err);
         if (rc == 0)
             rc = answer(m, &res, ret_used, &a, out, err);
         arena_fini(&a);

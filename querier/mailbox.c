@@ -3,13 +3,14 @@
 #include "common/sys/thread.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 struct mailbox {
     struct mutex lock; /* --- guards all below --- */
     struct cond arrived;
     unsigned refs;
     bool closed;
-    struct mail *list;
+    struct mail *list, *sent; /* answers; calls in flight */
 };
 
 struct mailbox *mailbox_new(void)
@@ -41,17 +42,8 @@ static void unref(struct mailbox *b)
     free(b);
 }
 
-void mailbox_close(struct mailbox *b)
+static void free_list(struct mail *list)
 {
-    struct mail *list;
-
-    if (!b)
-        return;
-    mutex_lock(&b->lock);
-    b->closed = true;
-    list = b->list;
-    b->list = NULL;
-    unref(b);
     while (list) {
         struct mail *next = list->next;
 
@@ -60,12 +52,55 @@ void mailbox_close(struct mailbox *b)
     }
 }
 
+static size_t sent_count(const struct mailbox *b)
+{
+    const struct mail *m;
+    size_t n;
+
+    DL_COUNT2(b->sent, m, n, next_sent);
+    return n;
+}
+
+static void on_reply(void *arg, int rc, struct buf *payload, const struct err *err);
+
+/* Mail stays until the box is closed, so that no other call takes its address before it was canceled. */
+static void cancel_sent(struct mailbox *b)
+{
+    struct mail **v, *m;
+    size_t n = 0;
+
+    mutex_lock(&b->lock);
+    v = xcalloc(sent_count(b) + 1, sizeof *v);
+    DL_FOREACH2(b->sent, m, next_sent)
+    v[n++] = m;
+    mutex_unlock(&b->lock);
+    for (size_t i = 0; i < n; i++)
+        rpc_cancel(v[i]->client, v[i]->addr, on_reply, v[i]);
+    free(v);
+}
+
+void mailbox_close(struct mailbox *b)
+{
+    struct mail *list;
+
+    if (!b)
+        return;
+    cancel_sent(b);
+    mutex_lock(&b->lock);
+    b->closed = true;
+    list = b->list;
+    b->list = NULL;
+    unref(b);
+    free_list(list);
+}
+
 static void on_reply(void *arg, int rc, struct buf *payload, const struct err *err)
 {
     struct mail *m = arg;
     struct mailbox *b = m->box;
 
     mutex_lock(&b->lock);
+    DL_DELETE2(b->sent, m, prev_sent, next_sent);
     if (b->closed) {
         unref(b);
         mail_free(m);
@@ -94,7 +129,10 @@ void mailbox_send(struct mailbox *b, struct rpc_client *c, const char *addr, enu
     m->box = b;
     m->tag = tag;
     m->round = round;
+    m->client = c;
+    m->addr = addr;
     mutex_lock(&b->lock);
+    DL_APPEND2(b->sent, m, prev_sent, next_sent);
     b->refs++;
     mutex_unlock(&b->lock);
     rpc_send_buf(c, addr, method, payload, timeout_ms, on_reply, m);

@@ -2,6 +2,7 @@
 
 #include "common/model/duration.h"
 #include "querier/api.h"
+#include "querier/queries.h"
 #include "tsdb/block.h"
 
 #include <stdlib.h>
@@ -131,7 +132,6 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
     };
     metrics_make(q);
     q->active = active_new();
-    q->fragments = fragments_new();
     q->results = result_cache_new(cfg->results_cache_bytes, deps->metrics);
     q->queue = queue_new(&(struct queue_cfg){
         .workers = (int)cfg->workers,
@@ -148,12 +148,12 @@ void querier_routes(struct querier *q, struct http_server *http)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
         for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
             struct api_route *ar = &q->routes[q->route_count++];
-            bool form = endpoints[i].class != API_READ;
+            bool form = endpoints[i].class != API_READ, now = endpoints[i].class == API_NOW;
 
             *ar = (struct api_route){q, &endpoints[i]};
             http_route(http,
                        &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
-                                            form ? HTTP_FORM : 0,
+                                            (form ? HTTP_FORM : 0) | (now ? HTTP_BLOCKING : 0),
                                             form ? API_BODY_BYTES_MAX : READ_BODY_BYTES_MAX,
                                             NULL, api_enter, ar});
         }
@@ -164,13 +164,13 @@ void querier_routes(struct querier *q, struct http_server *http)
 static void on_fragment(void *querier, struct rpc_call *call)
 {
     struct querier *q = querier;
-    struct fragment_env env = {q->fragments, &q->env, &q->helpers};
+    struct fragment_env env = {&q->env, &q->helpers};
     struct fetch_used used;
     struct err err;
     struct buf out;
 
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
-    if (fragment_answer(&env, rpc_call_payload(call), &out, &used, &err) == 0)
+    if (fragment_answer(&env, rpc_call_payload(call), rpc_call_canceled(call), &out, &used, &err) == 0)
         rpc_reply_buf(call, RC_OK, &out);
     else
         rpc_reply_err(call, &err);
@@ -179,18 +179,25 @@ static void on_fragment(void *querier, struct rpc_call *call)
     buf_fini(&out);
 }
 
-static void on_fragment_cancel(void *querier, struct rpc_call *call)
+/* On an I/O thread, so that it is answered while fragments have all workers: what it does takes some milliseconds at most. */
+static void on_queries(void *querier, struct rpc_call *call)
 {
     struct querier *q = querier;
+    struct err err;
+    struct buf out;
 
-    fragment_cancel(q->fragments, rpc_call_payload(call));
-    rpc_reply(call, RC_OK, (struct str){0});
+    buf_init(&out, RPC_MESSAGE_BYTES_MAX);
+    if (queries_answer(q->active, q->deps.clock, rpc_call_payload(call), &out, &err) == 0)
+        rpc_reply_buf(call, RC_OK, &out);
+    else
+        rpc_reply_err(call, &err);
+    buf_fini(&out);
 }
 
 void querier_handle(struct querier *q, struct rpc_server *srv)
 {
+    rpc_server_handle(srv, RPC_QUERIES, on_queries, q);
     rpc_server_handle_slow(srv, RPC_FRAGMENT, on_fragment, q);
-    rpc_server_handle(srv, RPC_FRAGMENT_CANCEL, on_fragment_cancel, q);
 }
 
 int querier_start(struct querier *q, UNUSED struct err *err)
@@ -205,7 +212,6 @@ void querier_free(struct querier *q)
         return;
     queue_free(q->queue);
     active_free(q->active);
-    fragments_free(q->fragments);
     result_cache_free(q->results);
     blocks_free(q->blocks);
     tenants_free(q);

@@ -53,12 +53,13 @@ struct querier_deps {
     void *ring_arg;
     struct bucket *bucket; /* NULL: no blocks */
     const struct config *config; /* of the process, for status pages; NULL: none is shown */
+    const char *instance_id;     /* of the process, borrowed; lists of queries name it */
 };
 
 struct querier;
 int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
                 struct querier **ret, struct err *err);
 void querier_routes(struct querier *q, struct http_server *http);
-void querier_handle(struct querier *q, struct rpc_server *srv); /* fragments of other queriers' queries */
+void querier_handle(struct querier *q, struct rpc_server *srv); /* what other queriers ask */
 int querier_start(struct querier *q, struct err *err);
 void querier_free(struct querier *q); /* NULL is fine */

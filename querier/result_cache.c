@@ -120,25 +120,21 @@ static bool in_range(const struct cached_range *r, int64_t t)
     return t >= r->from_ms && t <= r->to_ms;
 }
 
-/* 1: copied, 0: nothing of it lies in the range, -1: out of memory, or it has histograms. */
+/* 1: copied, 0: nothing of it lies in the range, -1: out of memory. */
 static int copy_series(struct cached *r, const struct result_series *from, struct result_series *to)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < from->n; i++) {
-        if (in_range(&r->base, from->s[i].t))
-            n++;
-        if (from->s[i].h)
-            return -1;
-    }
+    for (size_t i = 0; i < from->n; i++)
+        n += in_range(&r->base, from->s[i].t);
     if (n == 0)
         return 0;
     *to = (struct result_series){.labels = labels_dup(&r->arena, &from->labels), .s = arena_array(&r->arena, n, sizeof *to->s)};
     if (!to->s || (from->labels.n && !to->labels.v))
         return -1;
     for (size_t i = 0; i < from->n; i++)
-        if (in_range(&r->base, from->s[i].t))
-            to->s[to->n++] = from->s[i];
+        if (in_range(&r->base, from->s[i].t) && !result_sample_dup(&r->arena, &from->s[i], &to->s[to->n++]))
+            return -1;
     return 1;
 }
 

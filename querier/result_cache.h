@@ -1,7 +1,7 @@
 /* result_cache.h - results of range queries, to be used again by those that ask for later or longer ranges.
  * An entry belongs to a key (tenants, text, step and phase of the grid, lookback) and covers one range of steps, which grows as queries ask for more.
  * It is good while its *generation* is that of today's view of blocks (indexes, tombstones): another one drops it. The caller puts nothing in that may
- * still change: see cached_run.h. Matrices with histograms are not kept.
+ * still change: see cached_run.h.
  * Memory: at most bytes_max, the least recently used go first; what is in use stays until it is let go. Threads: any. */
 #pragma once
 #include "common/base/hash.h"

@@ -19,7 +19,6 @@ struct part {
     uint16_t peer;
     uint32_t shard;
     int64_t start_ms, end_ms;
-    uint64_t id_hi, id_lo;
     struct trace_node *trace;
     struct query_result res;
 };
@@ -70,8 +69,6 @@ static bool request_pack(const struct scattering *sc, const struct part *p, stru
     m.samples_max = s->opt->samples_max;
     m.memory_max = s->opt->arena->budget;
     m.timeout_ms = (uint64_t)MAX(left_ms(s), 1);
-    m.id_hi = p->id_hi;
-    m.id_lo = p->id_lo;
     return pb_pack(&m.base, out);
 }
 
@@ -81,8 +78,6 @@ static void part_ask(struct scattering *sc, size_t i)
     const struct ring_instance *in = ring_instance(sc->s->ring, p->peer);
     struct buf out;
 
-    random_bytes(&p->id_hi, sizeof p->id_hi);
-    random_bytes(&p->id_lo, sizeof p->id_lo);
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
     if (!request_pack(sc, p, &out)) {
         buf_fini(&out);
@@ -109,7 +104,7 @@ static int part_run(struct scattering *sc, struct part *p, struct err *err)
     int rc;
 
     if (sc->node)
-        ast.root = (struct node *)(uintptr_t)sc->node;
+        fragment_part(sc->node, &ast, &opt);
     opt.start_ms = p->start_ms;
     opt.end_ms = p->end_ms;
     opt.remote = NULL;
@@ -184,30 +179,6 @@ static int wait_all(struct scattering *sc, struct err *err)
     return rc;
 }
 
-/* Peers stop too. Nobody waits for the answers. */
-static void ignore(UNUSED void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
-{
-}
-
-static void cancel_peers(struct scattering *sc)
-{
-    for (size_t i = 0; i < sc->n; i++) {
-        const struct part *p = &sc->parts[i];
-        Torc__Wire__FragmentCancel m = TORC__WIRE__FRAGMENT_CANCEL__INIT;
-        struct buf out;
-
-        if (!p->asked || sc->replies[i])
-            continue;
-        m.version = FRAGMENT_VERSION;
-        m.id_hi = p->id_hi;
-        m.id_lo = p->id_lo;
-        buf_init(&out, 1024);
-        if (pb_pack(&m.base, &out))
-            rpc_send_buf(sc->s->src->env->rpc, ring_instance(sc->s->ring, p->peer)->addr, RPC_FRAGMENT_CANCEL, &out, 1000, ignore, NULL);
-        buf_fini(&out);
-    }
-}
-
 static int collect(struct scattering *sc, struct err *err)
 {
     int rc = 0;
@@ -247,9 +218,7 @@ static int scatter_parts(struct scattering *sc, struct err *err)
         if (!sc->parts[i].here)
             part_ask(sc, i);
     rc = collect(sc, err);
-    if (rc < 0)
-        cancel_peers(sc);
-    mailbox_close(sc->box);
+    mailbox_close(sc->box); /* peers that are still at it stop */
     for (size_t i = 0; i < sc->n; i++)
         if (sc->replies[i])
             mail_free(sc->replies[i]);
@@ -258,80 +227,84 @@ static int scatter_parts(struct scattering *sc, struct err *err)
 
 /* --- shards of an aggregation --- */
 
+struct placed {
+    const struct result_series *s;
+    fingerprint fp; /* where the order of the source matters */
+};
+
+static int by_fingerprint(const void *a, const void *b)
+{
+    return u128_cmp(((const struct placed *)a)->fp, ((const struct placed *)b)->fp);
+}
+
 static int by_labels(const void *a, const void *b)
 {
-    return labels_cmp(&((const struct result_series *)a)->labels, &((const struct result_series *)b)->labels);
+    return labels_cmp(&((const struct placed *)a)->s->labels, &((const struct placed *)b)->s->labels);
 }
 
-static double combine(enum agg_op op, double a, double b)
-{
-    switch (op) {
-    case AGG_MIN:
-        return a > b || a != a ? b : a;
-    case AGG_MAX:
-        return a < b || a != a ? b : a;
-    case AGG_GROUP:
-        return 1;
-    default:
-        return a + b;
-    }
-}
-
-/* Points of both, in the order of time. */
-static bool fold_series(enum agg_op op, struct result_series *to, const struct result_series *from, struct arena *a)
-{
-    struct result_series out = {.labels = to->labels, .s = arena_array(a, to->n + from->n, sizeof *out.s)};
-    size_t i = 0, k = 0;
-
-    if (!out.s)
-        return false;
-    while (i < to->n || k < from->n) {
-        bool mine = k == from->n || (i < to->n && to->s[i].t <= from->s[k].t);
-        bool theirs = i == to->n || (k < from->n && from->s[k].t <= to->s[i].t);
-        struct result_sample p = mine ? to->s[i] : from->s[k];
-
-        if (mine && theirs)
-            p.v = combine(op, to->s[i].v, from->s[k].v);
-        i += mine;
-        k += theirs;
-        out.s[out.n++] = p;
-    }
-    *to = out;
-    return true;
-}
-
-static int fold_parts(struct scattering *sc, struct arena *a, struct query_result *ret, struct err *err)
+/* All rows of all parts, in one order whoever gave them: that of the source, or of the labels. */
+static int gather_parts(struct scattering *sc, struct arena *a, struct query_result *ret, struct err *err)
 {
     const struct query_result **parts = arena_array(a, sc->n, sizeof *parts);
-    struct query_result out = {.type = VALUE_MATRIX}, notes;
+    struct str tenant = sc->s->src->tenants[0];
+    bool ordered = promql_part_keeps_series(sc->node);
+    struct result_series *series;
+    struct placed *v;
     size_t total = 0, n = 0;
     int rc;
 
-    for (size_t i = 0; parts && i < sc->n; i++) {
-        parts[i] = &sc->parts[i].res;
-        total += parts[i]->series_count;
-    }
-    out.series = arena_array(a, total, sizeof *out.series);
-    if (!parts || !out.series)
-        return no_memory(err);
     for (size_t i = 0; i < sc->n; i++)
-        for (size_t k = 0; k < parts[i]->series_count; k++)
-            out.series[out.series_count++] = parts[i]->series[k];
-    if (out.series_count)
-        qsort(out.series, out.series_count, sizeof *out.series, by_labels);
-    for (size_t i = 0; i < out.series_count; i++) {
-        if (n == 0 || !labels_eq(&out.series[n - 1].labels, &out.series[i].labels))
-            out.series[n++] = out.series[i];
-        else if (!fold_series(sc->node->agg.op, &out.series[n - 1], &out.series[i], a))
-            return no_memory(err);
+        total += sc->parts[i].res.series_count;
+    v = arena_array(a, total, sizeof *v);
+    series = arena_array(a, total, sizeof *series);
+    if (!parts || !v || !series)
+        return no_memory(err);
+    for (size_t i = 0; i < sc->n; i++) {
+        struct query_result *res = &sc->parts[i].res;
+
+        for (size_t k = 0; k < res->series_count; k++)
+            v[n++] = (struct placed){&res->series[k], ordered ? labels_fingerprint(tenant, &res->series[k].labels) : (fingerprint){0}};
+        parts[i] = res;
     }
-    out.series_count = 0;
-    rc = query_results_join(parts, sc->n, a, &notes, err); /* for statistics and notes */
+    if (n > 1)
+        qsort(v, n, sizeof *v, ordered ? by_fingerprint : by_labels);
+    for (size_t i = 0; i < n; i++)
+        series[i] = *v[i].s;
+    for (size_t i = 0; i < sc->n; i++)
+        sc->parts[i].res.series_count = 0;
+    rc = query_results_join(parts, sc->n, a, ret, err); /* statistics and notes */
     if (rc < 0)
         return rc;
-    notes.series = out.series;
-    notes.series_count = n;
-    *ret = notes;
+    ret->series = series;
+    ret->series_count = n;
+    ret->stats.series = 0;
+    for (size_t i = 0; i < sc->n; i++)
+        ret->stats.series += parts[i]->stats.series; /* each has its own; parts of a range have the same */
+    return 0;
+}
+
+/* What the query has fetched, to be forgotten when parts of it turn out to be no use. */
+struct spent {
+    struct fetch_used used;
+    struct fetch_day *days;
+};
+
+static size_t days_bytes(const struct source *src)
+{
+    return src->days ? MAX(src->limits.days, 1U) * sizeof *src->days : 0;
+}
+
+static bool spent_save(const struct source *src, struct arena *a, struct spent *ret)
+{
+    *ret = (struct spent){.used = src->used, .days = src->days ? arena_dup(a, src->days, days_bytes(src)) : NULL};
+    return !src->days || ret->days;
+}
+
+static int give_up_parts(struct source *src, const struct spent *before)
+{
+    src->used = before->used;
+    if (src->days)
+        memcpy(src->days, before->days, days_bytes(src));
     return 0;
 }
 
@@ -339,20 +312,25 @@ static int eval_shards(void *arg, const struct node *n, struct arena *a, struct 
 {
     struct scatter *s = arg;
     struct scattering sc = {.s = s, .node = n, .shard_count = (uint32_t)s->peer_count, .n = s->peer_count};
+    struct spent before = {0};
     int rc;
 
+    if (promql_part_keeps_series(n) && s->src->tenant_count > 1)
+        return 0; /* the order of the source is not that of one tenant's fingerprints */
     sc.parts = arena_zalloc(a, sc.n * sizeof *sc.parts);
-    if (!sc.parts)
+    if (!sc.parts || !spent_save(s->src, a, &before))
         return no_memory(err);
     for (size_t i = 0; i < sc.n; i++)
         sc.parts[i] = (struct part){.here = i == 0, .peer = s->peers[i], .shard = (uint32_t)i, .start_ms = s->start_ms, .end_ms = s->end_ms};
     rc = scatter_parts(&sc, err);
+    if (rc == RC_UNSUPPORTED)
+        return give_up_parts(s->src, &before);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < sc.n; i++)
-        if (query_result_has_histograms(&sc.parts[i].res) || sc.parts[i].res.warning_count > 0)
-            return 0; /* the engine knows more: a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
-    rc = fold_parts(&sc, a, ret, err);
+        if (n->agg.op == AGG_SUM && sc.parts[i].res.warning_count > 0)
+            return give_up_parts(s->src, &before); /* a step where one part dropped a group of floats and histograms is not to be filled by another part's floats */
+    rc = gather_parts(&sc, a, ret, err);
     return rc < 0 ? rc : 1;
 }
 

@@ -1,6 +1,6 @@
 /* scatter.h - one query over several queriers: aggregations by shards of the series, long ranges by parts of their steps.
  * The querier that was asked sends fragments (fragment.h) to its peers of the ring and evaluates a share itself. Whatever a peer does not answer (gone, another version,
- * too large, histograms) is evaluated here; so peers change how long a query takes, never what it says, but for the last bits of sums, which are added in another
+ * too large) is evaluated here; so peers change how long a query takes, never what it says, but for the last bits of sums and averages, which are added in another
  * order (docs/conformance.md).
  * Only queries that read many samples from blocks are worth it: an estimate from the block index decides, ingesters are not asked.
  * Threads: one a query. */

@@ -102,19 +102,20 @@ void head_each_tenant(struct head *h,
                       void (*fn)(void *arg, struct str tenant, const struct head_tenant_stats *st),
                       void *arg);
 
-/* --- how much there is; lock taken inside in slices --- */
+/* --- how much there is; lock taken inside in slices; stop: RC_CANCELED, RC_TIMEOUT --- */
 /* Series that match q (matchers and tenant; not time, not shard), from the index alone. */
 int head_count(struct head *h, const struct store_select *q, uint64_t *ret, struct err *err);
 /* Every label pair of the tenant with the number of its series. fn runs without the lock; a negative return stops and is passed on. */
-int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg);
+int head_each_pair(struct head *h, struct str tenant, const struct store_stop *stop, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg,
+                   struct err *err);
 /* What a tenant holds here, looking at every series of the head. */
 struct head_extent {
     uint64_t series, samples, chunks, chunk_bytes;
     int64_t mint_ms, maxt_ms; /* INT64_MAX, INT64_MIN when there is nothing */
 };
-void head_extent(struct head *h, struct str tenant, struct head_extent *ret);
+int head_extent(struct head *h, struct str tenant, const struct store_stop *stop, struct head_extent *ret, struct err *err);
 
-/* --- select; lock taken inside in slices --- */
+/* --- select; lock taken inside in slices, and the query's stop looked at between them: RC_CANCELED, RC_TIMEOUT --- */
 /* cursor: 0 starts; on return where to go on, 0 when done. Stops after bytes_max bytes of chunk and
  * label data or when fn returns > 0 (go on later); a series that fn has seen is done. A cursor
  * stays good while series come and go. series_max counts one call. gen: index generation the reader
@@ -125,7 +126,8 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
 /* Fetches just these (fp, window start) pairs with data; pairs of one fp must follow each other.
  * What is not there is left out. */
 int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts,
-               size_t n, uint64_t gen, stored_series_fn *fn, void *arg, struct err *err);
+               size_t n, uint64_t gen, const struct store_stop *stop, stored_series_fn *fn, void *arg,
+               struct err *err);
 /* Sorted unique label names, or values of name when name.n > 0, over series that match. fn gets
  * each; the caller merges shards. */
 int head_label_values(struct head *h, const struct store_select *q, struct str name,

@@ -236,7 +236,7 @@ int head_exemplar_select(struct head *h, const struct store_select *q,
     int rc = head_match(h, q, &r.match, err);
 
     arena_init(&r.a, SCRATCH_BYTES_MAX);
-    while (rc >= 0 && r.more) {
+    while (rc >= 0 && r.more && (rc = store_stopped(q->stop, err)) == 0) {
         arena_reset(&r.a);
         lock_slice(h);
         rc = read_slice(&r, err);

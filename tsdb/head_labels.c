@@ -63,7 +63,7 @@ static int mark_matching(struct marks *m, struct err *err)
         return rc;
     if (match.epoch != m->epoch)
         rc = AGAIN;
-    for (uint32_t at = 0; rc == 0 && at != ID_NONE;) {
+    for (uint32_t at = 0; rc == 0 && at != ID_NONE && (rc = store_stopped(m->q->stop, err)) == 0;) {
         lock_slice(m->h);
         if (m->h->epoch != m->epoch)
             rc = AGAIN;
@@ -128,12 +128,12 @@ static void mark_pairs(struct marks *m, uint32_t entry, const uint32_t *pairs, u
 }
 
 /* All pairs of one name entry, in slices. */
-static int mark_name(struct marks *m, uint32_t entry)
+static int mark_name(struct marks *m, uint32_t entry, struct err *err)
 {
     bool more = true;
     int rc = 0;
 
-    for (uint32_t i = 0; more && rc == 0; i += PAIRS_SLICE) {
+    for (uint32_t i = 0; more && rc == 0 && (rc = store_stopped(m->q->stop, err)) == 0; i += PAIRS_SLICE) {
         const struct postings_name *name;
 
         lock_slice(m->h);
@@ -148,12 +148,12 @@ static int mark_name(struct marks *m, uint32_t entry)
     return rc;
 }
 
-static int mark_all(struct marks *m)
+static int mark_all(struct marks *m, struct err *err)
 {
     int rc = 0;
 
     if (m->name.n > 0)
-        return m->name_entry == ID_NONE ? 0 : mark_name(m, m->name_entry);
+        return m->name_entry == ID_NONE ? 0 : mark_name(m, m->name_entry, err);
     for (uint32_t entry = 0; rc == 0; entry++) {
         bool mine, end;
 
@@ -165,7 +165,7 @@ static int mark_all(struct marks *m)
         if (end)
             break;
         if (mine)
-            rc = mark_name(m, entry);
+            rc = mark_name(m, entry, err);
     }
     return rc;
 }
@@ -223,7 +223,7 @@ static int collect(struct marks *m, struct arena *a, struct str **ret, size_t *r
     *ret_n = 0;
     if (m->tenant == ID_NONE)
         return 0;
-    rc = m->q->matcher_count > 0 ? mark_matching(m, err) : mark_all(m);
+    rc = m->q->matcher_count > 0 ? mark_matching(m, err) : mark_all(m, err);
     return rc == 0 ? marks_texts(m, a, ret, ret_n) : rc;
 }
 

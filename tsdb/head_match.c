@@ -65,13 +65,13 @@ static int take_literals(struct matching *mt, struct term *t)
     return rc;
 }
 
-static int scan_values(struct matching *mt, struct term *t)
+static int scan_values(struct matching *mt, struct term *t, struct err *err)
 {
     struct head *h = mt->h;
     bool more = true;
     int rc = 0;
 
-    for (uint32_t i = 0; more && rc == 0;) {
+    for (uint32_t i = 0; more && rc == 0 && (rc = store_stopped(mt->q->stop, err)) == 0;) {
         const struct postings_name *name;
         uint32_t end = i + VALUES_SLICE;
 
@@ -89,12 +89,12 @@ static int scan_values(struct matching *mt, struct term *t)
     return rc;
 }
 
-static int term_resolve(struct matching *mt, struct term *t)
+static int term_resolve(struct matching *mt, struct term *t, struct err *err)
 {
     t->exclude = matcher_matches(t->m, (struct str){0});
     if (t->m->any && t->m->type == MATCH_RE)
         return 0; /* excludes nothing */
-    return has_literals(t->m) ? take_literals(mt, t) : scan_values(mt, t);
+    return has_literals(t->m) ? take_literals(mt, t) : scan_values(mt, t, err);
 }
 
 /* --- bit sets --- */
@@ -218,7 +218,7 @@ static void intersect(struct matching *mt, uint64_t *bits)
     }
 }
 
-/* 0, AGAIN, or RC_NOMEM. */
+/* 0, AGAIN, or an error. */
 static int match_once(struct matching *mt, struct match *ret, struct err *err)
 {
     struct head *h = mt->h;
@@ -232,7 +232,7 @@ static int match_once(struct matching *mt, struct match *ret, struct err *err)
     mt->bound = mt->tenant == ID_NONE ? 0 : h->ordinals;
     unlock_slice(h);
     for (size_t i = 0; i < mt->q->matcher_count && mt->bound > 0 && rc == 0; i++)
-        rc = term_resolve(mt, &mt->terms[i]);
+        rc = term_resolve(mt, &mt->terms[i], err);
     if (rc != 0)
         return rc;
     m = (struct match){calloc(words_for(mt->bound), sizeof *m.bits), mt->bound, mt->epoch};

@@ -447,7 +447,9 @@ int head_select(struct head *h, const struct store_select *q, uint64_t gen, size
     arena_init(&sel.slice->a, SCRATCH_BYTES_MAX);
     label_cache_init(&sel.labels);
     while (rc == 0 && !sel.done) {
-        rc = slice_next(&sel, err);
+        rc = store_stopped(q->stop, err);
+        if (rc == 0)
+            rc = slice_next(&sel, err);
         if (rc == 0)
             rc = slice_deliver(&sel, &bytes, &given, &at, fn, arg, err);
     }
@@ -499,7 +501,8 @@ static int fetch_fill(struct fetching *f, struct slice *sl, struct err *err)
 }
 
 int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const int64_t *starts,
-               size_t n, uint64_t gen, stored_series_fn *fn, void *arg, struct err *err)
+               size_t n, uint64_t gen, const struct store_stop *stop, stored_series_fn *fn, void *arg,
+               struct err *err)
 {
     struct fetching f = {
         .h = h, .tenant = tenant, .fps = fps, .starts = starts, .n = n, .gen = gen};
@@ -507,7 +510,7 @@ int head_fetch(struct head *h, struct str tenant, const fingerprint *fps, const 
     int rc = 0;
 
     arena_init(&sl->a, SCRATCH_BYTES_MAX);
-    while (rc >= 0 && f.at < n) {
+    while (rc >= 0 && f.at < n && (rc = store_stopped(stop, err)) == 0) {
         arena_reset(&sl->a);
         sl->n = 0;
         lock_slice(h);

@@ -121,14 +121,15 @@ int head_each_series(struct head *h,
 }
 
 /* Calls fn for every series under the lock, a slice at a time. */
-static void walk_locked(struct head *h,
-                        void (*fn)(struct head *h, const struct head_series *s, void *arg),
-                        void *arg)
+static int walk_locked(struct head *h, const struct store_stop *stop,
+                       void (*fn)(struct head *h, const struct head_series *s, void *arg),
+                       void *arg, struct err *err)
 {
     uint64_t seq = 0;
     bool more = true;
+    int rc = 0;
 
-    while (more) {
+    while (more && (rc = store_stopped(stop, err)) == 0) {
         uint32_t at, end;
 
         lock_slice(h);
@@ -141,6 +142,7 @@ static void walk_locked(struct head *h,
         more = end < h->ordinals;
         unlock_slice(h);
     }
+    return rc;
 }
 
 static void min_of_series(struct head *h, const struct head_series *s, void *arg)
@@ -158,7 +160,7 @@ int64_t head_min_ms(struct head *h)
 {
     int64_t min = INT64_MAX;
 
-    walk_locked(h, min_of_series, &min);
+    walk_locked(h, NULL, min_of_series, &min, NULL);
     return min;
 }
 
@@ -215,7 +217,8 @@ static bool pairs_slice(struct head *h, uint32_t tenant, uint32_t *at, struct ar
     return true;
 }
 
-int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg)
+int head_each_pair(struct head *h, struct str tenant, const struct store_stop *stop, int (*fn)(void *arg, struct str name, struct str value, uint64_t series), void *arg,
+                   struct err *err)
 {
     struct pair_count *slice = xmalloc(PAIRS_SLICE * sizeof *slice);
     struct arena a;
@@ -224,7 +227,7 @@ int head_each_pair(struct head *h, struct str tenant, int (*fn)(void *arg, struc
     int rc = 0;
 
     arena_init(&a, SCRATCH_BYTES_MAX);
-    while (more && rc >= 0) {
+    while (more && rc >= 0 && (rc = store_stopped(stop, err)) == 0) {
         size_t n = 0;
         uint32_t id;
 
@@ -276,15 +279,17 @@ static void extent_of_series(struct head *h, const struct head_series *s, void *
         extent_of_window(e, w->start, w);
 }
 
-void head_extent(struct head *h, struct str tenant, struct head_extent *ret)
+int head_extent(struct head *h, struct str tenant, const struct store_stop *stop, struct head_extent *ret, struct err *err)
 {
     struct extent_walk walk = {ret, tenant};
     struct head_tenant_stats st = {0};
+    int rc;
 
     *ret = (struct head_extent){.mint_ms = INT64_MAX, .maxt_ms = INT64_MIN};
-    walk_locked(h, extent_of_series, &walk);
+    rc = walk_locked(h, stop, extent_of_series, &walk, err);
     if (head_tenant_stats(h, tenant, 0, &st))
         ret->samples = st.samples;
+    return rc;
 }
 
 /* --- memory --- */
@@ -315,7 +320,7 @@ void head_memory(struct head *h, struct head_memory *ret)
 {
     struct head_memory m = {0};
 
-    walk_locked(h, memory_of_series, &m);
+    walk_locked(h, NULL, memory_of_series, &m, NULL);
     lock_slice(h);
     for (size_t i = 0; i < h->pages.n; i++)
         m.series += h->pages.v[i] ? sizeof *h->pages.v[i] : 0;

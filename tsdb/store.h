@@ -7,6 +7,8 @@
 #include "tsdb/chunk.h"
 #include "tsdb/window.h"
 
+#include <stdatomic.h>
+
 struct stored_window {
     int64_t start_ms; /* window_start() of every sample in it */
     int64_t mint_ms, maxt_ms;
@@ -27,6 +29,14 @@ struct stored_series {
  * passed on. */
 typedef int stored_series_fn(void *arg, const struct stored_series *s);
 
+/* When an answer is no longer wanted. Long work looks at it between two slices. */
+struct store_stop {
+    const _Atomic bool *canceled;
+    int64_t deadline_mono_ns; /* of the system's clock */
+};
+/* RC_CANCELED, RC_TIMEOUT; 0: go on. stop: NULL is never. */
+int store_stopped(const struct store_stop *stop, struct err *err);
+
 enum store_mode { STORE_LABELS, STORE_DIGESTS, STORE_DATA };
 struct store_select {
     struct str tenant;
@@ -41,6 +51,7 @@ struct store_select {
                                     Stores may give more */
     bool no_labels;              /* labels are not wanted: they may be left out */
     const struct label_names *keep; /* labels that are wanted: others may be left out. NULL: all */
+    const struct store_stop *stop; /* NULL: never */
 };
 
 /* Merges the windows of one series from several stores or replicas (same fp): per window, one

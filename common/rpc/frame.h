@@ -20,6 +20,7 @@ enum {
     FRAME_VERSION         = 1,
     FRAME_VERSION_MIN     = 1,
     RPC_MESSAGE_BYTES_MAX = 16 << 20, /* payload of one message */
+    FRAME_CANCEL_BYTES    = 8,        /* payload of RPC_CANCEL: the id of a request of the same connection, u64 */
 };
 
 enum frame_flag {

@@ -1,5 +1,6 @@
 #include "common/rpc/peer.h"
 
+#include "common/base/bytes.h"
 #include "common/obs/log.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc_internal.h"
@@ -408,6 +409,44 @@ int peer_send(struct peer *p, const struct peer_request *req, char *body, struct
     rpc_metrics_bytes(p->env.metrics, payload.n, 0);
     deliver(p, f.id, body ? conn_msg_take(&f, body, payload.n) : conn_msg_copy(&f, payload), payload.n);
     return 0;
+}
+
+/* --- cancelling --- */
+
+/* Called with the lock. */
+static struct slot *slot_of(struct peer *p, rpc_done_fn *done, const void *arg)
+{
+    for (uint16_t i = p->first; i != NONE; i = p->slots[i].next)
+        if (p->slots[i].req.done == done && p->slots[i].req.arg == arg)
+            return &p->slots[i];
+    return NULL;
+}
+
+/* Called with the lock. No slot: id 0, which no call has, so that a refusal finds nobody. */
+static void send_cancel(struct peer *p, uint64_t id)
+{
+    struct frame f = {.cluster = p->env.cluster, .method = RPC_CANCEL};
+    uint8_t payload[FRAME_CANCEL_BYTES];
+
+    le_put64(payload, id);
+    conn_send(p->conn, conn_msg_copy(&f, str_n(payload, sizeof payload))); /* false: it is closed, which the server sees */
+}
+
+void peer_cancel(struct peer *p, rpc_done_fn *done, void *arg)
+{
+    struct ended e = {0};
+    struct slot *s;
+
+    mutex_lock(&p->lock);
+    s = slot_of(p, done, arg);
+    if (s) {
+        if (p->conn)
+            send_cancel(p, slot_id(p, s));
+        ended_add(&e, &s->req);
+        slot_free(p, s);
+    }
+    mutex_unlock(&p->lock);
+    ended_report(p, &e, RC_CANCELED, "canceled");
 }
 
 /* --- time --- */

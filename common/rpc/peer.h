@@ -38,6 +38,8 @@ struct peer **peer_link(struct peer *p); /* for the client's lists */
 /* Takes body (free()) when body is not NULL, else copies payload. 0: done will be called. Else the call was not taken and
  * the caller reports the failure; RC_STALE: this peer was retired, look the address up again. */
 int peer_send(struct peer *p, const struct peer_request *req, char *body, struct str payload, struct err *err);
+/* Ends the call with this done and arg with RC_CANCELED, if it is in flight, and tells the server. */
+void peer_cancel(struct peer *p, rpc_done_fn *done, void *arg);
 /* Ends overdue calls, probes or drops a silent connection, closes an idle one. Returns when it wants to be called again
  * (monotonic ns). *ret_retired: idle for so long that it takes no more calls; to be forgotten. */
 int64_t peer_tick(struct peer *p, int64_t now_ns, bool *ret_retired);

@@ -18,6 +18,11 @@
  * RPC_BACKOFF_MS fail without a dial, the first after that dials again, so a restarted peer is reached within about that time.
  * A peer that is silent while calls wait is probed; after RPC_SILENCE_MS without one byte its connection is dropped and its
  * calls fail with RC_UNAVAILABLE. A call that failed so, or timed out, may have been executed. There are no retries here.
+ *
+ * Cancelling: a client that no longer wants an answer says so (rpc_cancel). The server's handler of a slow method then finds its call canceled, as it
+ * does when the connection is lost; one that still waits for a worker is not begun. On the wire this is a call of the method RPC_CANCEL with the id of
+ * the call meant, to which there is no answer; a server that does not know the method refuses it, and works on for nobody as before.
+ *
  * Every damaged, foreign, or skewed frame closes its connection and is counted.
  *
  * Threads: everything here may be called from any thread, except the _free functions: once, when nobody calls any more. */
@@ -26,6 +31,8 @@
 #include "common/base/err.h"
 #include "common/rpc/frame.h"
 #include "common/wire/methods.h"
+
+#include <stdatomic.h>
 
 struct log;
 struct metrics;
@@ -76,6 +83,8 @@ void rpc_server_free(struct rpc_server *srv);
 struct str rpc_call_payload(const struct rpc_call *call);        /* borrowed until the answer */
 int64_t rpc_call_left_ms(const struct rpc_call *call);           /* the caller waits this long still; 0 when over */
 unsigned rpc_call_method(const struct rpc_call *call);
+/* Of a slow method: set when nobody waits for the answer any more (which is still to be given). Borrowed until the answer. */
+const _Atomic bool *rpc_call_canceled(const struct rpc_call *call);
 /* Answers and ends the call. status: RC_OK or an enum rc; payload copied, for errors the text. Over RPC_MESSAGE_BYTES_MAX
  * the answer becomes RC_LIMIT. */
 void rpc_reply(struct rpc_call *call, int status, struct str payload);
@@ -108,6 +117,8 @@ void rpc_send(struct rpc_client *c, const char *addr, enum rpc_method method, st
 /* The same, takes the bytes of payload (which is empty afterwards): no copy. */
 void rpc_send_buf(struct rpc_client *c, const char *addr, enum rpc_method method, struct buf *payload,
                   int64_t timeout_ms, rpc_done_fn *done, void *arg);
+/* Ends the call to addr that has this done and arg, if it is still in flight: done runs, with RC_CANCELED, before this returns; and tells the server. */
+void rpc_cancel(struct rpc_client *c, const char *addr, rpc_done_fn *done, void *arg);
 /* Blocks; ret_reply (may be NULL): the answer's payload is appended (RC_LIMIT past its max). Not from a callback. */
 int rpc_call_sync(struct rpc_client *c, const char *addr, enum rpc_method method, struct str payload,
                   int64_t timeout_ms, struct buf *ret_reply, struct err *err);

@@ -351,6 +351,21 @@ void rpc_send_buf(struct rpc_client *c, const char *addr, enum rpc_method method
     }
 }
 
+void rpc_cancel(struct rpc_client *c, const char *addr, rpc_done_fn *done, void *arg)
+{
+    struct peer *p;
+
+    mutex_lock(&c->lock);
+    p = *find(c, addr);
+    if (p)
+        peer_ref(p);
+    mutex_unlock(&c->lock);
+    if (p) {
+        peer_cancel(p, done, arg);
+        peer_unref(p);
+    }
+}
+
 struct sync_call {
     struct mutex lock;
     struct cond done;

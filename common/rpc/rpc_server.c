@@ -1,3 +1,4 @@
+#include "common/base/bytes.h"
 #include "common/obs/log.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc.h"
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 enum { ACCEPT_PAUSE_MS = 50, DRAIN_STEP_MS = 5, SERVER_IDLE_MS = 300000 };
 
@@ -26,6 +28,7 @@ struct client_conn {
     struct rpc_server *srv;
     struct conn *conn;
     struct client_conn *prev, *next; /* guarded by srv->lock */
+    struct rpc_call *calls;          /* of slow methods, likewise */
 };
 
 struct rpc_call {
@@ -35,6 +38,9 @@ struct rpc_call {
     char *body;
     int64_t start_ns, deadline_ns;
     struct rpc_call *next; /* worker queue */
+    struct client_conn *from; /* of a slow method: whose list it is in */
+    struct rpc_call *prev_call, *next_call; /* that list, guarded by srv->lock */
+    atomic_bool canceled;
 };
 
 struct rpc_server {
@@ -82,6 +88,38 @@ unsigned rpc_call_method(const struct rpc_call *call)
     return call->frame.method;
 }
 
+const _Atomic bool *rpc_call_canceled(const struct rpc_call *call)
+{
+    ASSERT(call->from);
+    return &call->canceled;
+}
+
+/* Called with the lock. */
+static void call_list(struct client_conn *cc, struct rpc_call *call)
+{
+    call->from = cc;
+    DL_APPEND2(cc->calls, call, prev_call, next_call);
+}
+
+static void call_unlist(struct rpc_call *call)
+{
+    mutex_lock(&call->srv->lock);
+    DL_DELETE2(call->from->calls, call, prev_call, next_call);
+    mutex_unlock(&call->srv->lock);
+}
+
+static void on_cancel(struct client_conn *cc, struct str payload)
+{
+    uint64_t id = payload.n == FRAME_CANCEL_BYTES ? le_get64(payload.p) : 0;
+    struct rpc_call *call;
+
+    mutex_lock(&cc->srv->lock);
+    DL_FOREACH2(cc->calls, call, next_call)
+    if (call->frame.id == id)
+        atomic_store(&call->canceled, true);
+    mutex_unlock(&cc->srv->lock);
+}
+
 static struct frame answer_to(const struct frame *f, int status)
 {
     ASSERT(status <= 0 && status > INT16_MIN);
@@ -100,6 +138,8 @@ static void call_end(struct rpc_call *call, int status, struct conn_msg *m, size
     struct rpc_server *srv = call->srv;
     struct conn *conn      = call->conn;
 
+    if (call->from)
+        call_unlist(call);
     rpc_metrics_done(&srv->metrics, call->frame.method, status, clock_mono_ns(clock_system()) - call->start_ns);
     rpc_metrics_bytes(&srv->metrics, sent, call->frame.payload_len);
     free(call->body);
@@ -167,9 +207,12 @@ static void run_handler(struct rpc_call *call)
     rpc_callback_depth--;
 }
 
-static void queue_call(struct rpc_server *srv, struct rpc_call *call)
+static void queue_call(struct client_conn *cc, struct rpc_call *call)
 {
+    struct rpc_server *srv = cc->srv;
+
     mutex_lock(&srv->lock);
+    call_list(cc, call);
     *srv->queue_last = call;
     srv->queue_last  = &call->next;
     mutex_unlock(&srv->lock);
@@ -194,7 +237,9 @@ static void *worker_main(void *arg)
         if (!srv->queue_first)
             srv->queue_last = &srv->queue_first;
         mutex_unlock(&srv->lock);
-        if (rpc_call_left_ms(call) == 0)
+        if (atomic_load(&call->canceled))
+            rpc_reply(call, RC_CANCELED, STR("canceled before the call could begin"));
+        else if (rpc_call_left_ms(call) == 0)
             rpc_reply(call, RC_TIMEOUT, STR("deadline passed before the call could begin"));
         else
             run_handler(call);
@@ -207,13 +252,19 @@ static void *worker_main(void *arg)
 /* Takes body. */
 static void on_frame(void *owner, struct conn *conn, const struct frame *f, char *body)
 {
-    struct rpc_server *srv = ((struct client_conn *)owner)->srv;
+    struct client_conn *cc = owner;
+    struct rpc_server *srv = cc->srv;
     struct rpc_call *call;
     int64_t now = clock_mono_ns(clock_system());
 
     if (f->flags & FRAME_REPLY) { /* not an answer to anything a server asked */
         free(body);
         conn_close(conn);
+        return;
+    }
+    if (f->method == RPC_CANCEL) {
+        on_cancel(cc, str_n(body, f->payload_len));
+        free(body);
         return;
     }
     call  = xmalloc(sizeof *call);
@@ -232,7 +283,7 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
     else if (f->method >= RPC_METHODS_MAX || !srv->handlers[f->method].fn)
         rpc_reply(call, RC_UNSUPPORTED, STR("this process does not serve the method"));
     else if (srv->handlers[f->method].slow)
-        queue_call(srv, call);
+        queue_call(cc, call);
     else
         run_handler(call);
 }
@@ -259,10 +310,13 @@ static void on_closed(void *owner, struct conn *conn, const struct err *why)
 {
     struct client_conn *cc = owner;
     struct rpc_server *srv = cc->srv;
+    struct rpc_call *call;
 
     if (why->rc != RC_UNAVAILABLE && srv->log)
         log_limited(srv->log, LOG_WARN, "connection of a caller closed", "err", err_text(why));
     mutex_lock(&srv->lock);
+    DL_FOREACH2(cc->calls, call, next_call)
+    atomic_store(&call->canceled, true);
     unlist(cc);
     mutex_unlock(&srv->lock);
     conn_unref(conn);

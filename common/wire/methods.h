@@ -1,4 +1,4 @@
-/* methods.h - RPC method numbers and their names in metrics. Never reused. */
+/* methods.h - RPC method numbers and their names in metrics. Never reused: 24 was fragment_cancel. */
 #pragma once
 #include <stddef.h>
 
@@ -14,8 +14,9 @@
     X(RPC_USER_STATS, 21, "user_stats")                                                            \
     X(RPC_FLUSH, 22, "flush")                                                                      \
     X(RPC_FRAGMENT, 23, "fragment")                                                                \
-    X(RPC_FRAGMENT_CANCEL, 24, "fragment_cancel")                                                  \
-    X(RPC_CARDINALITY, 25, "cardinality")
+    X(RPC_CARDINALITY, 25, "cardinality")                                                          \
+    X(RPC_QUERIES, 26, "queries")                                                                  \
+    X(RPC_CANCEL, 27, "cancel")
 
 enum { RPC_METHODS_MAX = 64 }; /* numbers are below this */
 

@@ -18,9 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         ASSERT(buf_ok(&again) && fragment_series_decode(buf_view(&again), 1000, 15, steps, &a, &second, NULL) == 0);
         ASSERT(first.series_count == second.series_count);
         for (size_t i = 0; i < first.series_count; i++) {
-            ASSERT(labels_eq(&first.series[i].labels, &second.series[i].labels) && first.series[i].n == second.series[i].n);
-            for (size_t k = 0; k < first.series[i].n; k++)
-                ASSERT(first.series[i].s[k].t == second.series[i].s[k].t && double_bits(first.series[i].s[k].v) == double_bits(second.series[i].s[k].v));
+            const struct result_series *x = &first.series[i], *y = &second.series[i];
+
+            ASSERT(labels_eq(&x->labels, &y->labels) && x->n == y->n && x->drop_name == y->drop_name && x->count == y->count);
+            for (size_t k = 0; k < x->n; k++)
+                ASSERT(x->s[k].t == y->s[k].t && double_bits(x->s[k].v) == double_bits(y->s[k].v) && !x->s[k].h == !y->s[k].h &&
+                       (!x->s[k].h || histogram_eq(x->s[k].h, y->s[k].h)));
         }
     }
     buf_fini(&again);

@@ -43,6 +43,24 @@ if cluster_up; then
         [ -f "$dir/$name.test" ] && files+=("$dir/$name.test")
     done
     count "$runner" "${url[@]}" "${flush[@]}" "${files[@]}"
+    # Two queriers share every query, and the one that is asked keeps results. TORC_CONFORMANCE_LONG: all scripts, not those that say most about it.
+    echo "--- via cluster, blocks, shared by two queriers, with the results cache"
+    export PROMQLTEST_TENANTS=shared
+    shared=("$dir")
+    if [ -z "${TORC_CONFORMANCE_LONG:-}" ]; then
+        shared=()
+        for name in aggregators limit range_queries subquery forms; do
+            [ -f "$dir/$name.test" ] && shared+=("$dir/$name.test")
+        done
+    fi
+    if querier_up; then
+        count "$runner" "${url[@]}" --query-url "$querier_url" --warm "${flush[@]}" "${shared[@]}"
+        hits=$(querier_metric torc_querier_results_cache_hits_total)
+        echo "$hits ranges came partly out of the cache"
+        if [ "${hits:-0}" -gt 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    else
+        failed=$((failed + 1))
+    fi
     if cluster_logs_clean; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 else
     failed=$((failed + 1))

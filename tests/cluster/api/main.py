@@ -4,6 +4,7 @@ plans, statistics, Remote Write 2.0, running queries, cancelling, and two querie
 import json
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -147,10 +148,11 @@ def check_trace_and_plan(cases, base, begin, end):
     cases.check("tsdb: limit", len(head["seriesCountByLabelValuePair"]) == 3, head)
 
 
-def check_running(cases, base, begin, end):
+def check_running(cases, base, end, where, querier):
+    """A query that runs at the querier `where`, whose name is given, seen and cancelled through base."""
     answers = []
     params = {"query": HEAVY, "start": end // 1000 - 20000, "end": end // 1000, "step": 2, "nocache": 1}
-    t = threading.Thread(target=lambda: answers.append((http(f"{base}/api/v1/query_range", params, timeout=300), time.monotonic())))
+    t = threading.Thread(target=lambda: answers.append((http(f"{where}/api/v1/query_range", params, timeout=300), time.monotonic())))
     t.start()
     listed = []
 
@@ -159,22 +161,50 @@ def check_running(cases, base, begin, end):
         return listed or answers
     wait_until("the query in the list", 30, seen)
     cases.check("active queries: the running one is listed", listed and {"duration", "id", "remote_addr", "query", "start", "end", "step"} <= set(listed[0]), listed, answers)
+    cases.check("active queries: with its querier", listed and listed[0]["querier"] == querier, listed)
     if listed:
         status, body = http(f"{base}/api/v1/status/active_queries/cancel", {"id": listed[0]["id"]}, data=b"", headers={"X-Scope-OrgID": "other"})
         since = time.monotonic()
         cases.check("cancel: is answered", status in (200, 404), status, body)
         status, body = http(f"{base}/api/v1/status/active_queries/cancel", {"id": listed[0]["id"]}, data=b"")
+        cases.check("cancel: says where it ran", status == 200 and json.loads(body)["data"] == {"id": listed[0]["id"], "querier": querier}, status, body)
     t.join()
     (status, body), ended = answers[0]
     cases.check("cancel: the query ends within a second, as canceled", status == 499 and json.loads(body)["errorType"] == "canceled" and ended - since < 1, status, body[:200], ended - since)
     cases.check("cancel: nothing of it runs on", all(q["query"] != HEAVY for q in json.loads(http(f"{base}/api/v1/status/active_queries")[1])["data"]))
     status, body = http(f"{base}/api/v1/status/active_queries/cancel", {"id": "FFFFFFFF"}, data=b"")
     cases.check("cancel: an unknown id is 404", status == 404, status, body)
-    for _ in range(3):
-        http(f"{base}/api/v1/query", {"query": "count(app_requests_total) * 3", "time": end // 1000})
+
+
+def check_top(cases, base, end, bases):
+    """bases: URL and name of each querier."""
+    query = f"count(app_requests_total) * {len(bases) + 2}"
+    for url, _ in bases:
+        for _ in range(3):
+            http(f"{url}/api/v1/query", {"query": query, "time": end // 1000})
     top = json.loads(http(f"{base}/api/v1/status/top_queries", {"topN": 50, "maxLifetime": "10m"})[1])
-    counts = {q["query"]: q["count"] for q in top["topByCount"]}
-    cases.check("top queries: counted", counts.get("count(app_requests_total) * 3", 0) >= 3 and {"topByAvgDuration", "topBySumDuration"} <= set(top), counts)
+    found = next((q for q in top["topByCount"] if q["query"] == query), {})
+    cases.check(f"top queries: counted over {len(bases)} queriers", found.get("count") == 3 * len(bases) and sorted(found["queriers"]) == sorted(n for _, n in bases), found)
+    cases.check("top queries: three lists, nobody is missing", {"topByAvgDuration", "topBySumDuration"} <= set(top) and "warnings" not in top, top.get("warnings"))
+
+
+def check_queriers(cases, s, base, second, end):
+    """Lists and cancelling are the same wherever they are asked for; a querier that says nothing is named."""
+    check_running(cases, base, end, second, "querier-2")
+    check_running(cases, second, end, base, "front")
+    check_top(cases, base, end, [(base, "front"), (second, "querier-2")])
+    s.procs["querier-2"].send_signal(signal.SIGSTOP)
+    since = time.monotonic()
+    try:
+        for what in ("active_queries", "top_queries"):
+            status, body = http(f"{base}/api/v1/status/{what}")
+            warnings = json.loads(body).get("warnings", [])
+            cases.check(f"{what}: a silent querier is named", status == 200 and len(warnings) == 1 and "querier-2" in warnings[0], status, body[-300:])
+        status, body = http(f"{base}/api/v1/status/active_queries/cancel", {"id": "FFFFFFFF"}, data=b"")
+        cases.check("cancel: not found for certain is not 404", status == 503 and b"querier-2" in body, status, body)
+        cases.check("lists wait for a second each at most", time.monotonic() - since < 5, time.monotonic() - since)
+    finally:
+        s.procs["querier-2"].send_signal(signal.SIGCONT)
 
 
 def start_querier(s, c, name, *flags):
@@ -192,7 +222,9 @@ def check_shards(cases, s, c, begin, end):
     base = c.url("front", "/prometheus")
     queries = ["sum by (handler) (rate(app_requests_total[2m]))", 'count by (i) ({__name__=~"load_.*"})', 'max(load_3) - min(load_3)', 'sum(load_1) / count(load_1)',
                'group by (job) (app_requests_total)', 'sum(rate(app_latency_seconds[1m]))', 'topk(1, sum by (job) (rate(app_requests_total[1m])))', 'sum(-load_5) or vector(0)',
-               "sum(rate(load_4[1m]))", "sum by (g) (mixed)", "count by (g) (mixed)", "max by (kind) (mixed)", "histogram_quantile(0.5, sum(rate(app_latency_seconds[2m])))"]
+               "sum(rate(load_4[1m]))", "sum by (g) (mixed)", "count by (g) (mixed)", "max by (kind) (mixed)", "histogram_quantile(0.5, sum(rate(app_latency_seconds[2m])))",
+               "avg by (g) (load_3)", "avg(rate(app_requests_total[2m]))", "topk(4, load_2)", "bottomk by (i) (1, rate(load_5[1m]))", "limitk(3, app_latency_seconds)",
+               'quantile(0.9, load_6)', "stddev(load_1)", 'count_values("v", load_0)', "avg(app_latency_seconds)"]
     params = {"start": begin // 1000 + 7, "end": end // 1000 + 7, "step": 15, "nocache": 1}
     alone = {q: http(f"{base}/api/v1/query_range", {**params, "query": q})[1] for q in queries}
     instant = {q: http(f"{base}/api/v1/query", {"time": end // 1000, "query": q})[1] for q in queries}
@@ -206,6 +238,7 @@ def check_shards(cases, s, c, begin, end):
         http(f"{base}/api/v1/query_range", {**params, "query": queries[0]})
         return fragments() > 0
     wait_until("the second querier's first fragment", 60, shared)
+    check_queriers(cases, s, base, f"http://127.0.0.1:{port}/prometheus", end)
     before = fragments()
     for q in queries:
         body = http(f"{base}/api/v1/query_range", {**params, "query": q})[1]
@@ -277,7 +310,8 @@ def main():
         check_real_reader(cases, s, base, begin, end)
         check_trace_and_plan(cases, base, begin, end)
         write2.check(cases, c.url("front", "/api/v1/push"), base)
-        check_running(cases, base, begin, end)
+        check_running(cases, base, end, base, "front")
+        check_top(cases, base, end, [(base, "front")])
         check_shards(cases, s, c, begin, end)
         c.check_logs(cases)
         s.keep = cases.failed > 0

@@ -280,6 +280,36 @@ def check_many_values(cluster, end_s):
     return None
 
 
+def check_leaving_ingesters(cluster, end_s):
+    """One question that keeps ingesters at matchers for seconds: they stop within a second of the client's leaving. On the values of check_many_values."""
+    def path(count):
+        return table.API + "label/__name__/values?" + urllib.parse.urlencode(
+            {"match[]": "v{" + ",".join(f'big!~"(y.*[0-9]){{2}}z{i}"' for i in range(count)) + "}"})
+
+    def cpu_all():
+        return sum(cpu(p) for p in cluster.ingesters)
+    count, took = 60, 0
+    while took < 3:
+        start, spent = time.monotonic(), cpu_all()
+        reply = ask(cluster, table.rows_tenant(), path(count))
+        took, spent = time.monotonic() - start, cpu_all() - spent
+        if reply.status != 200:
+            return f"{count} matchers: {reply.status} {reply.text()[:200]!r}", ""
+        count = count * 2 if took < 3 else count
+        if count > 240:  # PROMQL_REGEX_MAX is near
+            return f"{count} matchers take only {took} s", ""
+    start = cpu_all()
+    s = open_request(cluster, table.rows_tenant(), path(count))
+    if until(lambda: cpu_all() - start > spent / 20) is None:
+        return "the question does not reach ingesters", ""
+    s.close()
+    time.sleep(1)  # the claim
+    start = cpu_all()
+    time.sleep(0.5)  # what is measured
+    rest = cpu_all() - start
+    return (f"{rest:.2f} s CPU in the half second that begins a second after" if rest > 0.2 else None), f"({took:.1f} s if left alone, then {rest:.2f} s CPU)"
+
+
 # --- all of it ---
 
 def flush(cluster):
@@ -311,6 +341,7 @@ def run(cluster, score, limits, end_s):
     score.say("waiting is bounded", check_waiting(cluster, end_s))
     score.say("readers that do not read", *check_stalled_readers(cluster, end_s))
     score.say("18 MB of label values", check_many_values(cluster, end_s))
+    score.say("clients that leave, and ingesters", *check_leaving_ingesters(cluster, end_s))
     flush(cluster)
     run_table(cluster, score, limits, "blocks", end_s)
     score.say("clients that leave, from blocks", *check_leaving(cluster, end_s))

@@ -414,6 +414,33 @@ TEST(a_crash_at_any_step_of_a_flush_leaves_every_sample_readable_once)
     CHECK(crashed >= 6);
 }
 
+static void check_refused_while_dead(struct fixture *f)
+{
+    Torc__Wire__CardinalityRequest cardinality = TORC__WIRE__CARDINALITY_REQUEST__INIT;
+    Torc__Wire__ExemplarsRequest exemplars = TORC__WIRE__EXEMPLARS_REQUEST__INIT;
+    Torc__Wire__LabelsRequest labels = TORC__WIRE__LABELS_REQUEST__INIT;
+    const struct {
+        enum rpc_method method;
+        const ProtobufCMessage *m;
+    } questions[] = {{RPC_CARDINALITY, &cardinality.base}, {RPC_EXEMPLARS, &exemplars.base}, {RPC_LABELS, &labels.base}};
+
+    cardinality.version = exemplars.version = labels.version = SELECT_VERSION;
+    cardinality.tenant = exemplars.tenant = labels.tenant = pb_bytes(str_of(tenant_names[0]));
+    cardinality.matchers = labels.matchers = pb_bytes(STR("\0"));
+    exemplars.selectors = pb_bytes(STR("\1\1\0"));
+    exemplars.maxt_ms = labels.maxt_ms = INT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(questions); i++) {
+        struct buf message;
+        struct err err = {0};
+
+        buf_init(&message, 1000);
+        CHECK(pb_pack(questions[i].m, &message));
+        CHECK_INT(rpc_call_sync(f->client, f->address, questions[i].method, buf_view(&message), CALL_MS, NULL, &err), RC_UNAVAILABLE);
+        CHECK(text_has(str_of(err_text(&err)), "the log of shard 0 has failed"));
+        buf_fini(&message);
+    }
+}
+
 TEST(a_shard_whose_log_failed_answers_nothing_any_more)
 {
     for (int sync = 0; sync < 2; sync++) {
@@ -434,6 +461,7 @@ TEST(a_shard_whose_log_failed_answers_nothing_any_more)
         CHECK_INT(s.answer.verdicts[0], PUSH_RETRY);
         CHECK_INT(send(&f, &s), RC_UNAVAILABLE);
         CHECK_INT(select_rc(&f, 0, 0), RC_UNAVAILABLE);
+        check_refused_while_dead(&f);
         CHECK_INT(ingester_ready(f.in, NULL), RC_UNAVAILABLE);
         CHECK(ingester_flush_all(f.in, NULL, NULL, NULL) < 0);
         sending_end(&s);

@@ -179,7 +179,7 @@ static inline void cluster_up(const struct cluster_opt *o)
     qc.tenancy = o->tenancy;
     deps = (struct querier_deps){
         clock_system(), c->log, c->metrics[INGESTERS_MAX], c->overrides, c->rpc, querier_ring, c,
-        c->bucket, NULL};
+        c->bucket, NULL, "querier-0"};
     CHECK(querier_new(&qc, &deps, &c->querier, &err) == 0);
     http.address = "127.0.0.1";
     http.port = 0;

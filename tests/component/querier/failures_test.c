@@ -59,7 +59,7 @@ static void silent_up(struct silent *s, size_t node)
     mutex_init(&s->lock);
     CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test")},
                          &s->srv, &err) == 0);
-    rpc_server_handle(s->srv, RPC_SELECT, hold, s);
+    rpc_server_handle_slow(s->srv, RPC_SELECT, hold, s);
     CHECK(rpc_server_start(s->srv, &err) == 0);
     snprintf(cl.nodes[node].member.addr, sizeof cl.nodes[node].member.addr, "127.0.0.1:%d",
              rpc_server_port(s->srv));
@@ -139,6 +139,10 @@ TEST(a_client_that_leaves_ends_its_query)
     close(fd);
     while (querier_metric("torc_querier_failures_total", "type", "canceled") < 1)
         usleep(1000); /* the suite's time limit ends a wait in vain */
+    for (size_t i = 0; i < 3; i++) /* whoever works for it is told */
+        for (size_t k = 0; k < silent_held(&s[i]); k++)
+            while (!atomic_load(rpc_call_canceled(s[i].held[k])))
+                usleep(1000);
     for (size_t i = 0; i < 3; i++)
         silent_down(&s[i]);
     cluster_down();

@@ -359,6 +359,86 @@ TEST(freeing_a_client_cancels_what_waits)
     world_down(&w);
 }
 
+/* --- canceling --- */
+
+/* A worker that works until nobody wants the answer any more; the others wait for it. */
+struct working {
+    atomic_int begun, ended;
+};
+
+static void handle_until_canceled(void *arg, struct rpc_call *call)
+{
+    struct working *w = arg;
+    const atomic_bool *canceled = rpc_call_canceled(call);
+
+    atomic_fetch_add(&w->begun, 1);
+    while (!atomic_load(canceled))
+        poll(NULL, 0, 1); /* the suite's time limit ends a wait in vain */
+    rpc_reply(call, RC_CANCELED, STR("stopped"));
+    atomic_fetch_add(&w->ended, 1);
+}
+
+static void canceling_up(struct world *w, struct working *work)
+{
+    struct rpc_client_cfg cfg = {.cluster = STR("test")};
+
+    *w = (struct world){0};
+    *work = (struct working){0};
+    CHECK(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test"), .workers = 1}, &w->srv, NULL) == 0);
+    rpc_server_handle_slow(w->srv, RPC_SELECT, handle_until_canceled, work);
+    CHECK(rpc_server_start(w->srv, NULL) == 0);
+    snprintf(w->addr, sizeof w->addr, "127.0.0.1:%d", rpc_server_port(w->srv));
+    CHECK(rpc_client_new(&cfg, &w->client, NULL) == 0);
+}
+
+static void wait_for(atomic_int *v, int n)
+{
+    while (atomic_load(v) < n)
+        poll(NULL, 0, 1);
+}
+
+TEST(a_canceled_call_ends_here_and_there)
+{
+    struct working work;
+    struct world w;
+    struct tally first, second;
+
+    canceling_up(&w, &work);
+    tally_init(&first);
+    tally_init(&second);
+    rpc_send(w.client, w.addr, RPC_SELECT, STR("x"), 60000, tally_done, &first);
+    wait_for(&work.begun, 1);
+    rpc_send(w.client, w.addr, RPC_SELECT, STR("y"), 60000, tally_done, &second); /* waits for the one worker */
+    rpc_cancel(w.client, w.addr, tally_done, &second);
+    CHECK(second.ended == 1 && second.canceled == 1); /* at once */
+    CHECK(first.ended == 0 && atomic_load(&work.ended) == 0);
+    rpc_cancel(w.client, w.addr, tally_done, &first);
+    CHECK(first.ended == 1 && first.canceled == 1);
+    CHECK(rpc_server_drain(w.srv, 60000));
+    CHECK_INT(atomic_load(&work.ended), 1);
+    CHECK_INT(atomic_load(&work.begun), 1); /* the second was never begun */
+    rpc_cancel(w.client, w.addr, tally_done, &first); /* nothing of the kind is in flight */
+    rpc_cancel(w.client, "127.0.0.1:1", tally_done, &first);
+    CHECK_INT(first.ended, 1);
+    rpc_client_free(w.client);
+    rpc_server_free(w.srv);
+}
+
+TEST(calls_of_a_client_that_is_gone_are_canceled)
+{
+    struct working work;
+    struct world w;
+    struct tally t;
+
+    canceling_up(&w, &work);
+    tally_init(&t);
+    rpc_send(w.client, w.addr, RPC_SELECT, STR("x"), 60000, tally_done, &t);
+    wait_for(&work.begun, 1);
+    rpc_client_free(w.client);
+    wait_for(&work.ended, 1);
+    rpc_server_free(w.srv);
+}
+
 TEST(another_cluster_is_refused_and_counted)
 {
     struct rpc_client_cfg cfg = {.cluster = STR("other")};

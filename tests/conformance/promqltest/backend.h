@@ -38,6 +38,8 @@ struct api_histogram {
 
 struct backend_opt {
     const char *url;          /* of the cluster's distributor and querier */
+    const char *query_url;    /* of another querier, that is asked; NULL: url */
+    bool warm;                /* half of each range is asked for before all of it, which then comes partly out of a results cache */
     const char *const *flush; /* ingesters to be flushed after each load; NULL at the end */
 };
 /* NULL: an option is missing. */

@@ -355,7 +355,7 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: promqltest [--via memory|head] [--must-fail] [-v] FILE|DIR...\n"
-            "       promqltest --via cluster --url URL [--flush INGESTER-URL]... FILE|DIR...\n");
+            "       promqltest --via cluster --url URL [--query-url URL] [--warm] [--flush INGESTER-URL]... FILE|DIR...\n");
     return 2;
 }
 
@@ -382,6 +382,10 @@ static int args_read(char **argv, struct args *ret)
             ret->via = v;
         else if ((v = option(argv, &i, "--url")))
             ret->backend.url = v;
+        else if ((v = option(argv, &i, "--query-url")))
+            ret->backend.query_url = v;
+        else if (strcmp(argv[i], "--warm") == 0)
+            ret->backend.warm = true;
         else if (flushes < FLUSH_MAX && (v = option(argv, &i, "--flush")))
             ret->flush[flushes++] = v;
         else

@@ -19,6 +19,22 @@ struct asked {
     struct query_result res;
 };
 
+static void add_histograms(struct memsource *m, int64_t until_ms)
+{
+    static const struct hist_span span = {1, 2};
+    double counts[2];
+    struct histogram h = {.is_float = true, .pos = {.spans = &span, .span_count = 1, .bucket_count = 2, .f = counts}};
+    struct label l[] = {{STR("__name__"), STR("h")}};
+
+    for (int64_t t = 30 * MIN_MS; t <= until_ms; t += 15000) {
+        h.sum = (double)t;
+        counts[0] = (double)t / 100;
+        counts[1] = (double)t / 300;
+        h.count.f = counts[0] + counts[1];
+        CHECK(memsource_append(m, &(struct labels){l, 1}, t, 0, &h, 0, NULL) == 0);
+    }
+}
+
 static struct memsource *source_with(double factor, int64_t until_ms)
 {
     struct memsource *m = memsource_new();
@@ -32,6 +48,7 @@ static struct memsource *source_with(double factor, int64_t until_ms)
         for (int64_t t = k * 10 * MIN_MS; t <= until_ms - k * 7 * MIN_MS; t += 15000)
             CHECK(memsource_append(m, &ls, t, (double)t * factor * (k + 1), NULL, 0, NULL) == 0);
     }
+    add_histograms(m, until_ms);
     return m;
 }
 
@@ -65,6 +82,19 @@ static void ask(struct result_cache *c, struct memsource *m, const char *text, i
     promql_ast_fini(&ast);
 }
 
+/* But for the hint, which depends on whether the sample before was read too. */
+static bool same_histogram(const struct histogram *a, const struct histogram *b)
+{
+    struct histogram x, y;
+
+    if (!a || !b)
+        return a == b;
+    x = *a;
+    y = *b;
+    x.hint = y.hint = HIST_HINT_UNKNOWN;
+    return histogram_eq(&x, &y);
+}
+
 static bool same(const struct query_result *a, const struct query_result *b)
 {
     if (a->series_count != b->series_count || a->warning_count != b->warning_count || a->info_count != b->info_count)
@@ -75,7 +105,7 @@ static bool same(const struct query_result *a, const struct query_result *b)
         if (!labels_eq(&x->labels, &y->labels) || x->n != y->n)
             return false;
         for (size_t k = 0; k < x->n; k++)
-            if (x->s[k].t != y->s[k].t || (x->s[k].v != y->s[k].v && !(isnan(x->s[k].v) && isnan(y->s[k].v))))
+            if (x->s[k].t != y->s[k].t || !same_histogram(x->s[k].h, y->s[k].h) || (x->s[k].v != y->s[k].v && !(isnan(x->s[k].v) && isnan(y->s[k].v))))
                 return false;
     }
     return true;
@@ -84,6 +114,7 @@ static bool same(const struct query_result *a, const struct query_result *b)
 static const char *const queries[] = {
     "m_total", "rate(m_total[5m])", "sum by (x) (rate(m_total[3m]))", "topk(1, m_total)", "m_total - m_total offset 5m",
     "max_over_time(rate(m_total[2m])[10m:1m])", "absent(m_total{x=\"c\"})", "rate(m_total[5m]) > 100 or vector(1)", "time()", "rate(m_total{x!=\"q\"}[1m]) / 0",
+    "h", "sum(rate(h[5m]))", "histogram_quantile(0.7, h)", "h or m_total",
 };
 
 TEST(answers_through_the_cache_are_those_without_it)
@@ -110,6 +141,24 @@ TEST(answers_through_the_cache_are_those_without_it)
     CHECK(result_cache_bytes(c) > 0);
     result_cache_free(c);
     result_cache_free(none);
+    memsource_free(m);
+}
+
+/* What a query got out of the cache is its own: histograms too. */
+TEST(results_outlive_the_cache)
+{
+    struct result_cache *c = result_cache_new(8 << 20, metrics);
+    struct memsource *m = source_with(1, 180 * MIN_MS);
+    struct asked first, second;
+
+    ask(c, m, "h", 60 * MIN_MS, 120 * MIN_MS, 140 * MIN_MS, 1, &first);
+    CHECK(result_cache_bytes(c) > 0);
+    ask(c, m, "h", 60 * MIN_MS, 120 * MIN_MS, 140 * MIN_MS, 1, &second);
+    result_cache_free(c);
+    CHECK(second.res.series_count == 1 && second.res.series[0].n == 61 && second.res.series[0].s[0].h);
+    CHECK(same(&first.res, &second.res));
+    arena_fini(&first.arena);
+    arena_fini(&second.arena);
     memsource_free(m);
 }
 

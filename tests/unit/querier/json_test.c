@@ -114,7 +114,7 @@ TEST(a_matrix_lists_floats_then_histograms)
     struct result_sample floats[] = {{1000, 1, NULL}, {2500, 0.5, NULL}};
     struct result_sample mixed[] = {{1000, 0, &hist}, {2000, 7, NULL}, {3000, 0, &hist}};
     struct result_sample hists[] = {{1000, 0, &hist}};
-    struct result_series series[] = {{up, 2, floats}, {none, 3, mixed}, {none, 1, hists}};
+    struct result_series series[] = {{.labels = up, .n = 2, .s = floats}, {.labels = none, .n = 3, .s = mixed}, {.labels = none, .n = 1, .s = hists}};
     struct query_result res = {.type = VALUE_MATRIX, .series = series, .series_count = 3};
     struct result_json w = {.res = &res};
 
@@ -136,7 +136,7 @@ TEST(a_matrix_lists_floats_then_histograms)
 TEST(a_vector_has_values_and_histograms_with_notes_behind)
 {
     struct result_sample a[] = {{1500, 1, NULL}}, b[] = {{1500, 0, &hist}};
-    struct result_series series[] = {{up, 1, a}, {none, 1, b}};
+    struct result_series series[] = {{.labels = up, .n = 1, .s = a}, {.labels = none, .n = 1, .s = b}};
     const char *warnings[] = {"w<1>", "w2"}, *infos[] = {"i"};
     struct query_result res = {.type = VALUE_VECTOR,
                                .series = series,
@@ -158,7 +158,7 @@ TEST(a_vector_has_values_and_histograms_with_notes_behind)
 TEST(scalars_have_the_shortest_time_and_no_exponent)
 {
     struct result_sample s[] = {{1435781451890, 1e-7, NULL}};
-    struct result_series series[] = {{none, 1, s}};
+    struct result_series series[] = {{.labels = none, .n = 1, .s = s}};
     struct query_result res = {.type = VALUE_SCALAR, .series = series, .series_count = 1};
     struct result_json w = {.res = &res};
 

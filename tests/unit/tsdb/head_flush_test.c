@@ -75,7 +75,7 @@ TEST(published_windows_are_left_out_for_readers_of_their_generation)
     CHECK_ALL(h, "t", 9, "{a=\"1\"} 0:1 7200000:2");
     CHECK_ALL(h, "t", 10, "{a=\"1\"} 7200000:2");
     CHECK_ALL(h, "t", 11, "{a=\"1\"} 7200000:2");
-    CHECK(head_fetch(h, STR("t"), &fp, &start, 1, 10, dump_series, &d, NULL) == 0 && d.n == 0);
+    CHECK(head_fetch(h, STR("t"), &fp, &start, 1, 10, NULL, dump_series, &d, NULL) == 0 && d.n == 0);
     /* Late samples for the published window are in another instance, whose digest is theirs alone.
      */
     CHECK(put_ooo(h, "t", "a=1", T0 + 5, 3, 9 * HOUR) == APPEND_ACCEPTED);
@@ -90,7 +90,7 @@ TEST(published_windows_are_left_out_for_readers_of_their_generation)
     CHECK_ALL(h, "t", 9, "{a=\"1\"} 0:1 5:3 7200000:2");
     head_drop(h, 1, INT64_MIN);
     CHECK_INT(head_select(h, &q, 9, SIZE_MAX, &cursor, dump_series, &d, NULL), RC_STALE);
-    CHECK_INT(head_fetch(h, STR("t"), &fp, &start, 1, 9, dump_series, &d, NULL), RC_STALE);
+    CHECK_INT(head_fetch(h, STR("t"), &fp, &start, 1, 9, NULL, dump_series, &d, NULL), RC_STALE);
     CHECK_ALL(h, "t", 10, "{a=\"1\"} 5:3 7200000:2");
     head_free(h);
 }

@@ -254,14 +254,116 @@ TEST(fetch_gives_the_windows_asked_for)
     fps[3] = b;
     starts[3] = window_start(b, T0 + HOUR, NULL);
     d->samples = true;
-    CHECK(head_fetch(h, STR("t"), fps, starts, 4, 0, dump_series, d, NULL) == 0);
+    CHECK(head_fetch(h, STR("t"), fps, starts, 4, 0, NULL, dump_series, d, NULL) == 0);
     got = dump_take(d);
     CHECK_STR(got, "{s=\"a\"} 0:0 7200000:2\n{s=\"b\"} 3600000:11");
     free(got);
-    CHECK(head_fetch(h, STR("u"), fps, starts, 4, 0, dump_series, d, NULL) == 0);
+    CHECK(head_fetch(h, STR("u"), fps, starts, 4, 0, NULL, dump_series, d, NULL) == 0);
     CHECK_INT(d->n, 0);
-    CHECK_INT(head_fetch(h, STR("t"), fps, starts, 4, 0, refuse, NULL, NULL), RC_CANCELED);
+    CHECK_INT(head_fetch(h, STR("t"), fps, starts, 4, 0, NULL, refuse, NULL, NULL), RC_CANCELED);
     free(d);
+    head_free(h);
+}
+
+/* --- answers that nobody wants any more --- */
+
+struct leaving {
+    atomic_bool gone;
+    size_t seen;
+};
+
+static int see_and_leave(void *arg, UNUSED const struct stored_series *s)
+{
+    struct leaving *l = arg;
+
+    l->seen++;
+    atomic_store(&l->gone, true);
+    return 0;
+}
+
+static int no_series(UNUSED void *arg, UNUSED const struct stored_series *s)
+{
+    return 0;
+}
+static int no_value(UNUSED void *arg, UNUSED struct str value)
+{
+    return 0;
+}
+static int no_pair(UNUSED void *arg, UNUSED struct str name, UNUSED struct str value, UNUSED uint64_t series)
+{
+    return 0;
+}
+static int no_exemplar(UNUSED void *arg, UNUSED const struct head_exemplar *e)
+{
+    return 0;
+}
+
+enum { MANY = 4 * HEAD_SELECT_SLICE };
+
+static struct head *head_of_many(void)
+{
+    struct head *h = head_new();
+    char text[64];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(text, sizeof text, "__name__=m,i=%d", i);
+        CHECK(put(h, "t", text, T0, i) == APPEND_ACCEPTED);
+    }
+    head_lock(h);
+    head_exemplar_add(h, STR("t"), fp_of("t", "__name__=m,i=7"), T0, 1, &(struct labels){0}, 10);
+    head_unlock(h);
+    return h;
+}
+
+TEST(a_select_stops_within_a_slice)
+{
+    struct head *h = head_of_many();
+
+    for (int mode = STORE_LABELS; mode <= STORE_DATA; mode++) {
+        struct leaving l = {0};
+        struct store_stop stop = {.canceled = &l.gone};
+        struct store_select q = {.tenant = STR("t"), .mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .mode = (enum store_mode)mode, .stop = &stop};
+        uint64_t cursor = 0;
+        struct err err;
+
+        CHECK_INT(head_select(h, &q, 0, SIZE_MAX, &cursor, see_and_leave, &l, &err), RC_CANCELED);
+        CHECK(l.seen > 0 && l.seen <= HEAD_SELECT_SLICE);
+        CHECK_STR(err_text(&err), "canceled");
+    }
+    head_free(h);
+}
+
+/* Every question, asked when nobody waits any more: canceled, or with a deadline that has passed. */
+TEST(questions_without_an_asker_are_not_answered)
+{
+    struct head *h = head_of_many();
+    atomic_bool gone = true;
+    struct store_stop stops[] = {{.canceled = &gone}, {.deadline_mono_ns = 1}};
+
+    for (size_t i = 0; i < ARRAY_LEN(stops); i++) {
+        const struct store_stop *stop = &stops[i];
+        int want = i == 0 ? RC_CANCELED : RC_TIMEOUT;
+        const char *const regex[] = {"i", "=~", ".*1.*", NULL};
+        struct store_select q = {.tenant = STR("t"), .mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .mode = STORE_LABELS, .stop = stop};
+        fingerprint fp = fp_of("t", "__name__=m,i=7");
+        int64_t start = window_start(fp, T0, NULL);
+        struct head_extent extent;
+        struct matchers m;
+        uint64_t n;
+
+        CHECK_INT(head_label_values(h, &q, STR(""), no_value, NULL, NULL), want);
+        CHECK_INT(head_label_values(h, &q, STR("i"), no_value, NULL, NULL), want);
+        CHECK_INT(head_exemplar_select(h, &q, no_exemplar, NULL, NULL), want);
+        CHECK_INT(head_fetch(h, STR("t"), &fp, &start, 1, 0, stop, no_series, NULL, NULL), want);
+        CHECK_INT(head_each_pair(h, STR("t"), stop, no_pair, NULL, NULL), want);
+        CHECK_INT(head_extent(h, STR("t"), stop, &extent, NULL), want);
+        matchers_of(&m, regex);
+        q.matchers = m.v;
+        q.matcher_count = m.n;
+        CHECK_INT(head_count(h, &q, &n, NULL), want);
+        CHECK_INT(head_label_values(h, &q, STR("i"), no_value, NULL, NULL), want);
+        matchers_fini(&m);
+    }
     head_free(h);
 }
 
