@@ -8,6 +8,9 @@ const struct distributor_cfg distributor_cfg_default = {
     .push_timeout_ms = 5000,
     .series_cache_bytes = 256 << 20,
     .in_flight_bytes = 512 << 20,
+    .lingering_bytes = 64 << 20,
+    .in_flight_requests = 2000,
+    .target_delay_ms = 100,
     .tenancy = true,
 };
 
@@ -23,6 +26,7 @@ static void collect(void *arg)
     pthread_rwlock_unlock(&d->tenants_lock);
     metric_set(d->m_series_cache_bytes, (double)bytes);
     metric_set(d->m_in_flight, (double)atomic_load(&d->in_flight_requests));
+    dist_admit_collect(d);
 }
 
 static void metrics_make(struct distributor *d)
@@ -51,17 +55,19 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     pthread_rwlock_init(&d->tenants_lock, NULL);
     mutex_init(&d->heads_lock);
     d->metadata_seen = metadata_seen_new();
+    dist_admit_init(d);
     metrics_make(d);
     *ret = d;
     return 0;
 }
 
-static size_t body_limit(void *arg, const struct http_req *req)
+static size_t body_limit(void *arg, const struct http_req *req, struct http_resp **ret_no)
 {
     struct distributor *d = arg;
     struct str id = http_path_param(req, "id");
     const struct limits *l;
 
+    *ret_no = dist_admit_refuse(d, req);
     if (!id.p)
         id = http_header(req, "X-Scope-OrgID");
     l = id.p ? limits_of(d->deps.overrides, id) : limits_default(d->deps.overrides);
@@ -97,6 +103,7 @@ void distributor_free(struct distributor *d)
     dist_tenants_free(d);
     dist_heads_free(d);
     metadata_seen_free(d->metadata_seen);
+    dist_admit_fini(d);
     pthread_rwlock_destroy(&d->tenants_lock);
     mutex_fini(&d->heads_lock);
     free(d);

@@ -7,6 +7,7 @@
 #include "common/base/rate.h"
 #include "distributor/content.h"
 #include "distributor/metadata_seen.h"
+#include "distributor/admission.h"
 #include "distributor/series_cache.h"
 #include "distributor/validate.h"
 #include "distributor/write2_request.h"
@@ -30,6 +31,15 @@ struct dist_head {
     uint64_t head_id;
 };
 
+/* The edge of admission.h: lock, clock, metrics, answers. */
+struct dist_admit {
+    struct mutex lock;              /* --- guards admission and rng --- */
+    struct admission admission;
+    struct rng rng;
+    struct metric *m_taken, *m_window, *m_in_flight, *m_wait, *m_service;
+    struct metric_family *m_refused;
+};
+
 struct distributor {
     struct distributor_cfg cfg;     /* --- read-only after start --- */
     struct distributor_deps deps;
@@ -41,6 +51,7 @@ struct distributor {
     _Atomic uint32_t ack_epoch;     /* changes when the ring or any head id changes: acknowledged labels are void */
     _Atomic uint64_t in_flight_bytes, in_flight_requests;
     struct metadata_seen *metadata_seen; /* any thread */
+    struct dist_admit admit;
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
     struct metric_family *m_discarded, *m_acks;
 };
@@ -91,6 +102,7 @@ struct push {
     const struct limits *limits;
     struct http_req *http;       /* NULL once answered */
     struct push_content content;
+    int64_t taken_ns;            /* by admission */
     int success_status;
     struct mutex lock;           /* --- guards all below once targets are sent --- */
     _Atomic uint32_t refs;
@@ -123,6 +135,17 @@ struct push {
 /* receive.c: HTTP side */
 void push_handle(void *distributor, struct http_req *req);
 void push_answer(struct push *p); /* lock held; answers when the state allows and it was not answered yet */
+/* admit.c */
+void dist_admit_init(struct distributor *d);
+void dist_admit_fini(struct distributor *d);
+void dist_admit_collect(struct distributor *d);
+/* The answer that refuses a push whose body nobody has read yet, or NULL. */
+struct http_resp *dist_admit_refuse(struct distributor *d, const struct http_req *req);
+/* False: refused and answered. Else dist_admit_answered is due, with *ret_taken_ns. */
+bool dist_admit_take(struct distributor *d, struct http_req *req, int64_t *ret_taken_ns);
+void dist_admit_answered(struct distributor *d, int64_t taken_ns, bool failed);
+/* Sets Retry-After. */
+void dist_retry_after(struct distributor *d, struct http_resp *r);
 /* parse.c: 1.0, and what both have in common */
 int push_parse(struct push *p, struct err *err);
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);

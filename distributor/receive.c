@@ -74,11 +74,12 @@ static void reply(struct push *p, int status, struct str text)
     if (p->content.v2)
         written_headers(p, r);
     if (status == 503 || status == 429)
-        http_resp_header(r, "Retry-After", "1");
+        dist_retry_after(p->d, r);
     if (text.n)
         http_resp_text(r, HTTP_TYPE_TEXT, text);
     http_respond(p->http, r);
     p->http = NULL;
+    dist_admit_answered(p->d, p->taken_ns, status == 503);
     if (status >= 400)
         metric_inc(p->d->m_requests_rejected);
 }
@@ -277,9 +278,13 @@ void push_handle(void *arg, struct http_req *req)
     struct dist_tenant *tenant;
     struct push *p;
     struct err err;
+    int64_t taken_ns;
 
+    if (!dist_admit_take(d, req, &taken_ns))
+        return;
     if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
         http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
+        dist_admit_answered(d, taken_ns, false);
         return;
     }
     p = xcalloc(1, sizeof *p);
@@ -287,6 +292,7 @@ void push_handle(void *arg, struct http_req *req)
     p->tenant = tenant;
     p->limits = limits_of(d->deps.overrides, str_n(tenant->id, tenant->id_len));
     p->http = req;
+    p->taken_ns = taken_ns;
     p->success_status = http_path_param(req, "id").p ? 200 : 204;
     atomic_store(&p->refs, 1);
     mutex_init(&p->lock);
