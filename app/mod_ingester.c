@@ -11,6 +11,7 @@ struct ingester_options {
     int64_t shards;
     int sync;
     int64_t sync_interval_ms, flush_check_ms, flush_delay_ms, retain_ms, series_idle_ms;
+    uint64_t push_queue_bytes;
 };
 
 #define AT(field) offsetof(struct ingester_options, field)
@@ -29,6 +30,8 @@ static const struct option options[] = {
      .doc = "Samples stay in memory this long after their block is published."},
     {"ingester.series-idle", OPT_DURATION, AT(series_idle_ms), .def = "2h", .min = "1s", .max = "48h",
      .doc = "A series without samples for this long leaves memory once its blocks are out."},
+    {"ingester.push-queue-bytes", OPT_BYTES, AT(push_queue_bytes), .def = "64MiB", .min = "64KiB",
+     .doc = "Bytes of pushes that wait for one head shard; past it pushes are refused as overloaded, which is no vote for them."},
     {0},
 };
 
@@ -56,6 +59,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .flush_delay_ms = o->flush_delay_ms,
         .retain_ms = o->retain_ms,
         .series_idle_ms = o->series_idle_ms,
+        .push_queue_bytes = o->push_queue_bytes,
     };
     struct ingester_deps deps = {
         .clock = app->clock,

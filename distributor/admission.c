@@ -4,7 +4,7 @@ static const int64_t NS_PER_MS = 1000000, NS_PER_S = 1000000000;
 
 static void interval_begin(struct admission *a, int64_t now_ns)
 {
-    a->now = (struct admission_interval){.began_ns = now_ns, .min_wait_ns = INT64_MAX, .min_service_ns = INT64_MAX, .peak = a->in_flight};
+    a->now = (struct admission_interval){.began_ns = now_ns, .min_ns = INT64_MAX, .peak = a->in_flight};
 }
 
 void admission_init(struct admission *a, const struct admission_cfg *cfg, int64_t now_ns)
@@ -16,15 +16,9 @@ void admission_init(struct admission *a, const struct admission_cfg *cfg, int64_
 
 /* --- the window --- */
 
-static bool few_in_flight(const struct admission *a)
+static int64_t longest_service(const struct admission *a)
 {
-    return a->now.peak <= ADMISSION_WINDOW_MIN;
-}
-
-static void learn_base(struct admission *a)
-{
-    if (a->now.min_service_ns != INT64_MAX && (few_in_flight(a) || a->now.min_service_ns < a->base_ns))
-        a->base_ns = a->now.min_service_ns;
+    return a->base_ns + a->cfg.target_ns;
 }
 
 static void shrink(struct admission *a, double factor)
@@ -37,23 +31,24 @@ static void shrink(struct admission *a, double factor)
 static void window_adapt(struct admission *a)
 {
     const struct admission_interval *i = &a->now;
-    int64_t longest = a->base_ns + a->cfg.target_ns;
+    bool delayed = i->long_served * 2 > i->served;
 
-    if (i->failed * 4 > i->answered)
+    if (i->failed > i->served / 4)
         shrink(a, 0.5);
-    else if (i->min_service_ns != INT64_MAX && i->min_service_ns > longest)
-        shrink(a, (double)longest / (double)i->min_service_ns);
-    else if (i->peak + i->peak / 4 >= a->window)
+    else if (delayed && a->delayed)
+        shrink(a, (double)longest_service(a) * i->served / (double)i->sum_ns);
+    else if (!delayed)
         a->window = MIN(a->window + MAX(a->window / 10, 1u), a->cfg.requests_max);
+    a->delayed = delayed;
+    if (i->served && (i->peak <= ADMISSION_WINDOW_MIN || i->min_ns < a->base_ns))
+        a->base_ns = i->min_ns;
 }
 
 static void interval_end(struct admission *a, int64_t now_ns)
 {
-    if (a->now.answered) {
-        learn_base(a);
+    if (a->now.served + a->now.failed)
         window_adapt(a);
-    }
-    a->standing = a->now.min_wait_ns != INT64_MAX && a->now.min_wait_ns > a->cfg.target_ns;
+    a->standing = a->now.long_waits * 2 > a->now.waits;
     interval_begin(a, now_ns);
 }
 
@@ -61,7 +56,7 @@ static void pass_time(struct admission *a, int64_t now_ns)
 {
     int64_t age_ms = (now_ns - a->now.began_ns) / NS_PER_MS;
 
-    if (age_ms >= ADMISSION_INTERVAL_MAX_MS || (age_ms >= ADMISSION_INTERVAL_MS && a->now.answered + a->now.refused >= ADMISSION_SAMPLES_MIN))
+    if (age_ms >= ADMISSION_INTERVAL_MAX_MS || (age_ms >= ADMISSION_INTERVAL_MS && a->now.served + a->now.failed + a->now.refused >= ADMISSION_SAMPLES_MIN))
         interval_end(a, now_ns);
     if (now_ns - a->second.began_ns >= NS_PER_S) {
         a->spread_s = MIN(a->second.refused / (a->second.taken + 1), (uint32_t)ADMISSION_RETRY_MAX_S - 2);
@@ -87,7 +82,8 @@ enum admission_verdict admission_judge(struct admission *a, int64_t now_ns, int6
     enum admission_verdict v;
 
     pass_time(a, now_ns);
-    a->now.min_wait_ns = MIN(a->now.min_wait_ns, waited_ns);
+    a->now.waits++;
+    a->now.long_waits += waited_ns > a->cfg.target_ns;
     v = judge(a, waited_ns);
     a->now.refused += v != ADMISSION_TAKEN;
     a->second.refused += v != ADMISSION_TAKEN;
@@ -108,13 +104,18 @@ enum admission_verdict admission_take(struct admission *a, int64_t now_ns, int64
 
 void admission_answered(struct admission *a, int64_t now_ns, int64_t taken_ns, bool failed)
 {
+    int64_t took = now_ns - taken_ns;
+
     ASSERT(a->in_flight > 0);
     a->in_flight--;
-    a->now.answered++;
-    if (failed)
+    if (failed) {
         a->now.failed++; /* soon or late: its time says nothing about a queue */
-    else
-        a->now.min_service_ns = MIN(a->now.min_service_ns, now_ns - taken_ns);
+    } else {
+        a->now.served++;
+        a->now.long_served += took > longest_service(a);
+        a->now.sum_ns += took;
+        a->now.min_ns = MIN(a->now.min_ns, took);
+    }
     pass_time(a, now_ns);
 }
 

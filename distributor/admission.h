@@ -1,14 +1,14 @@
 /* admission.h - which pushes a distributor takes when more come than it can do. Pure core: times and events in, verdicts out; no clock, lock or thread.
  * Two queues can form, and each has its own sign and its own remedy:
  *   - behind us, at the ingesters: pushes that are taken and not answered. At most `window` of them are taken. The window follows the *service time* (taken
- *     to answered): when the shortest of an interval is longer than base + target a queue stands, and the window shrinks in proportion; when it is not, and
- *     the window was used, it grows by a tenth. base is the service time of an interval in which at most ADMISSION_WINDOW_MIN were in flight, which is what
- *     distance and disks take and no window can shorten. Failures (no quorum) shrink it too.
- *   - before us, in sockets that no thread has read yet: `waited`, from the request's last byte to the start of work. When the shortest wait of an interval
- *     is longer than target a queue stands there, and until it is gone whatever waited longer than target is refused (CoDel: Nichols and Jacobson, ACM Queue
- *     10(5), 2012; the rule with a threshold instead of a drop law as in Facebook's wangle).
- * The shortest of an interval, not the mean: one large push or a scheduling hiccup makes no queue. Refusing keeps the queue at about target, so there is
- * always work, and accepted work goes on at the peak's rate.
+ *     to answered): when in two intervals in a row most pushes took longer than base + target a queue stands, and the window shrinks in proportion; else it
+ *     grows by a tenth. base is the shortest service time of an interval in which at most ADMISSION_WINDOW_MIN were in flight, which is what distance and
+ *     disks take and no window can shorten. Failures (no quorum) shrink it too.
+ *   - before us, in sockets that no thread has read yet: `waited`, from the request's last byte to the start of work. When most pushes of an interval waited
+ *     longer than target a queue stands there, and until it is gone whatever waited longer than target is refused.
+ * That is CoDel's idea (Nichols and Jacobson, ACM Queue 10(5), 2012): a queue is bad when it stands, not when it is long for a moment. Instead of the
+ * shortest time of an interval the median decides: threads take what is ready in batches, so that somebody always comes just in time.
+ * A queue of about target remains, so there is always work, and accepted work goes on at the peak's rate.
  * Times are monotonic nanoseconds. */
 #pragma once
 #include "common/base/base.h"
@@ -40,9 +40,12 @@ struct admission {
     uint32_t in_flight, window;
     int64_t base_ns; /* service time without a queue */
     bool standing;   /* a queue stands in the sockets */
+    bool delayed;    /* the interval before was too slow */
     struct admission_interval {
-        int64_t began_ns, min_wait_ns, min_service_ns;
-        uint32_t answered, failed, peak, refused; /* peak: most in flight */
+        int64_t began_ns, sum_ns, min_ns; /* of service times */
+        uint32_t waits, long_waits;       /* longer than target */
+        uint32_t served, long_served;     /* longer than base + target */
+        uint32_t failed, refused, peak;   /* peak: most in flight */
     } now;
     struct admission_second { /* for Retry-After */
         int64_t began_ns;

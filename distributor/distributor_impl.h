@@ -29,6 +29,7 @@ struct dist_head {
     UT_hash_handle hh;
     char *instance;
     uint64_t head_id;
+    uint64_t lingering;     /* bytes of answered pushes that wait for it */
 };
 
 /* The edge of admission.h: lock, clock, metrics, answers. */
@@ -53,7 +54,7 @@ struct distributor {
     struct metadata_seen *metadata_seen; /* any thread */
     struct dist_admit admit;
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
-    struct metric_family *m_discarded, *m_acks;
+    struct metric_family *m_discarded, *m_acks, *m_lingering;
 };
 
 /* --- one push --- */
@@ -94,6 +95,8 @@ struct push_target {
     uint32_t rows;           /* rows in it: floats, histograms, metadata */
     uint8_t *series_sent;    /* bit per series: labels are in the batch */
     bool has_resent;
+    uint32_t calls;          /* sent and not answered */
+    uint64_t lingering;      /* counted in its dist_head: the client was answered, this target has not answered */
 };
 
 struct push {
@@ -189,6 +192,10 @@ void dist_tenants_free(struct distributor *d);
 uint64_t dist_head_id(struct distributor *d, const char *instance);
 void dist_head_seen(struct distributor *d, const char *instance, uint64_t head_id);
 void dist_ring_seen(struct distributor *d, uint64_t ring_version);
+/* More bytes of answered pushes wait for this instance. False from dist_linger_fits: too many do, leave it out. */
+void dist_linger_add(struct distributor *d, const char *instance, int64_t bytes);
+bool dist_linger_fits(struct distributor *d, const char *instance);
+void dist_linger_collect(struct distributor *d);
 void dist_heads_free(struct distributor *d);
 
 struct push *push_ref(struct push *p);

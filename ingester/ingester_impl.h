@@ -71,8 +71,8 @@ struct ingester {
     bool threads;
     pthread_t maintenance;
     struct err failed;                   /* why state is FAILED */
-    struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_dead;
-    struct metric_family *m_refused;
+    struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_queue_bytes, *m_push_wait, *m_dead;
+    struct metric_family *m_refused, *m_push_refused;
 };
 enum ingester_state { INGESTER_NEW, INGESTER_REPLAYING, INGESTER_SERVING, INGESTER_STOPPED, INGESTER_FAILED };
 
