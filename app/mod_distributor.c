@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 struct distributor_options {
-    int64_t push_timeout_ms, in_flight_requests, target_delay_ms;
+    int64_t push_timeout_ms, in_flight_requests, target_delay_ms, workers;
     uint64_t series_cache_bytes, in_flight_bytes, lingering_bytes;
 };
 
@@ -20,6 +20,8 @@ static const struct option options[] = {
      .doc = "Pushes that are taken and not answered yet; past it 503."},
     {"distributor.target-delay", OPT_DURATION, AT(target_delay_ms), .def = "100ms", .max = "1m",
      .doc = "Delay that a queue of pushes may cause, before work begins or at the ingesters; when more come than can be done the rest is answered with 503 at once. 0: no such control."},
+    {"distributor.workers", OPT_INT, AT(workers), .def = "0", .min = "0", .max = "256",
+     .doc = "Threads that inflate, check and divide pushes; 0: one per core, at least 2."},
     {"distributor.max-lingering-bytes", OPT_BYTES, AT(lingering_bytes), .def = "64MiB", .min = "1MiB",
      .doc = "Bytes of pushes that are answered, by a quorum of others, and that wait for one slow ingester; past it pushes leave that ingester out."},
     {0},
@@ -41,6 +43,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .lingering_bytes = o->lingering_bytes,
         .in_flight_requests = (uint32_t)o->in_flight_requests,
         .target_delay_ms = o->target_delay_ms,
+        .workers = (uint32_t)o->workers,
         .tenancy = app->cfg.tenancy,
     };
     struct distributor_deps deps = {

@@ -27,6 +27,7 @@ enum admission_verdict {
     ADMISSION_REFUSED_REQUESTS, /* cfg.requests_max are in flight */
     ADMISSION_REFUSED_WINDOW,   /* the window is full */
     ADMISSION_REFUSED_WAITED,   /* it waited too long for us, as all did of late */
+    ADMISSION_REFUSED_BYTES,    /* the edge's: too many bytes are in flight */
     ADMISSION_VERDICTS,
 };
 

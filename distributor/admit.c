@@ -8,6 +8,7 @@ static const char *const verdict_reasons[ADMISSION_VERDICTS] = {
     [ADMISSION_REFUSED_REQUESTS] = "requests",
     [ADMISSION_REFUSED_WINDOW] = "window",
     [ADMISSION_REFUSED_WAITED] = "waited",
+    [ADMISSION_REFUSED_BYTES] = "bytes",
 };
 
 void dist_admit_init(struct distributor *d)
@@ -70,6 +71,9 @@ static struct http_resp *refusal(struct distributor *d, enum admission_verdict v
     else if (v == ADMISSION_REFUSED_WINDOW)
         n = snprintf(text, sizeof text, "overloaded: more than the %u pushes in flight would wait longer than %lld ms (distributor.target-delay)", window,
                      (long long)d->cfg.target_delay_ms);
+    else if (v == ADMISSION_REFUSED_BYTES)
+        n = snprintf(text, sizeof text, "overloaded: pushes of %llu bytes are in flight in this distributor (distributor.max-inflight-bytes)",
+                     (unsigned long long)d->cfg.in_flight_bytes);
     else
         n = snprintf(text, sizeof text, "overloaded: this push waited %lld ms before work on it could begin, limit %lld ms (distributor.target-delay)",
                      (long long)(waited_ns / 1000000), (long long)d->cfg.target_delay_ms);
@@ -91,6 +95,8 @@ struct http_resp *dist_admit_refuse(struct distributor *d, const struct http_req
     v = admission_judge(&a->admission, clock_mono_ns(d->deps.clock), waited_ns);
     window = a->admission.window;
     mutex_unlock(&a->lock);
+    if (v == ADMISSION_TAKEN && atomic_load(&d->in_flight_bytes) >= d->cfg.in_flight_bytes)
+        v = ADMISSION_REFUSED_BYTES;
     return v == ADMISSION_TAKEN ? NULL : refusal(d, v, waited_ns, window);
 }
 

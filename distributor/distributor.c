@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 const struct distributor_cfg distributor_cfg_default = {
     .push_timeout_ms = 5000,
@@ -49,6 +50,11 @@ static void metrics_make(struct distributor *d)
     metrics_on_collect(m, collect, d);
 }
 
+static int workers_of(const struct distributor_cfg *cfg)
+{
+    return cfg->workers ? (int)cfg->workers : (int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 2L);
+}
+
 int distributor_new(const struct distributor_cfg *cfg, const struct distributor_deps *deps, struct distributor **ret, UNUSED struct err *err)
 {
     struct distributor *d = xcalloc(1, sizeof *d);
@@ -60,6 +66,7 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     d->metadata_seen = metadata_seen_new();
     dist_admit_init(d);
     metrics_make(d);
+    d->workers = pool_new("push", workers_of(cfg), (int)cfg->in_flight_requests);
     *ret = d;
     return 0;
 }
@@ -103,6 +110,7 @@ void distributor_free(struct distributor *d)
 {
     if (!d)
         return;
+    pool_free(d->workers);
     dist_tenants_free(d);
     dist_heads_free(d);
     metadata_seen_free(d->metadata_seen);

@@ -1,5 +1,6 @@
 /* distributor_impl.h - the fields of a distributor and of a push, and what its files say to each other. */
 #pragma once
+#include "common/sys/pool.h"
 #include "common/sys/thread.h"
 #include "common/wire/push.h"
 #include "distributor/distributor.h"
@@ -53,6 +54,7 @@ struct distributor {
     _Atomic uint64_t in_flight_bytes, in_flight_requests;
     struct metadata_seen *metadata_seen; /* any thread */
     struct dist_admit admit;
+    struct pool *workers;           /* for pushes alone */
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
     struct metric_family *m_discarded, *m_acks, *m_lingering;
 };

@@ -270,6 +270,19 @@ static int push_run(struct push *p, struct err *err)
     return push_replicate(p, err);
 }
 
+/* On a worker: server threads only read and write sockets, so that refusals, /ready and /metrics do not stand behind work. */
+static void push_work(void *arg)
+{
+    struct push *p = arg;
+    struct err err;
+
+    if (atomic_load(http_cancel_flag(p->http)))
+        reply(p, 499, STR("the client has left\n"));
+    else if (push_run(p, &err) < 0)
+        reply_error(p, &err);
+    push_unref(p);
+}
+
 enum { PUSH_ARENA_FACTOR = 8 };
 
 void push_handle(void *arg, struct http_req *req)
@@ -279,6 +292,7 @@ void push_handle(void *arg, struct http_req *req)
     struct push *p;
     struct err err;
     int64_t taken_ns;
+    bool queued;
 
     if (!dist_admit_take(d, req, &taken_ns))
         return;
@@ -300,7 +314,6 @@ void push_handle(void *arg, struct http_req *req)
     arena_init(&p->arena, ((size_t)p->limits->max_request_inflated_size + (1 << 20)) * PUSH_ARENA_FACTOR);
     buf_init(&p->errors, PUSH_ERRORS_TEXT_MAX);
     atomic_fetch_add(&d->in_flight_requests, 1);
-    if (push_run(p, &err) < 0)
-        reply_error(p, &err);
-    push_unref(p);
+    queued = pool_submit(d->workers, push_work, p);
+    ASSERT(queued); /* it holds what admission takes */
 }

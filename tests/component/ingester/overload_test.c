@@ -1,4 +1,5 @@
 /* A shard that is busy with something else: what waits for it is bounded, and what nobody waits for any more is not done. */
+#pragma GCC diagnostic ignored "-Wunused-function" /* of the fixture */
 #include "tests/component/ingester/ingester_util.h"
 
 /* Holds the shard's thread until it is let go. */
