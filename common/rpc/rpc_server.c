@@ -188,6 +188,7 @@ static void *worker_main(void *arg)
 {
     struct rpc_server *srv = arg;
 
+    thread_nice(NICE_READS);
     mutex_lock(&srv->lock);
     for (;;) {
         struct rpc_call *call = srv->queue_first;

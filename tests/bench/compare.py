@@ -143,5 +143,5 @@ def verdicts(judged):
     for name, value, must, goal, form in judged:
         ok = [word for word, bound in (("must", must), ("goal", goal)) if bound is not None and value >= bound]
         cells = ["-" if bound is None else form.format(abs(bound)) for bound in (must, goal)]
-        lines.append(f"| {name} | {form.format(abs(value))} | {cells[0]} | {cells[1]} | {' and '.join(ok) or 'short'} |")
+        lines.append(f"| {name} | {form.format(abs(value))} | {cells[0]} | {cells[1]} | {' and '.join(ok) or ('short' if (must, goal) != (None, None) else '')} |")
     return lines

@@ -76,7 +76,7 @@ static void pushed(void *arg, int rc, struct buf *reply, const struct err *err)
     p->accepted += rc == RC_OK && push_answer_decode(buf_view(reply), &a, &an, NULL) == 0 && !an.verdicts;
     p->unavailable += rc == RC_UNAVAILABLE;
     p->timed_out += rc == RC_TIMEOUT;
-    if (rc == RC_UNAVAILABLE)
+    if (rc == RC_UNAVAILABLE && !p->text[0]) /* later ones come while the first is read */
         snprintf(p->text, sizeof p->text, "%s", err_text(err));
     cond_broadcast(&p->changed);
     mutex_unlock(&p->lock);
