@@ -10,9 +10,9 @@
  * needs time is registered with rpc_server_handle_slow and then runs on the server's worker threads, or it keeps the call,
  * hands it to its own thread and answers there.
  *
- * Ceilings: calls in progress per server, of control (below RPC_PUSH), of slow handlers and of others each, and bytes in them (more: RC_UNAVAILABLE), connections per server, in-flight calls and unsent bytes per
- * peer (more: RC_UNAVAILABLE at once), RPC_MESSAGE_BYTES_MAX per message in both directions (longer answers are paged by
- * the caller with a cursor in its own payload).
+ * Ceilings: calls in progress per server, of control (methods below RPC_PUSH), of slow handlers and of others each, so that none keeps another out, and
+ * bytes in them (more: RC_UNAVAILABLE), connections per server, in-flight calls and unsent bytes per peer (more: RC_UNAVAILABLE at once),
+ * RPC_MESSAGE_BYTES_MAX per message in both directions (longer answers are paged by the caller with a cursor in its own payload).
  *
  * Failure: a peer that refuses the connection fails its waiting calls with RC_UNAVAILABLE at once; calls within the next
  * RPC_BACKOFF_MS fail without a dial, the first after that dials again, so a restarted peer is reached within about that time.

@@ -57,7 +57,7 @@ struct rpc_server {
 
     struct rpc_metrics metrics; /* --- any thread --- */
     atomic_int calls, calls_of[CALL_KINDS];
-    atomic_size_t bytes;           /* their payloads */
+    atomic_size_t bytes; /* their payloads */
     atomic_bool draining;
 
     struct mutex lock; /* --- guards the rest --- */
