@@ -19,7 +19,7 @@ static const struct option options[] = {
     {"distributor.max-inflight-requests", OPT_INT, AT(in_flight_requests), .def = "2000", .min = "16", .max = "1000000",
      .doc = "Pushes that are taken and not answered yet; past it 503."},
     {"distributor.target-delay", OPT_DURATION, AT(target_delay_ms), .def = "100ms", .max = "1m",
-     .doc = "Delay that a queue of pushes may cause, before work begins or at the ingesters; when more come than can be done the rest is answered with 503 at once. 0: no such control."},
+     .doc = "Delay that a queue of pushes may cause, before work or at the ingesters; what is more than can be done in time is answered 503 at once. 0: off."},
     {"distributor.workers", OPT_INT, AT(workers), .def = "0", .min = "0", .max = "256",
      .doc = "Threads that inflate, check and divide pushes; 0: one per core, at least 2."},
     {"distributor.max-lingering-bytes", OPT_BYTES, AT(lingering_bytes), .def = "64MiB", .min = "1MiB",

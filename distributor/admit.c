@@ -23,9 +23,11 @@ void dist_admit_init(struct distributor *d)
     admission_init(&a->admission, &(struct admission_cfg){d->cfg.in_flight_requests, d->cfg.target_delay_ms * 1000000}, clock_mono_ns(d->deps.clock));
     a->m_taken = metrics_counter(m, "torc_distributor_admitted_requests_total", "Pushes that were taken.");
     a->m_refused = metrics_family(m, METRIC_COUNTER, "torc_distributor_refused_requests_total",
-                                  "Pushes that were refused with 503 before any work: too many in flight (requests, bytes), more than the ingesters keep up with (window), too long in a socket (waited).",
+                                  "Pushes that were refused with 503 before any work: too many in flight (requests, bytes), more than can be answered in time (window), "
+                                  "too long in a socket (waited).",
                                   (const char *const[]){"reason", NULL});
-    a->m_window = metrics_gauge(m, "torc_distributor_admission_window", "Pushes that may be in flight now, so that no queue delays them by more than distributor.target-delay.");
+    a->m_window = metrics_gauge(m, "torc_distributor_admission_window",
+                                "Pushes that may be in flight now, so that no queue delays them by more than distributor.target-delay.");
     a->m_in_flight = metrics_gauge(m, "torc_distributor_unanswered_requests", "Pushes that are taken and not answered.");
     a->m_wait = metrics_histogram(m, "torc_distributor_wait_seconds", "From a push's last byte to the start of work.");
     a->m_service = metrics_histogram(m, "torc_distributor_service_seconds", "From the start of work on a push to its answer.");
@@ -66,7 +68,7 @@ static struct http_resp *refusal(struct distributor *d, enum admission_verdict v
     int n;
 
     if (v == ADMISSION_REFUSED_REQUESTS)
-        n = snprintf(text, sizeof text, "overloaded: %u pushes are in flight in this distributor, limit %u (distributor.max-inflight-requests)", d->cfg.in_flight_requests,
+        n = snprintf(text, sizeof text, "overloaded: as many pushes are in flight in this distributor as may be, limit %u (distributor.max-inflight-requests)",
                      d->cfg.in_flight_requests);
     else if (v == ADMISSION_REFUSED_WINDOW)
         n = snprintf(text, sizeof text, "overloaded: more than the %u pushes in flight would wait longer than %lld ms (distributor.target-delay)", window,

@@ -43,7 +43,7 @@ static void metrics_make(struct distributor *d)
     d->m_in_flight = metrics_gauge(m, "torc_distributor_inflight_requests", "Push requests whose ingesters have not all answered.");
     d->m_discarded = metrics_family(m, METRIC_COUNTER, "torc_discarded_samples_total", "Samples not stored, by reason and tenant.",
                                     (const char *const[]){"reason", "user", NULL});
-    d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome; skipped: too many bytes wait for that ingester (distributor.max-lingering-bytes), it was not asked.",
+    d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome; skipped: not asked, too many bytes wait for it (distributor.max-lingering-bytes).",
                                (const char *const[]){"status", NULL});
     d->m_lingering = metrics_family(m, METRIC_GAUGE, "torc_distributor_lingering_bytes", "Bytes of answered pushes that wait for this ingester's answer.",
                                     (const char *const[]){"ingester", NULL});

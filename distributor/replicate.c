@@ -398,8 +398,8 @@ static void target_skip(struct push_target *t)
     struct push *p = t->push;
 
     metric_inc(metric_with(p->d->m_acks, "skipped", NULL));
-    log_limited(p->d->deps.log, LOG_WARN, "ingester left out of a push: too many bytes of answered pushes wait for it (distributor.max-lingering-bytes)", "ingester", t->instance,
-                "limit", log_i64((int64_t)p->d->cfg.lingering_bytes));
+    log_limited(p->d->deps.log, LOG_WARN, "ingester left out of a push: too many bytes of answered pushes wait for it (distributor.max-lingering-bytes)",
+                "ingester", t->instance, "limit", log_i64((int64_t)p->d->cfg.lingering_bytes));
     count_rows(t, t->row_map, t->rows, NULL, true);
 }
 

@@ -755,8 +755,8 @@ static int room_check(struct ingester *in, struct rpc_call *rpc, struct err *err
         if (!shard_full(ingester_shard(in, i), each))
             continue;
         metric_inc(metric_with(in->m_push_refused, "overloaded", NULL));
-        return err_set(err, RC_UNAVAILABLE, "overloaded: %zu bytes in %zu pushes wait for shard %u, limit %llu (ingester.push-queue-bytes)", shard_queued_bytes(ingester_shard(in, i)),
-                       shard_queued(ingester_shard(in, i)), i, (unsigned long long)in->cfg.push_queue_bytes);
+        return err_set(err, RC_UNAVAILABLE, "overloaded: %zu bytes in %zu pushes wait for shard %u, limit %llu (ingester.push-queue-bytes)",
+                       shard_queued_bytes(ingester_shard(in, i)), shard_queued(ingester_shard(in, i)), i, (unsigned long long)in->cfg.push_queue_bytes);
     }
     return 0;
 }
