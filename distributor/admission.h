@@ -1,10 +1,10 @@
 /* admission.h - which pushes a distributor takes when more come than it can do. Pure core: times and events in, verdicts out; no clock, lock or thread.
  * Two queues can form, and each has its own sign and its own remedy:
- *   - behind us, at the ingesters: pushes that are taken and not answered. At most `window` of them are taken. The window follows the *service time* (taken
+ *   - behind us, at our workers or the ingesters: pushes that are taken and not answered. At most `window` of them are taken. The window follows the *service time* (taken
  *     to answered): when in two intervals in a row most pushes took longer than base + target a queue stands, and the window shrinks in proportion; else it
  *     grows by a tenth. base is the shortest service time of an interval in which at most ADMISSION_WINDOW_MIN were in flight, which is what distance and
  *     disks take and no window can shorten. Failures (no quorum) shrink it too.
- *   - before us, in sockets that no thread has read yet: `waited`, from the request's last byte to the start of work. When most pushes of an interval waited
+ *   - before us, in sockets that no thread has read yet: `waited`, from the request's last byte until a thread comes to it. When most pushes of an interval waited
  *     longer than target a queue stands there, and until it is gone whatever waited longer than target is refused.
  * That is CoDel's idea (Nichols and Jacobson, ACM Queue 10(5), 2012): a queue is bad when it stands, not when it is long for a moment. Instead of the
  * shortest time of an interval the median decides: threads take what is ready in batches, so that somebody always comes just in time.

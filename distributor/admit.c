@@ -29,8 +29,8 @@ void dist_admit_init(struct distributor *d)
     a->m_window = metrics_gauge(m, "torc_distributor_admission_window",
                                 "Pushes that may be in flight now, so that no queue delays them by more than distributor.target-delay.");
     a->m_in_flight = metrics_gauge(m, "torc_distributor_unanswered_requests", "Pushes that are taken and not answered.");
-    a->m_wait = metrics_histogram(m, "torc_distributor_wait_seconds", "From a push's last byte to the start of work.");
-    a->m_service = metrics_histogram(m, "torc_distributor_service_seconds", "From the start of work on a push to its answer.");
+    a->m_wait = metrics_histogram(m, "torc_distributor_wait_seconds", "From a push's last byte until a server thread came to it.");
+    a->m_service = metrics_histogram(m, "torc_distributor_service_seconds", "From taking a push to its answer.");
     for (int v = ADMISSION_TAKEN + 1; v < ADMISSION_VERDICTS; v++)
         metric_with(a->m_refused, verdict_reasons[v], NULL);
 }
@@ -77,7 +77,7 @@ static struct http_resp *refusal(struct distributor *d, enum admission_verdict v
         n = snprintf(text, sizeof text, "overloaded: pushes of %llu bytes are in flight in this distributor (distributor.max-inflight-bytes)",
                      (unsigned long long)d->cfg.in_flight_bytes);
     else
-        n = snprintf(text, sizeof text, "overloaded: this push waited %lld ms before work on it could begin, limit %lld ms (distributor.target-delay)",
+        n = snprintf(text, sizeof text, "overloaded: this push lay in its socket for %lld ms, limit %lld ms (distributor.target-delay)",
                      (long long)(waited_ns / 1000000), (long long)d->cfg.target_delay_ms);
     dist_retry_after(d, r);
     http_resp_text(r, HTTP_TYPE_TEXT, str_n(text, (size_t)n));

@@ -277,7 +277,7 @@ static void push_work(void *arg)
     struct err err;
 
     if (atomic_load(http_cancel_flag(p->http)))
-        reply(p, 499, STR("the client has left\n"));
+        reply(p, 503, STR("canceled: the client has left, or this process is shutting down\n"));
     else if (push_run(p, &err) < 0)
         reply_error(p, &err);
     push_unref(p);
