@@ -61,7 +61,15 @@ void dist_retry_after(struct distributor *d, struct http_resp *r)
     http_resp_header(r, "Retry-After", seconds);
 }
 
-static struct http_resp *refusal(struct distributor *d, enum admission_verdict v, int64_t waited_ns, uint32_t window)
+static bool is_v2(const struct http_req *req)
+{
+    struct push_content content;
+    struct err err;
+
+    return content_negotiate(http_header(req, "Content-Type"), http_header(req, "Content-Encoding"), &content, &err) == 0 && content.v2;
+}
+
+static struct http_resp *refusal(struct distributor *d, const struct http_req *req, enum admission_verdict v, int64_t waited_ns, uint32_t window)
 {
     struct http_resp *r = http_resp_new(503);
     char text[256];
@@ -79,6 +87,8 @@ static struct http_resp *refusal(struct distributor *d, enum admission_verdict v
     else
         n = snprintf(text, sizeof text, "overloaded: this push lay in its socket for %lld ms, limit %lld ms (distributor.target-delay)",
                      (long long)(waited_ns / 1000000), (long long)d->cfg.target_delay_ms);
+    if (is_v2(req))
+        push_written_headers(&(struct push_written){0}, r);
     dist_retry_after(d, r);
     http_resp_text(r, HTTP_TYPE_TEXT, str_n(text, (size_t)n));
     metric_inc(metric_with(d->admit.m_refused, verdict_reasons[v], NULL));
@@ -99,7 +109,7 @@ struct http_resp *dist_admit_refuse(struct distributor *d, const struct http_req
     mutex_unlock(&a->lock);
     if (v == ADMISSION_TAKEN && atomic_load(&d->in_flight_bytes) >= d->cfg.in_flight_bytes)
         v = ADMISSION_REFUSED_BYTES;
-    return v == ADMISSION_TAKEN ? NULL : refusal(d, v, waited_ns, window);
+    return v == ADMISSION_TAKEN ? NULL : refusal(d, req, v, waited_ns, window);
 }
 
 bool dist_admit_take(struct distributor *d, struct http_req *req, int64_t *ret_taken_ns)
@@ -114,7 +124,7 @@ bool dist_admit_take(struct distributor *d, struct http_req *req, int64_t *ret_t
     window = a->admission.window;
     mutex_unlock(&a->lock);
     if (v != ADMISSION_TAKEN) {
-        http_respond(req, refusal(d, v, waited_ns, window));
+        http_respond(req, refusal(d, req, v, waited_ns, window));
         return false;
     }
     metric_inc(a->m_taken);

@@ -185,6 +185,8 @@ struct push_written {
     uint64_t samples, histograms, exemplars;
 };
 void push_written(struct push *p, struct push_written *ret);
+/* In every answer to a 2.0 request: a sender takes their absence for a receiver that knows 1.0 alone. */
+void push_written_headers(const struct push_written *w, struct http_resp *r);
 /* replicate.c */
 int push_replicate(struct push *p, struct err *err);
 /* tenants.c */

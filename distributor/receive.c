@@ -52,19 +52,24 @@ void push_unref(struct push *p)
 
 /* --- answers --- */
 
-/* In every answer to a 2.0 request: a sender takes their absence for a receiver that knows 1.0 alone. */
+void push_written_headers(const struct push_written *w, struct http_resp *r)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->samples);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Samples-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->histograms);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Histograms-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->exemplars);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", text);
+}
+
 static void written_headers(struct push *p, struct http_resp *r)
 {
     struct push_written w;
-    char text[32];
 
     push_written(p, &w);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.samples);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Samples-Written", text);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.histograms);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Histograms-Written", text);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.exemplars);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", text);
+    push_written_headers(&w, r);
 }
 
 static void reply(struct push *p, int status, struct str text)
