@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 struct distributor_options {
-    int64_t push_timeout_ms;
-    uint64_t series_cache_bytes, in_flight_bytes;
+    int64_t push_timeout_ms, in_flight_requests, target_delay_ms, workers;
+    uint64_t series_cache_bytes, in_flight_bytes, lingering_bytes;
 };
 
 #define AT(field) offsetof(struct distributor_options, field)
@@ -16,6 +16,14 @@ static const struct option options[] = {
      .doc = "Known-series cache of one tenant; about 80 bytes a series."},
     {"distributor.max-inflight-bytes", OPT_BYTES, AT(in_flight_bytes), .def = "512MiB", .min = "16MiB",
      .doc = "Bytes of requests in flight, inflated; past it 503."},
+    {"distributor.max-inflight-requests", OPT_INT, AT(in_flight_requests), .def = "2000", .min = "16", .max = "1000000",
+     .doc = "Pushes that are taken and not answered yet; past it 503."},
+    {"distributor.target-delay", OPT_DURATION, AT(target_delay_ms), .def = "100ms", .max = "1m",
+     .doc = "Delay that a queue of pushes may cause, before work or at the ingesters; what is more than can be done in time is answered 503 at once. 0: off."},
+    {"distributor.workers", OPT_INT, AT(workers), .def = "0", .min = "0", .max = "256",
+     .doc = "Threads that inflate, check and divide pushes; 0: one per core, at least 2."},
+    {"distributor.max-lingering-bytes", OPT_BYTES, AT(lingering_bytes), .def = "64MiB", .min = "1MiB",
+     .doc = "Bytes of pushes that are answered, by a quorum of others, and that wait for one slow ingester; past it pushes leave that ingester out."},
     {0},
 };
 
@@ -32,6 +40,10 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .push_timeout_ms = o->push_timeout_ms,
         .series_cache_bytes = o->series_cache_bytes,
         .in_flight_bytes = o->in_flight_bytes,
+        .lingering_bytes = o->lingering_bytes,
+        .in_flight_requests = (uint32_t)o->in_flight_requests,
+        .target_delay_ms = o->target_delay_ms,
+        .workers = (uint32_t)o->workers,
         .tenancy = app->cfg.tenancy,
     };
     struct distributor_deps deps = {

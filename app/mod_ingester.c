@@ -12,6 +12,7 @@ struct ingester_options {
     int sync;
     int64_t sync_interval_ms, flush_check_ms, flush_delay_ms, retain_ms, series_idle_ms;
     uint64_t image_log_bytes;
+    uint64_t push_queue_bytes;
 };
 
 #define AT(field) offsetof(struct ingester_options, field)
@@ -32,6 +33,8 @@ static const struct option options[] = {
      .doc = "A series without samples for this long leaves memory once its blocks are out."},
     {"ingester.image-log-bytes", OPT_BYTES, AT(image_log_bytes), .def = "256MiB", .min = "1MiB", .max = "64GiB",
      .doc = "Log that a restart has to replay at most. An image of the heads is written whenever seven eighths of it have come; less means more of them."},
+    {"ingester.push-queue-bytes", OPT_BYTES, AT(push_queue_bytes), .def = "64MiB", .min = "64KiB",
+     .doc = "Bytes of pushes that wait for one head shard; past it pushes are refused as overloaded, which is no vote for them."},
     {0},
 };
 
@@ -60,6 +63,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .retain_ms = o->retain_ms,
         .series_idle_ms = o->series_idle_ms,
         .image_log_bytes = o->image_log_bytes,
+        .push_queue_bytes = o->push_queue_bytes,
     };
     struct ingester_deps deps = {
         .clock = app->clock,

@@ -5,6 +5,7 @@
 struct rpc_cfg {
     char *listen, *cluster;
     int64_t calls, workers;
+    uint64_t calls_bytes;
 };
 
 static const struct option options[] = {
@@ -12,8 +13,10 @@ static const struct option options[] = {
      .doc = "host:port where other torc processes reach this one; they use it as it stands here unless ring.advertise-address says otherwise."},
     {"cluster.name", OPT_STRING, offsetof(struct rpc_cfg, cluster), .def = "torc",
      .doc = "Name of the cluster. Frames and gossip of another cluster are refused."},
-    {"server.rpc-calls", OPT_INT, offsetof(struct rpc_cfg, calls), .def = "256", .min = "16", .max = "65536",
-     .doc = "Calls in progress; further ones are refused and may be tried again."},
+    {"server.rpc-calls", OPT_INT, offsetof(struct rpc_cfg, calls), .def = "1024", .min = "16", .max = "65536",
+     .doc = "Calls in progress, of writes and of reads each; further ones are refused and may be tried again."},
+    {"server.rpc-calls-bytes", OPT_BYTES, offsetof(struct rpc_cfg, calls_bytes), .def = "512MiB", .min = "16MiB",
+     .doc = "Bytes in calls in progress; further ones are refused and may be tried again."},
     {"server.rpc-workers", OPT_INT, offsetof(struct rpc_cfg, workers), .def = "4", .min = "1", .max = "256",
      .doc = "Threads that answer queries of other processes."},
     {0},
@@ -43,6 +46,7 @@ static int rpc_init(struct app *app, const void *cfg, void **ret_self, struct er
         .listen = c->listen,
         .cluster = str_of(c->cluster),
         .calls_max = (int)c->calls,
+        .bytes_max = (size_t)c->calls_bytes,
         .workers = (int)c->workers,
         .metrics = app->metrics,
         .log = app->log,

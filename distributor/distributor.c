@@ -3,11 +3,15 @@
 
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 const struct distributor_cfg distributor_cfg_default = {
     .push_timeout_ms = 5000,
     .series_cache_bytes = 256 << 20,
     .in_flight_bytes = 512 << 20,
+    .lingering_bytes = 64 << 20,
+    .in_flight_requests = 2000,
+    .target_delay_ms = 100,
     .tenancy = true,
 };
 
@@ -23,6 +27,8 @@ static void collect(void *arg)
     pthread_rwlock_unlock(&d->tenants_lock);
     metric_set(d->m_series_cache_bytes, (double)bytes);
     metric_set(d->m_in_flight, (double)atomic_load(&d->in_flight_requests));
+    dist_admit_collect(d);
+    dist_linger_collect(d);
 }
 
 static void metrics_make(struct distributor *d)
@@ -37,9 +43,16 @@ static void metrics_make(struct distributor *d)
     d->m_in_flight = metrics_gauge(m, "torc_distributor_inflight_requests", "Push requests whose ingesters have not all answered.");
     d->m_discarded = metrics_family(m, METRIC_COUNTER, "torc_discarded_samples_total", "Samples not stored, by reason and tenant.",
                                     (const char *const[]){"reason", "user", NULL});
-    d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome.",
+    d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome; skipped: not asked, too many bytes wait for it (distributor.max-lingering-bytes).",
                                (const char *const[]){"status", NULL});
+    d->m_lingering = metrics_family(m, METRIC_GAUGE, "torc_distributor_lingering_bytes", "Bytes of answered pushes that wait for this ingester's answer.",
+                                    (const char *const[]){"ingester", NULL});
     metrics_on_collect(m, collect, d);
+}
+
+static int workers_of(const struct distributor_cfg *cfg)
+{
+    return cfg->workers ? (int)cfg->workers : (int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 2L);
 }
 
 int distributor_new(const struct distributor_cfg *cfg, const struct distributor_deps *deps, struct distributor **ret, UNUSED struct err *err)
@@ -51,7 +64,9 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     pthread_rwlock_init(&d->tenants_lock, NULL);
     mutex_init(&d->heads_lock);
     d->metadata_seen = metadata_seen_new();
+    dist_admit_init(d);
     metrics_make(d);
+    d->workers = pool_new("push", workers_of(cfg), (int)cfg->in_flight_requests);
     *ret = d;
     return 0;
 }
@@ -67,21 +82,26 @@ static const struct limits *request_limits(struct distributor *d, const struct h
     return id.p ? limits_of(d->deps.overrides, id) : limits_default(d->deps.overrides);
 }
 
-static size_t body_limit(void *arg, const struct http_req *req)
+static size_t as_sent_max(const struct limits *l)
 {
-    const struct limits *l = request_limits(arg, req);
-
     return l->max_request_body_size ? (size_t)l->max_request_body_size : BODY_BYTES_MAX;
 }
 
+static size_t body_limit(void *arg, const struct http_req *req, struct http_resp **ret_no)
+{
+    *ret_no = dist_admit_refuse(arg, req, false);
+    return as_sent_max(request_limits(arg, req));
+}
+
 /* OTLP bodies may come as they are: those have the limit of inflated ones. */
-static size_t body_limit_otlp(void *arg, const struct http_req *req)
+static size_t body_limit_otlp(void *arg, const struct http_req *req, struct http_resp **ret_no)
 {
     struct str encoding = http_header(req, "Content-Encoding");
     const struct limits *l = request_limits(arg, req);
 
+    *ret_no = dist_admit_refuse(arg, req, true);
     if (encoding.p && !str_ieq(str_trim(encoding), STR("identity")))
-        return body_limit(arg, req);
+        return as_sent_max(l);
     return l->max_request_inflated_size ? (size_t)l->max_request_inflated_size : BODY_BYTES_MAX;
 }
 
@@ -126,9 +146,11 @@ void distributor_free(struct distributor *d)
 {
     if (!d)
         return;
+    pool_free(d->workers);
     dist_tenants_free(d);
     dist_heads_free(d);
     metadata_seen_free(d->metadata_seen);
+    dist_admit_fini(d);
     pthread_rwlock_destroy(&d->tenants_lock);
     mutex_fini(&d->heads_lock);
     free(d);

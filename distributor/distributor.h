@@ -16,6 +16,10 @@ struct distributor_cfg {
     int64_t push_timeout_ms;     /* for one ingester's answer: 5 s */
     uint64_t series_cache_bytes; /* per tenant: 256 MiB, about two million series */
     uint64_t in_flight_bytes;    /* of all requests together: 512 MiB; past it 503 */
+    uint64_t lingering_bytes;    /* of answered pushes that one ingester has not answered: 64 MiB; past it pushes leave that ingester out */
+    uint32_t in_flight_requests; /* taken and not answered: 2,000; past it 503 */
+    uint32_t workers;            /* threads that work on pushes until their batches are sent; 0: one per core, at least 2 */
+    int64_t target_delay_ms;     /* of a queue, admission.h: 100 ms; 0: off */
     bool tenancy;                /* false: X-Scope-OrgID is not read, every sample is TENANT_DEFAULT's (paths still name a workspace) */
 };
 extern const struct distributor_cfg distributor_cfg_default;

@@ -1,5 +1,6 @@
 /* distributor_impl.h - the fields of a distributor and of a push, and what its files say to each other. */
 #pragma once
+#include "common/sys/pool.h"
 #include "common/sys/thread.h"
 #include "common/wire/push.h"
 #include "distributor/distributor.h"
@@ -8,6 +9,7 @@
 #include "common/base/rate.h"
 #include "distributor/content.h"
 #include "distributor/metadata_seen.h"
+#include "distributor/admission.h"
 #include "distributor/series_cache.h"
 #include "distributor/validate.h"
 #include "distributor/write2_request.h"
@@ -29,6 +31,16 @@ struct dist_head {
     UT_hash_handle hh;
     char *instance;
     uint64_t head_id;
+    uint64_t lingering;     /* bytes of answered pushes that wait for it */
+};
+
+/* The edge of admission.h: lock, clock, metrics, answers. */
+struct dist_admit {
+    struct mutex lock;              /* --- guards admission and rng --- */
+    struct admission admission;
+    struct rng rng;
+    struct metric *m_taken, *m_window, *m_in_flight, *m_wait, *m_service;
+    struct metric_family *m_refused;
 };
 
 struct distributor {
@@ -42,8 +54,10 @@ struct distributor {
     _Atomic uint32_t ack_epoch;     /* changes when the ring or any head id changes: acknowledged labels are void */
     _Atomic uint64_t in_flight_bytes, in_flight_requests;
     struct metadata_seen *metadata_seen; /* any thread */
+    struct dist_admit admit;
+    struct pool *workers;           /* for pushes alone */
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
-    struct metric_family *m_discarded, *m_acks;
+    struct metric_family *m_discarded, *m_acks, *m_lingering;
 };
 
 /* --- one push --- */
@@ -84,6 +98,8 @@ struct push_target {
     uint32_t rows;           /* rows in it: floats, histograms, metadata */
     uint8_t *series_sent;    /* bit per series: labels are in the batch */
     bool has_resent;
+    uint32_t calls;          /* sent and not answered */
+    uint64_t lingering;      /* counted in its dist_head: the client was answered, this target has not answered */
 };
 
 struct push {
@@ -92,6 +108,7 @@ struct push {
     const struct limits *limits;
     struct http_req *http;       /* NULL once answered */
     struct push_content content;
+    int64_t taken_ns;            /* by admission; of a part of OTLP its otlp_push knows */
     int success_status;
     struct otlp_push *otlp;      /* what this is a part of, until it is decided; NULL: remote write */
     struct otlp_point *points;   /* of the body, with otlp */
@@ -131,6 +148,17 @@ void push_answer(struct push *p); /* lock held; answers when the state allows an
 /* Memory of the request, against distributor.max-inflight-bytes. */
 int push_charge(void *push, size_t bytes, struct err *err);
 void push_uncharge(struct push *p, size_t bytes);
+/* admit.c */
+void dist_admit_init(struct distributor *d);
+void dist_admit_fini(struct distributor *d);
+void dist_admit_collect(struct distributor *d);
+/* The answer that refuses a push whose body nobody has read yet, or NULL. otlp: in its form. */
+struct http_resp *dist_admit_refuse(struct distributor *d, const struct http_req *req, bool otlp);
+/* False: refused and answered. Else dist_admit_answered is due, with *ret_taken_ns. */
+bool dist_admit_take(struct distributor *d, struct http_req *req, bool otlp, int64_t *ret_taken_ns);
+void dist_admit_answered(struct distributor *d, int64_t taken_ns, bool failed);
+/* Sets Retry-After. */
+void dist_retry_after(struct distributor *d, struct http_resp *r);
 /* parse.c: 1.0, and what both have in common */
 int push_parse(struct push *p, struct err *err);
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
@@ -169,6 +197,8 @@ struct push_written {
     uint64_t samples, histograms, exemplars;
 };
 void push_written(struct push *p, struct push_written *ret);
+/* In every answer to a 2.0 request: a sender takes their absence for a receiver that knows 1.0 alone. */
+void push_written_headers(const struct push_written *w, struct http_resp *r);
 /* replicate.c */
 int push_replicate(struct push *p, struct err *err);
 /* tenants.c */
@@ -178,6 +208,10 @@ void dist_tenants_free(struct distributor *d);
 uint64_t dist_head_id(struct distributor *d, const char *instance);
 void dist_head_seen(struct distributor *d, const char *instance, uint64_t head_id);
 void dist_ring_seen(struct distributor *d, uint64_t ring_version);
+/* More bytes of answered pushes wait for this instance. False from dist_linger_fits: too many do, leave it out. */
+void dist_linger_add(struct distributor *d, const char *instance, int64_t bytes);
+bool dist_linger_fits(struct distributor *d, const char *instance);
+void dist_linger_collect(struct distributor *d);
 void dist_heads_free(struct distributor *d);
 
 struct push *push_ref(struct push *p);

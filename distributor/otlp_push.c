@@ -23,7 +23,9 @@ struct part {
     size_t point_count;
 };
 struct otlp_push {
+    struct distributor *d;
     struct http_req *http;
+    int64_t taken_ns; /* by admission */
     bool json;
     /* --- the maker's --- */
     struct part *parts, **tail;
@@ -43,12 +45,19 @@ static bool media_type_is(struct str header, struct str type)
     return header.p && str_ieq(str_trim(str_sub(header, 0, str_find(header, ';'))), type);
 }
 
-struct otlp_push *otlp_push_new(struct http_req *req)
+bool otlp_wants_json(const struct http_req *req)
+{
+    return media_type_is(http_header(req, "Content-Type"), STR(HTTP_TYPE_JSON));
+}
+
+struct otlp_push *otlp_push_new(struct distributor *d, int64_t taken_ns, struct http_req *req)
 {
     struct otlp_push *o = xcalloc(1, sizeof *o);
 
+    o->d = d;
+    o->taken_ns = taken_ns;
     o->http = req;
-    o->json = media_type_is(http_header(req, "Content-Type"), STR(HTTP_TYPE_JSON));
+    o->json = otlp_wants_json(req);
     o->tail = &o->parts;
     o->open = 1;
     mutex_init(&o->lock);
@@ -330,7 +339,7 @@ static void answer(struct otlp_push *o)
     buf_str(&text, buf_view(&o->text));
     if (may_succeed_later(o->status)) {
         r = otlp_status(o->json, o->status, buf_view(&o->text));
-        http_resp_header(r, "Retry-After", "1");
+        dist_retry_after(o->d, r);
     } else if (o->status && c.rejected == c.all) {
         r = otlp_status(o->json, o->status, buf_view(&text));
     } else {
@@ -338,6 +347,7 @@ static void answer(struct otlp_push *o)
     }
     buf_fini(&text);
     http_respond(o->http, r);
+    dist_admit_answered(o->d, o->taken_ns, o->status == 503);
 }
 
 void otlp_push_release(struct otlp_push *o)

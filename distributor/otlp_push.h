@@ -10,11 +10,14 @@
 
 enum { OTLP_PART_BYTES = 8 << 20, OTLP_ERRORS_TEXT_MAX = 8192 };
 
+struct distributor;
 struct push;
 struct otlp_push;
 
-/* With a hold for the maker, to be given back by otlp_push_release(). Answers req when all holds and parts are gone. */
-struct otlp_push *otlp_push_new(struct http_req *req);
+/* Whether the sender speaks JSON, which is then answered in JSON. */
+bool otlp_wants_json(const struct http_req *req);
+/* With a hold for the maker, to be given back by otlp_push_release(). Answers req, which admission took at taken_ns, when all holds and parts are gone. */
+struct otlp_push *otlp_push_new(struct distributor *d, int64_t taken_ns, struct http_req *req);
 void otlp_push_release(struct otlp_push *o);
 /* Nothing came of it: releases and answers. */
 void otlp_push_fail(struct otlp_push *o, int status, struct str text);

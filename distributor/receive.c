@@ -53,19 +53,24 @@ void push_unref(struct push *p)
 
 /* --- answers --- */
 
-/* In every answer to a 2.0 request: a sender takes their absence for a receiver that knows 1.0 alone. */
+void push_written_headers(const struct push_written *w, struct http_resp *r)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->samples);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Samples-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->histograms);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Histograms-Written", text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)w->exemplars);
+    http_resp_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", text);
+}
+
 static void written_headers(struct push *p, struct http_resp *r)
 {
     struct push_written w;
-    char text[32];
 
     push_written(p, &w);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.samples);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Samples-Written", text);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.histograms);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Histograms-Written", text);
-    snprintf(text, sizeof text, "%llu", (unsigned long long)w.exemplars);
-    http_resp_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", text);
+    push_written_headers(&w, r);
 }
 
 static void reply(struct push *p, int status, struct str text)
@@ -83,11 +88,12 @@ static void reply(struct push *p, int status, struct str text)
     if (p->content.v2)
         written_headers(p, r);
     if (status == 503 || status == 429)
-        http_resp_header(r, "Retry-After", "1");
+        dist_retry_after(p->d, r);
     if (text.n)
         http_resp_text(r, HTTP_TYPE_TEXT, text);
     http_respond(p->http, r);
     p->http = NULL;
+    dist_admit_answered(p->d, p->taken_ns, status == 503);
 }
 
 /* Refused by a quorum of owners, or by us. */
@@ -282,6 +288,37 @@ static int push_store(struct push *p, struct err *err)
     return push_replicate(p, err);
 }
 
+static int push_run(struct push *p, struct err *err)
+{
+    int rc = content_negotiate(http_header(p->http, "Content-Type"), http_header(p->http, "Content-Encoding"), &p->content, err);
+
+    if (rc == 0)
+        rc = requests_take(p, err);
+    if (rc == 0)
+        rc = inflate_body(p, http_body(p->http), err);
+    return rc < 0 ? rc : push_store(p, err);
+}
+
+/* Replies, and says so, to a request that nobody waits for any more. */
+static bool push_canceled(struct push *p)
+{
+    if (!atomic_load(http_cancel_flag(p->http)))
+        return false;
+    reply(p, 503, STR("canceled: the client has left, or this process is shutting down\n"));
+    return true;
+}
+
+/* On a worker: server threads only read and write sockets, so that refusals, /ready and /metrics do not stand behind work. */
+static void push_work(void *arg)
+{
+    struct push *p = arg;
+    struct err err;
+
+    if (!push_canceled(p) && push_run(p, &err) < 0)
+        reply_error(p, &err);
+    push_unref(p);
+}
+
 enum { PUSH_ARENA_FACTOR = 8 };
 
 static struct push *push_new(struct distributor *d, struct dist_tenant *tenant, struct http_req *req)
@@ -302,29 +339,32 @@ static struct push *push_new(struct distributor *d, struct dist_tenant *tenant, 
     return p;
 }
 
+/* Hands p to the workers. */
+static void push_submit(struct push *p, void (*work)(void *p))
+{
+    bool queued = pool_submit(p->d->workers, work, p);
+
+    ASSERT(queued); /* it holds what admission takes */
+}
+
 void push_handle(void *arg, struct http_req *req)
 {
     struct distributor *d = arg;
     struct dist_tenant *tenant;
     struct push *p;
     struct err err;
-    int rc;
+    int64_t taken_ns;
 
+    if (!dist_admit_take(d, req, false, &taken_ns))
+        return;
     if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
         http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
+        dist_admit_answered(d, taken_ns, false);
         return;
     }
     p = push_new(d, tenant, req);
-    rc = content_negotiate(http_header(req, "Content-Type"), http_header(req, "Content-Encoding"), &p->content, &err);
-    if (rc == 0)
-        rc = requests_take(p, &err);
-    if (rc == 0)
-        rc = inflate_body(p, http_body(req), &err);
-    if (rc == 0)
-        rc = push_store(p, &err);
-    if (rc < 0)
-        reply_error(p, &err);
-    push_unref(p);
+    p->taken_ns = taken_ns;
+    push_submit(p, push_work);
 }
 
 /* --- OTLP: a request may become several pushes --- */
@@ -343,32 +383,54 @@ static void parts_store(struct push *first, struct otlp_push *otlp, struct http_
     }
 }
 
+/* Of a request that cannot be read to its end nothing is stored. */
+static void otlp_run(struct push *p)
+{
+    struct otlp_push *otlp = p->otlp;
+    struct http_req *req = p->http;
+    struct err err;
+    int rc = requests_take(p, &err);
+
+    if (rc == 0)
+        rc = otlp_push_open(p, &err);
+    if (rc < 0) {
+        reply_error(p, &err);
+        return;
+    }
+    if (push_store(p, &err) < 0)
+        reply_error(p, &err);
+    parts_store(p, otlp, req);
+}
+
+/* On a worker, as push_work; with a hold on its otlp_push. */
+static void otlp_work(void *arg)
+{
+    struct push *p = arg;
+    struct otlp_push *otlp = p->otlp;
+
+    if (!push_canceled(p))
+        otlp_run(p);
+    otlp_push_release(otlp);
+    push_unref(p);
+}
+
 void push_handle_otlp(void *arg, struct http_req *req)
 {
-    struct otlp_push *otlp = otlp_push_new(req);
     struct distributor *d = arg;
     struct dist_tenant *tenant;
+    struct otlp_push *otlp;
     struct push *p;
     struct err err;
-    bool whole;
-    int rc;
+    int64_t taken_ns;
 
+    if (!dist_admit_take(d, req, true, &taken_ns))
+        return;
+    otlp = otlp_push_new(d, taken_ns, req);
     if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
         otlp_push_fail(otlp, err.rc == RC_UNAVAILABLE ? 503 : 400, str_of(err_text(&err)));
         return;
     }
     p = push_new(d, tenant, req);
     otlp_push_add(otlp, p);
-    rc = requests_take(p, &err);
-    if (rc == 0)
-        rc = otlp_push_open(p, &err);
-    whole = rc == 0; /* of a request that cannot be read to its end nothing is stored */
-    if (rc == 0)
-        rc = push_store(p, &err);
-    if (rc < 0)
-        reply_error(p, &err);
-    if (whole)
-        parts_store(p, otlp, req);
-    otlp_push_release(otlp);
-    push_unref(p);
+    push_submit(p, otlp_work);
 }

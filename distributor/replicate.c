@@ -365,6 +365,44 @@ static bool has_unknown(const struct push_answer *an)
     return an->verdicts && memchr(an->verdicts, PUSH_UNKNOWN, an->verdict_count);
 }
 
+/* --- targets that are slower than the quorum: what waits for them is bounded (dist_linger_fits) --- */
+
+/* Lock held. From the client's answer on a target that still owes its own lingers. */
+static void answer(struct push *p)
+{
+    bool open = p->http;
+
+    push_answer(p);
+    for (uint32_t i = 0; i < p->target_count && open && !p->http; i++) {
+        struct push_target *t = &p->targets[i];
+
+        if (t->calls == 0)
+            continue;
+        t->lingering = p->charged + push_batch_bytes(t->batch);
+        dist_linger_add(p->d, t->instance, (int64_t)t->lingering);
+    }
+}
+
+/* Lock held. */
+static void target_rest(struct push_target *t)
+{
+    if (t->calls > 0 || t->lingering == 0)
+        return;
+    dist_linger_add(t->push->d, t->instance, -(int64_t)t->lingering);
+    t->lingering = 0;
+}
+
+/* Lock held. Not asked: a vote less. */
+static void target_skip(struct push_target *t)
+{
+    struct push *p = t->push;
+
+    metric_inc(metric_with(p->d->m_acks, "skipped", NULL));
+    log_limited(p->d->deps.log, LOG_WARN, "ingester left out of a push: too many bytes of answered pushes wait for it (distributor.max-lingering-bytes)",
+                "ingester", t->instance, "limit", log_i64((int64_t)p->d->cfg.lingering_bytes));
+    count_rows(t, t->row_map, t->rows, NULL, true);
+}
+
 static void target_done(void *arg, int rc, struct buf *payload, const struct err *rpc_err)
 {
     struct str reply = buf_view(payload);
@@ -390,6 +428,7 @@ static void target_done(void *arg, int rc, struct buf *payload, const struct err
     else
         log_limited(d->deps.log, LOG_WARN, "push to ingester failed", "ingester", t->instance, "rc", rc_name(rc), "err", err_log(&err));
     mutex_lock(&p->lock);
+    t->calls--;
     if (rc != RC_OK) {
         count_rows(t, t->row_map, t->rows, NULL, true);
     } else if (has_unknown(&an) && !t->has_resent) {
@@ -402,7 +441,8 @@ static void target_done(void *arg, int rc, struct buf *payload, const struct err
         take_texts(p, &an, t->row_map);
         count_answer(t, &an);
     }
-    push_answer(p);
+    answer(p);
+    target_rest(t);
     mutex_unlock(&p->lock);
     arena_fini(&a);
     push_unref(p);
@@ -431,6 +471,7 @@ static void second_done(void *arg, int rc, struct buf *payload, UNUSED const str
     if (rc == RC_OK && ((an.verdicts && an.verdict_count != s->rows) || !refusals_valid(&an, s->rows)))
         rc = RC_CORRUPT;
     mutex_lock(&p->lock);
+    t->calls--;
     if (rc == RC_OK) {
         take_texts(p, &an, s->row_map);
         count_rows(t, s->row_map, s->rows, an.verdicts, false);
@@ -444,7 +485,8 @@ static void second_done(void *arg, int rc, struct buf *payload, UNUSED const str
     } else {
         count_rows(t, s->row_map, s->rows, NULL, true);
     }
-    push_answer(p);
+    answer(p);
+    target_rest(t);
     mutex_unlock(&p->lock);
     arena_fini(&a);
     push_batch_fini(&s->batch);
@@ -523,6 +565,7 @@ static void target_send(struct push_target *t, const struct push_batch *b, rpc_d
         log_limited(p->d->deps.log, LOG_WARN, "push batch not sent", "ingester", t->instance, "err", err_log(&err));
         buf_clear(&out);
     }
+    t->calls++;
     rpc_send_buf(p->d->deps.rpc, t->address, RPC_PUSH, &out, p->d->cfg.push_timeout_ms, done, arg);
     buf_fini(&out);
 }
@@ -570,10 +613,14 @@ int push_replicate(struct push *p, struct err *err)
 
         if (t->rows == 0)
             continue;
+        if (!dist_linger_fits(p->d, t->instance)) {
+            target_skip(t);
+            continue;
+        }
         push_ref(p);
         target_send(t, t->batch, target_done, t);
     }
-    push_answer(p);
+    answer(p);
     mutex_unlock(&p->lock);
     return 0;
 }

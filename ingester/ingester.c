@@ -14,6 +14,7 @@ const struct ingester_cfg ingester_cfg_default = {
     .retain_ms = 30 * 60000,
     .series_idle_ms = 2 * 3600000,
     .image_log_bytes = 256 << 20,
+    .push_queue_bytes = 64 << 20,
 };
 
 enum { SHARDS_DEFAULT_MAX = 8 };
@@ -63,6 +64,7 @@ static void collect(void *arg)
     metric_set(in->m_series, (double)st.series);
     metric_set(in->m_wal_bytes, (double)st.wal_bytes);
     metric_set(in->m_queue, (double)st.queued);
+    metric_set(in->m_queue_bytes, (double)st.queued_bytes);
     metric_set(in->m_dead, dead);
 }
 
@@ -72,7 +74,14 @@ static void metrics_make(struct ingester *in)
 
     in->m_series = metrics_gauge(m, "torc_ingester_memory_series", "Series in the heads.");
     in->m_wal_bytes = metrics_gauge(m, "torc_ingester_wal_bytes", "Bytes of the write-ahead log on disk.");
-    in->m_queue = metrics_gauge(m, "torc_ingester_shard_queue_jobs", "Jobs waiting for a head shard.");
+    in->m_queue = metrics_gauge(m, "torc_ingester_shard_queue_jobs", "Jobs of the head shards that are not done.");
+    in->m_queue_bytes = metrics_gauge(m, "torc_ingester_shard_queue_bytes", "Bytes of pushes that the head shards have not done.");
+    in->m_push_wait = metrics_histogram(m, "torc_ingester_push_wait_seconds", "From a push's arrival to its turn at a head shard.");
+    in->m_push_refused = metrics_family(m, METRIC_COUNTER, "torc_ingester_refused_pushes_total",
+                                        "Pushes that were not worked on: the queue of a shard was full (overloaded), the distributor no longer waited (late).",
+                                        (const char *const[]){"reason", NULL});
+    metric_with(in->m_push_refused, "overloaded", NULL);
+    metric_with(in->m_push_refused, "late", NULL);
     in->m_dead = metrics_gauge(m, "torc_ingester_dead_shards", "Shards whose log failed; they refuse all writes until a restart.");
     in->m_flushes = metrics_counter(m, "torc_ingester_flushes_total", "Flush sets published as blocks.");
     in->m_flush_failures = metrics_counter(m, "torc_ingester_flush_failures_total", "Flushes that failed and will be tried again.");
@@ -102,6 +111,7 @@ static int shards_make(struct ingester *in, struct err *err)
             .head_id = in->head_id,
             .sync = in->cfg.wal_sync,
             .sync_interval_ms = in->cfg.wal_sync_interval_ms,
+            .queue_bytes_max = (size_t)in->cfg.push_queue_bytes,
         };
 
         if (!d->foreign)
@@ -308,6 +318,7 @@ void ingester_stats(struct ingester *in, struct ingester_stats *ret)
 
         st.wal_bytes += w ? wal_bytes(w) : 0;
         st.queued += shard_queued(in->shards[i]);
+        st.queued_bytes += shard_queued_bytes(in->shards[i]);
     }
     *ret = st;
 }

@@ -28,6 +28,7 @@ struct ingester_cfg {
     int64_t retain_ms;           /* after publication: 30 min */
     int64_t series_idle_ms;      /* a series without samples for so long leaves memory: 2 h */
     uint64_t image_log_bytes;    /* log that a restart has to replay at most, of all shards together: 256 MiB */
+    uint64_t push_queue_bytes;   /* of pushes that wait for one shard: 64 MiB; past it they are refused */
 };
 extern const struct ingester_cfg ingester_cfg_default;
 
@@ -55,7 +56,7 @@ void ingester_free(struct ingester *in);
 int ingester_flush_all(struct ingester *in, uint64_t *ret_gen, uint64_t *ret_blocks, struct err *err);
 
 struct ingester_stats {
-    uint64_t series, tenants, wal_bytes, queued;
+    uint64_t series, tenants, wal_bytes, queued, queued_bytes;
     double replay_done; /* 0..1 */
 };
 void ingester_stats(struct ingester *in, struct ingester_stats *ret);

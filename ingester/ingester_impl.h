@@ -81,9 +81,9 @@ struct ingester {
     bool threads;
     pthread_t maintenance, imaging;
     struct err failed;                   /* why state is FAILED */
-    struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_dead;
+    struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_queue_bytes, *m_push_wait, *m_dead;
     struct metric *m_images, *m_image_failures, *m_image_bytes, *m_image_seconds, *m_image_lock_seconds, *m_image_tail;
-    struct metric_family *m_refused;
+    struct metric_family *m_refused, *m_push_refused;
 };
 enum ingester_state { INGESTER_NEW, INGESTER_REPLAYING, INGESTER_SERVING, INGESTER_STOPPED, INGESTER_FAILED };
 

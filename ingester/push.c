@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { PUSH_ARENA_MAX = 64 << 20 };
+enum { PUSH_ARENA_MAX = 64 << 20, JOB_BYTES = 1024 /* of a job besides its rows */ };
 
 struct push_call;
 
@@ -16,6 +16,7 @@ struct push_part {
     uint32_t histogram_count;
     uint64_t accepted;
     bool collided;       /* labels came along that are not those of a fingerprint's series */
+    bool late;           /* nobody waited for it any more: not done */
 };
 
 /* Series of one metric name: those in the heads when this push first looked, and those that it made since. */
@@ -50,6 +51,7 @@ struct push_call {
     _Atomic uint32_t pending;
     _Atomic uint64_t accepted;
     _Atomic bool failed;         /* some part's log did */
+    int64_t began_ns;
     struct mutex refusals_lock;  /* --- guards all below, and the arena; taken inside a head's lock --- */
     struct metric_count *metrics;
     struct push_refusal refusals[PUSH_REFUSALS_MAX];
@@ -97,7 +99,7 @@ static void answer(struct push_call *c)
     ingester_count_push(c->in, c->tenant, atomic_load(&c->accepted), c->verdicts, n);
     buf_init(&out, RPC_MESSAGE_BYTES_MAX);
     if (n == 0 && atomic_load(&c->failed)) {
-        err_set(&err, RC_UNAVAILABLE, "metadata could not be logged");
+        err_set(&err, RC_UNAVAILABLE, "metadata could not be logged in time");
         rpc_reply_err(c->rpc, &err);
     } else if (push_answer_encode(&an, &out, &err) == 0)
         rpc_reply_buf(c->rpc, RC_OK, &out);
@@ -517,6 +519,18 @@ static void take_metadata(struct push_call *c, struct shard *s)
     buf_fini(&rows);
 }
 
+/* Work that the caller has given up makes others wait for nothing. */
+static bool too_late(struct push_part *p)
+{
+    struct push_call *c = p->call;
+
+    metric_observe(c->in->m_push_wait, (double)(clock_mono_ns(c->in->deps.clock) - c->began_ns) * 1e-9);
+    p->late = rpc_call_left_ms(c->rpc) == 0;
+    if (p->late)
+        metric_inc(metric_with(c->in->m_push_refused, "late", NULL));
+    return p->late;
+}
+
 static void part_run(struct shard_job *job, struct shard *s)
 {
     struct push_part *p = CONTAINER_OF(job, struct push_part, job);
@@ -526,6 +540,8 @@ static void part_run(struct shard_job *job, struct shard *s)
     struct str tenant = c->view.header.tenant;
     uint32_t new_series = 0, logged = 0, exemplars_logged = 0;
 
+    if (too_late(p))
+        return;
     buf_init(&series, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&histograms, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&exemplars, WAL_RECORD_BYTES_MAX / 2);
@@ -561,7 +577,7 @@ static void part_done(struct shard_job *job, bool dead)
     struct push_part *p = CONTAINER_OF(job, struct push_part, job);
     struct push_call *c = p->call;
 
-    if (dead) {
+    if (dead || p->late) {
         for (uint32_t i = 0; i < p->row_count; i++)
             c->verdicts[p->rows[i]] = PUSH_RETRY;
         for (uint32_t i = 0; i < p->histogram_count; i++)
@@ -722,12 +738,27 @@ static void submit(struct push_call *c)
         if (part_empty(c, s))
             continue;
         p->call = c;
-        p->job = (struct shard_job){.run = part_run, .done = part_done, .bytes = rpc_call_payload(c->rpc).n / shards + 1024};
+        p->job = (struct shard_job){.run = part_run, .done = part_done, .bytes = rpc_call_payload(c->rpc).n / shards + JOB_BYTES};
         atomic_fetch_add(&c->pending, 1);
         if (!shard_submit(ingester_shard(c->in, s), &p->job))
             part_done(&p->job, true);
     }
     finish_part(c);
+}
+
+/* Before any work. */
+static int room_check(struct ingester *in, struct rpc_call *rpc, struct err *err)
+{
+    size_t each = rpc_call_payload(rpc).n / in->shard_count + JOB_BYTES;
+
+    for (uint32_t i = 0; i < in->shard_count; i++) {
+        if (!shard_full(ingester_shard(in, i), each))
+            continue;
+        metric_inc(metric_with(in->m_push_refused, "overloaded", NULL));
+        return err_set(err, RC_UNAVAILABLE, "overloaded: %zu bytes in %zu pushes wait for shard %u, limit %llu (ingester.push-queue-bytes)",
+                       shard_queued_bytes(ingester_shard(in, i)), shard_queued(ingester_shard(in, i)), i, (unsigned long long)in->cfg.push_queue_bytes);
+    }
+    return 0;
 }
 
 void ingester_on_push(void *arg, struct rpc_call *rpc)
@@ -739,10 +770,13 @@ void ingester_on_push(void *arg, struct rpc_call *rpc)
 
     c->rpc = rpc;
     c->in = in;
+    c->began_ns = clock_mono_ns(in->deps.clock);
     arena_init(&c->arena, PUSH_ARENA_MAX);
     mutex_init(&c->refusals_lock);
     rc = ingester_ready(in, &err);
     atomic_store_explicit(&in->last_push_ms, clock_wall_ms(in->deps.clock), memory_order_relaxed);
+    if (rc == 0)
+        rc = room_check(in, rpc, &err);
     if (rc == 0)
         rc = push_view_decode(rpc_call_payload(rpc), &c->arena, &c->view, &err);
     if (rc == 0)

@@ -15,9 +15,8 @@ struct shard {
     struct mutex lock;           /* --- guards the queue --- */
     struct cond wake;
     struct shard_job *first, *last;
-    size_t jobs, job_bytes;
     bool running, stopping;
-    _Atomic size_t queued;
+    _Atomic size_t jobs, job_bytes; /* not done yet: grow under the lock, so that the ceiling holds */
     atomic_bool dead;
     bool unsynced;               /* --- shard thread only --- */
     int64_t synced_ns;
@@ -95,7 +94,20 @@ void shard_kill(struct shard *s, const struct err *why)
 
 size_t shard_queued(const struct shard *s)
 {
-    return atomic_load_explicit(&s->queued, memory_order_relaxed);
+    return atomic_load_explicit(&s->jobs, memory_order_relaxed);
+}
+
+size_t shard_queued_bytes(const struct shard *s)
+{
+    return atomic_load_explicit(&s->job_bytes, memory_order_relaxed);
+}
+
+/* One push fits an empty queue, whatever its size. */
+bool shard_full(struct shard *s, size_t bytes)
+{
+    size_t held = shard_queued_bytes(s);
+
+    return shard_queued(s) >= SHARD_QUEUE_JOBS_MAX || (held > 0 && held + bytes > s->cfg.queue_bytes_max);
 }
 
 bool shard_submit(struct shard *s, struct shard_job *job)
@@ -103,8 +115,7 @@ bool shard_submit(struct shard *s, struct shard_job *job)
     bool taken;
 
     mutex_lock(&s->lock);
-    taken = s->running && !s->stopping && !shard_dead(s) && s->jobs < SHARD_QUEUE_JOBS_MAX &&
-            s->job_bytes + job->bytes <= SHARD_QUEUE_BYTES_MAX;
+    taken = s->running && !s->stopping && !shard_dead(s) && (job->bytes == 0 || !shard_full(s, job->bytes));
     if (taken) {
         job->next = NULL;
         if (s->last)
@@ -112,9 +123,8 @@ bool shard_submit(struct shard *s, struct shard_job *job)
         else
             s->first = job;
         s->last = job;
-        s->jobs++;
-        s->job_bytes += job->bytes;
-        atomic_store_explicit(&s->queued, s->jobs, memory_order_relaxed);
+        atomic_fetch_add(&s->jobs, 1);
+        atomic_fetch_add(&s->job_bytes, job->bytes);
         cond_signal(&s->wake);
     }
     mutex_unlock(&s->lock);
@@ -137,9 +147,6 @@ static struct shard_job *take_all(struct shard *s, bool *ret_stop)
     }
     list = s->first;
     s->first = s->last = NULL;
-    s->jobs = 0;
-    s->job_bytes = 0;
-    atomic_store_explicit(&s->queued, 0, memory_order_relaxed);
     *ret_stop = s->stopping && !list;
     mutex_unlock(&s->lock);
     return list;
@@ -181,6 +188,8 @@ static void *shard_main(void *arg)
         while (list) {
             job = list;
             list = job->next;
+            atomic_fetch_sub(&s->jobs, 1);
+            atomic_fetch_sub(&s->job_bytes, job->bytes);
             job->done(job, shard_dead(s));
         }
         if (sync_due(s))

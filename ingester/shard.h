@@ -14,7 +14,7 @@
 
 #include <stdatomic.h>
 
-enum { SHARD_QUEUE_JOBS_MAX = 4096, SHARD_QUEUE_BYTES_MAX = 256 << 20, SHARDS_MAX = 64 };
+enum { SHARD_QUEUE_JOBS_MAX = 4096, SHARDS_MAX = 64 };
 
 struct shard;
 struct shard_job {
@@ -22,7 +22,7 @@ struct shard_job {
     void (*run)(struct shard_job *job, struct shard *s);  /* on the shard's thread */
     /* After the log is as durable as the mode says. dead: the shard's log failed before or during this job. */
     void (*done)(struct shard_job *job, bool dead);
-    size_t bytes; /* held by the job, against the queue's ceiling */
+    size_t bytes; /* held by the job until it is done, against the queue's ceiling; 0: upkeep, which is always taken */
 };
 
 struct shard_cfg {
@@ -31,6 +31,7 @@ struct shard_cfg {
     uint64_t head_id;
     enum wal_sync sync;
     int64_t sync_interval_ms;
+    size_t queue_bytes_max;
 };
 /* Makes an empty head. Replay (replay.c) fills it, then shard_open_log opens the log for appending, then shard_start runs the thread. */
 int shard_new(const struct shard_cfg *cfg, struct log *log, struct shard **ret, struct err *err);
@@ -43,6 +44,8 @@ void shard_free(struct shard *s);
 
 /* False when the queue is full or the shard is dead or stopping: the job was not taken. */
 bool shard_submit(struct shard *s, struct shard_job *job);
+/* A push of so many bytes would not be taken now. */
+bool shard_full(struct shard *s, size_t bytes);
 /* Blocks until the job is done; 0 or RC_UNAVAILABLE / RC_IO. Not from the shard's thread. */
 int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), void *arg, struct err *err);
 
@@ -53,7 +56,8 @@ struct wal *shard_wal(struct shard *s);
 bool shard_dead(const struct shard *s);
 /* Marks the log as failed; logged once. */
 void shard_kill(struct shard *s, const struct err *why);
-size_t shard_queued(const struct shard *s);
+size_t shard_queued(const struct shard *s);       /* jobs that are taken and not done */
+size_t shard_queued_bytes(const struct shard *s); /* what they hold */
 
 /* --- on the shard's thread --- */
 /* Appends a record; on failure the shard is dead (shard_kill). */

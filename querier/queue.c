@@ -95,6 +95,7 @@ static void *worker(void *arg)
 {
     struct queue *q = arg;
 
+    thread_nice(NICE_READS);
     mutex_lock(&q->lock);
     for (;;) {
         struct queue_tenant *t = tenant_next(q);

@@ -178,7 +178,9 @@ static enum MHD_Result begin(struct http_req *req, const char *method, const cha
     if (!no) {
         route = &req->route->route;
         req->body_limit =
-            route->body_limit ? route->body_limit(route->arg, req) : route->body_bytes_max;
+            route->body_limit ? route->body_limit(route->arg, req, &no) : route->body_bytes_max;
+    }
+    if (!no) {
         req->body.max = req->body_limit;
         if (content_length(req) > req->body_limit)
             no = too_large(req);
@@ -193,6 +195,15 @@ static enum MHD_Result begin(struct http_req *req, const char *method, const cha
     return MHD_YES;
 }
 
+/* Nothing is wrong with the request. */
+static struct http_resp *busy(const char *text)
+{
+    struct http_resp *r = resp_text(503, "%s", text);
+
+    http_resp_header(r, "Retry-After", "1");
+    return r;
+}
+
 /* Once refused the body is only dropped, and not for ever. */
 static enum MHD_Result take_body(struct http_req *req, struct str part)
 {
@@ -205,7 +216,7 @@ static enum MHD_Result take_body(struct http_req *req, struct str part)
         all = atomic_fetch_add(&req->server->bodies_bytes, part.n) + part.n;
         req->charged += part.n;
         if (all > req->server->cfg.bodies_bytes_max)
-            refuse(req, resp_text(503, "too many bytes in requests at this moment"));
+            refuse(req, busy("too many bytes in requests at this moment (server.http-bodies-bytes)"));
     }
     if (req->discarding) {
         req->discarded += part.n;
@@ -214,7 +225,7 @@ static enum MHD_Result take_body(struct http_req *req, struct str part)
     }
     buf_str(&req->body, part);
     if (!buf_ok(&req->body))
-        refuse(req, resp_text(503, "out of memory"));
+        refuse(req, busy("out of memory"));
     return MHD_YES;
 }
 
@@ -262,7 +273,7 @@ static void dispatch(struct http_req *req)
         refuse(req, resp_text(status, "%s", err_text(&err)));
     if (!admit(req)) {
         if (req->state == REQ_READING)
-            refuse(req, resp_text(503, "shutting down"));
+            refuse(req, busy("shutting down"));
         return;
     }
     req->state = REQ_RUNNING;
@@ -270,7 +281,7 @@ static void dispatch(struct http_req *req)
     if (!(req->route->route.flags & HTTP_BLOCKING))
         run_handler(req);
     else if (!pool_submit(req->server->pool, run_handler, req))
-        http_respond(req, resp_text(503, "too many requests are waiting"));
+        http_respond(req, busy("too many requests are waiting (server.http-worker-queue)"));
 }
 
 /* Queues the answer, or takes the connection out of the event loop until there is one. */

@@ -86,8 +86,8 @@ struct http_route {
     unsigned flags;
     size_t body_bytes_max; /* 0: no body allowed beyond zero bytes */
     /* When not NULL, asked instead of body_bytes_max before the body is read (per-tenant ceilings).
-     */
-    size_t (*body_limit)(void *arg, const struct http_req *req);
+     * With an answer in *ret_no the request is refused at little cost: its body is dropped. */
+    size_t (*body_limit)(void *arg, const struct http_req *req, struct http_resp **ret_no);
     void (*handle)(void *arg, struct http_req *req);
     void *arg;
 };
@@ -133,6 +133,10 @@ const char *http_client_address(const struct http_req *req);          /* "10.0.0
 const char *http_request_id(const struct http_req *req);
 const char *http_route_pattern(const struct http_req *req);
 int64_t http_received_mono_ns(const struct http_req *req); /* when the headers were complete */
+/* Since the newest bytes of the client arrived at this machine. For a request that is here as a
+ * whole: how long it has waited for us, in sockets that no thread had read. The kernel counts in
+ * ticks of some ms. Server threads only. */
+int64_t http_waited_ns(const struct http_req *req);
 /* Wants HTML rather than JSON: Accept prefers text/html. */
 bool http_wants_html(const struct http_req *req);
 /* Accept contains this media type. */

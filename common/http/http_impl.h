@@ -109,6 +109,8 @@ struct http_server {
 /* Past these libmicrohttpd must already have refused. */
 enum { HTTP_URI_BYTES_MAX = HTTP_HEADER_BYTES_MAX };
 
+/* watch.c: ms since the newest bytes arrived; 0 when the kernel does not say. */
+int64_t conn_silent_ms(const struct http_conn *c);
 void conn_phase_set(struct http_conn *c, enum conn_phase phase);
 void server_closed(struct http_server *s, const char *reason);
 struct http_conn *conn_of(struct MHD_Connection *mhd);

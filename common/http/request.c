@@ -304,6 +304,11 @@ int64_t http_received_mono_ns(const struct http_req *req)
     return req->received_ns;
 }
 
+int64_t http_waited_ns(const struct http_req *req)
+{
+    return conn_silent_ms(req->conn) * 1000000;
+}
+
 void http_cancel(struct http_req *req)
 {
     atomic_store(&req->conn->cancel, true);

@@ -27,6 +27,14 @@ static bool tcp_progress_get(int fd, struct tcp_progress *ret)
     return true;
 }
 
+int64_t conn_silent_ms(const struct http_conn *c)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+
+    return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 ? info.tcpi_last_data_recv : 0;
+}
+
 /* Slower than the minimum once the grace is over. */
 static bool too_slow(const struct http_cfg *cfg, uint64_t bytes, int64_t elapsed_ns)
 {

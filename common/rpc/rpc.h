@@ -10,9 +10,9 @@
  * needs time is registered with rpc_server_handle_slow and then runs on the server's worker threads, or it keeps the call,
  * hands it to its own thread and answers there.
  *
- * Ceilings: calls in progress per server (more: RC_UNAVAILABLE), connections per server, in-flight calls and unsent bytes per
- * peer (more: RC_UNAVAILABLE at once), RPC_MESSAGE_BYTES_MAX per message in both directions (longer answers are paged by
- * the caller with a cursor in its own payload).
+ * Ceilings: calls in progress per server, of control (methods below RPC_PUSH), of slow handlers and of others each, so that none keeps another out, and
+ * bytes in them (more: RC_UNAVAILABLE), connections per server, in-flight calls and unsent bytes per peer (more: RC_UNAVAILABLE at once),
+ * RPC_MESSAGE_BYTES_MAX per message in both directions (longer answers are paged by the caller with a cursor in its own payload).
  *
  * Failure: a peer that refuses the connection fails its waiting calls with RC_UNAVAILABLE at once; calls within the next
  * RPC_BACKOFF_MS fail without a dial, the first after that dials again, so a restarted peer is reached within about that time.
@@ -38,7 +38,8 @@ struct log;
 struct metrics;
 
 enum {
-    RPC_CALLS_MAX       = 256,      /* default of rpc_server_cfg.calls_max */
+    RPC_CALLS_MAX       = 1024,     /* default of rpc_server_cfg.calls_max */
+    RPC_CALLS_BYTES_MAX = 512 << 20, /* default of rpc_server_cfg.bytes_max */
     RPC_WORKERS         = 4,        /* default of rpc_server_cfg.workers */
     RPC_SERVER_CONNS    = 4096,     /* connections per server */
     RPC_IN_FLIGHT_MAX   = 1024,     /* per peer */
@@ -59,7 +60,8 @@ struct rpc_call;
 struct rpc_server_cfg {
     const char *listen;  /* "0.0.0.0:9095", "[::]:9095"; port 0: any (rpc_server_port) */
     struct str cluster;  /* name; copied */
-    int calls_max;       /* 0: RPC_CALLS_MAX */
+    int calls_max;       /* of each kind; 0: RPC_CALLS_MAX */
+    size_t bytes_max;    /* payloads of all calls in progress; 0: RPC_CALLS_BYTES_MAX */
     int workers;         /* threads for slow handlers; 0: RPC_WORKERS */
     struct metrics *metrics; /* NULL: none */
     struct log *log;         /* NULL: none */

@@ -17,6 +17,9 @@
 
 enum { ACCEPT_PAUSE_MS = 50, DRAIN_STEP_MS = 5, SERVER_IDLE_MS = 300000 };
 
+/* What is counted apart, so that no kind keeps another out. */
+enum call_kind { CALL_CONTROL, /* gossip: who is alive must not depend on load */ CALL_FAST, CALL_SLOW, CALL_KINDS };
+
 struct handler {
     rpc_handler_fn *fn;
     void *arg;
@@ -37,6 +40,7 @@ struct rpc_call {
     struct frame frame;
     char *body;
     int64_t start_ns, deadline_ns;
+    enum call_kind kind;
     struct rpc_call *next; /* worker queue */
     struct client_conn *from; /* of a slow method: whose list it is in */
     struct rpc_call *prev_call, *next_call; /* that list, guarded by srv->lock */
@@ -50,6 +54,7 @@ struct rpc_server {
     int listener; /* -1: none */
     uint32_t cluster;
     int calls_max, workers_count;
+    size_t bytes_max;
     struct log *log;
     struct handler handlers[RPC_METHODS_MAX];
     int port;
@@ -57,7 +62,8 @@ struct rpc_server {
     pthread_t *workers;
 
     struct rpc_metrics metrics; /* --- any thread --- */
-    atomic_int calls;
+    atomic_int calls, calls_of[CALL_KINDS];
+    atomic_size_t bytes; /* their payloads */
     atomic_bool draining;
 
     struct mutex lock; /* --- guards the rest --- */
@@ -140,6 +146,8 @@ static void call_end(struct rpc_call *call, int status, struct conn_msg *m, size
 
     if (call->from)
         call_unlist(call);
+    atomic_fetch_sub(&srv->bytes, call->frame.payload_len);
+    atomic_fetch_sub(&srv->calls_of[call->kind], 1);
     rpc_metrics_done(&srv->metrics, call->frame.method, status, clock_mono_ns(clock_system()) - call->start_ns);
     rpc_metrics_bytes(&srv->metrics, sent, call->frame.payload_len);
     free(call->body);
@@ -223,6 +231,7 @@ static void *worker_main(void *arg)
 {
     struct rpc_server *srv = arg;
 
+    thread_nice(NICE_READS);
     mutex_lock(&srv->lock);
     for (;;) {
         struct rpc_call *call = srv->queue_first;
@@ -249,6 +258,13 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+static enum call_kind kind_of(const struct rpc_server *srv, unsigned method)
+{
+    if (method < RPC_PUSH)
+        return CALL_CONTROL;
+    return method < RPC_METHODS_MAX && srv->handlers[method].slow ? CALL_SLOW : CALL_FAST;
+}
+
 /* Takes body. */
 static void on_frame(void *owner, struct conn *conn, const struct frame *f, char *body)
 {
@@ -256,6 +272,7 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
     struct rpc_server *srv = cc->srv;
     struct rpc_call *call;
     int64_t now = clock_mono_ns(clock_system());
+    size_t bytes;
 
     if (f->flags & FRAME_REPLY) { /* not an answer to anything a server asked */
         free(body);
@@ -275,14 +292,19 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
         .body        = body,
         .start_ns    = now,
         .deadline_ns = now + (int64_t)f->deadline_ms * 1000000,
+        .kind        = kind_of(srv, f->method),
     };
-    if (atomic_fetch_add(&srv->calls, 1) >= srv->calls_max)
-        rpc_reply(call, RC_UNAVAILABLE, STR("overloaded: too many calls in progress"));
+    atomic_fetch_add(&srv->calls, 1);
+    bytes = atomic_fetch_add(&srv->bytes, f->payload_len) + f->payload_len;
+    if (atomic_fetch_add(&srv->calls_of[call->kind], 1) >= srv->calls_max)
+        rpc_reply(call, RC_UNAVAILABLE, STR("overloaded: too many calls in progress (server.rpc-calls)"));
+    else if (call->kind != CALL_CONTROL && bytes > srv->bytes_max && bytes > f->payload_len) /* one call fits, whatever its size */
+        rpc_reply(call, RC_UNAVAILABLE, STR("overloaded: too many bytes in calls in progress (server.rpc-calls-bytes)"));
     else if (atomic_load(&srv->draining))
         rpc_reply(call, RC_UNAVAILABLE, STR("shutting down"));
     else if (f->method >= RPC_METHODS_MAX || !srv->handlers[f->method].fn)
         rpc_reply(call, RC_UNSUPPORTED, STR("this process does not serve the method"));
-    else if (srv->handlers[f->method].slow)
+    else if (call->kind == CALL_SLOW)
         queue_call(cc, call);
     else
         run_handler(call);
@@ -428,6 +450,7 @@ int rpc_server_new(const struct rpc_server_cfg *cfg, struct rpc_server **ret, st
     srv->listener      = -1;
     srv->cluster       = frame_cluster_hash(cfg->cluster);
     srv->calls_max     = cfg->calls_max ? cfg->calls_max : RPC_CALLS_MAX;
+    srv->bytes_max     = cfg->bytes_max ? cfg->bytes_max : RPC_CALLS_BYTES_MAX;
     srv->workers_count = cfg->workers ? cfg->workers : RPC_WORKERS;
     srv->log           = cfg->log;
     srv->queue_last    = &srv->queue_first;

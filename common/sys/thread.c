@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 void mutex_init(struct mutex *m)
 {
@@ -46,6 +48,12 @@ bool cond_wait_ms(struct cond *c, struct mutex *m, int64_t ms)
         until.tv_sec++;
     }
     return pthread_cond_timedwait(&c->c, &m->m, &until) != ETIMEDOUT;
+}
+
+void thread_nice(int nice)
+{
+    ASSERT(nice >= 0);
+    setpriority(PRIO_PROCESS, (id_t)gettid(), nice); /* on Linux of the thread; where it is refused all threads stay equal */
 }
 
 pthread_t thread_start(const char *name, void *(*fn)(void *arg), void *arg)

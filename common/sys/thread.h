@@ -33,5 +33,10 @@ static inline void cond_broadcast(struct cond *c)
 {
     pthread_cond_broadcast(&c->c);
 }
+/* Of threads that answer queries, and of those that they start: where cores are short a thread of the write path gets about three times as much, so that
+ * dozens of heavy queries do not delay pushes, which take little. */
+enum { NICE_READS = 5 };
+/* The calling thread's; not below 0, which would need a privilege. */
+void thread_nice(int nice);
 /* Starts a named, joinable thread with all signals blocked; aborts when the system has no more. name: 15 bytes at most. */
 pthread_t thread_start(const char *name, void *(*fn)(void *arg), void *arg);

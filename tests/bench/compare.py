@@ -135,3 +135,13 @@ def victoria():
     s.ingesters = s.pids()
     s.ready, s.metrics = f"http://127.0.0.1:{BASE + 11}/health", None
     return s
+
+
+def verdicts(judged):
+    """Figures where less is better come negated."""
+    lines = ["| figure of torc | measured | must | goal | |", "|---|---|---|---|---|"]
+    for name, value, must, goal, form in judged:
+        ok = [word for word, bound in (("must", must), ("goal", goal)) if bound is not None and value >= bound]
+        cells = ["-" if bound is None else form.format(abs(bound)) for bound in (must, goal)]
+        lines.append(f"| {name} | {form.format(abs(value))} | {cells[0]} | {cells[1]} | {' and '.join(ok) or ('short' if (must, goal) != (None, None) else '')} |")
+    return lines

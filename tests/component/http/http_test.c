@@ -105,8 +105,14 @@ static void fails(UNUSED void *arg, struct http_req *req)
     http_respond(req, r);
 }
 
-static size_t limit_of_tenant(UNUSED void *arg, const struct http_req *req)
+static size_t limit_of_tenant(UNUSED void *arg, const struct http_req *req,
+                              struct http_resp **ret_no)
 {
+    if (str_eqz(http_header(req, "X-Scope-OrgID"), "busy")) {
+        *ret_no = http_resp_new(503);
+        http_resp_header(*ret_no, "Retry-After", "3");
+        http_resp_text(*ret_no, HTTP_TYPE_TEXT, STR("come later"));
+    }
     return str_eqz(http_header(req, "X-Scope-OrgID"), "small") ? 10 : 1000;
 }
 
@@ -463,6 +469,33 @@ TEST(head_has_the_headers_of_get_and_no_body)
     CHECK_INT(r.body_n, 0);
     raw_free(&r);
     close(fd);
+    stop();
+}
+
+TEST(a_route_may_refuse_before_the_body_is_read)
+{
+    const char *busy = "POST /limited " H "X-Scope-OrgID: busy\r\nContent-Length: 11\r\n\r\n01234567890";
+    const char *big = "POST /limited " H "X-Scope-OrgID: big\r\nContent-Length: 11\r\n\r\n01234567890";
+    struct raw_reply r;
+    int fd;
+
+    start(NULL);
+    fd = raw_connect(port);
+    for (int i = 0; i < 10; i++) { /* the connection goes on, the dropped body is not taken for a request */
+        CHECK(raw_send(fd, busy, strlen(busy)) && raw_send(fd, big, strlen(big)));
+        r = raw_read(fd, 5000);
+        CHECK_INT(r.status, 503);
+        CHECK(strstr(r.text, "come later") && strstr(r.text, "Retry-After: 3"));
+        if (!strstr(r.text, "body=11")) {
+            raw_free(&r);
+            r = raw_read(fd, 5000);
+        }
+        CHECK(strstr(r.text, "body=11"));
+        raw_free(&r);
+    }
+    close(fd);
+    /* Too long to be dropped: answered without it. */
+    ASK("POST /limited " H "X-Scope-OrgID: busy\r\nContent-Length: 999999999\r\n\r\n", 503, "Connection: close");
     stop();
 }
 

@@ -36,6 +36,7 @@ struct fixture {
     uint64_t metric_series;
     enum wal_sync sync;
     bool drops;              /* flushed samples leave memory at once */
+    uint64_t push_queue_bytes; /* 0: the default */
     struct log *log;         /* --- made by start --- */
     struct metrics *metrics;
     struct overrides *overrides;
@@ -85,6 +86,7 @@ static void start(struct fixture *f, const char *name)
     cfg.data_dir = data;
     cfg.instance_id = "ingester-0";
     cfg.shards = f->shards;
+    cfg.push_queue_bytes = f->push_queue_bytes ? f->push_queue_bytes : cfg.push_queue_bytes;
     cfg.wal_sync = f->sync;
     cfg.wal_sync_interval_ms = 60000; /* no sync at a bad moment for a counted fault */
     cfg.flush_delay_ms = 365LL * 24 * 3600 * 1000; /* flushes come on request only */

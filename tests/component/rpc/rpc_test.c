@@ -243,6 +243,9 @@ TEST(an_overloaded_server_says_so)
         rpc_send(w.client, w.addr, RPC_PUSH, STR("x"), 30000, tally_done, &t);
     tally_wait(&t, 3);
     CHECK(t.unavailable == 3 && strstr(t.text, "overloaded"));
+    /* Writes keep neither reads nor gossip out. */
+    CHECK_INT(rpc_call_sync(w.client, w.addr, RPC_SELECT, STR("x"), 30000, NULL, NULL), 0);
+    CHECK_INT(rpc_call_sync(w.client, w.addr, RPC_PING, STR("x"), 30000, NULL, NULL), 0);
     held_answer(&w, 5, "");
     tally_wait(&t, 8);
     CHECK(t.ok == 5);
