@@ -651,7 +651,7 @@ static void mark_moved(struct push_call *c, uint32_t rows)
     bool ours = true;
 
     ownership_take(c->in, &own);
-    for (uint32_t i = 0; i < rows && own.ring; i++) {
+    for (uint32_t i = 0; i < rows && !own.all; i++) {
         fingerprint fp = any_fp(c, i);
 
         if (i == 0 || !u128_eq(fp, last))
@@ -660,7 +660,7 @@ static void mark_moved(struct push_call *c, uint32_t rows)
         if (!ours)
             c->verdicts[i] = PUSH_MOVED;
     }
-    for (uint32_t i = 0; i < c->view.series_rows && own.ring; i++)
+    for (uint32_t i = 0; i < c->view.series_rows && !own.all; i++)
         if (!ownership_has(&own, c->series[i].fp))
             c->series[i].verdict = PUSH_MOVED;
     ownership_drop(&own);

@@ -44,6 +44,8 @@ void push_batch_oldest(struct push_batch *b, int64_t t);
 size_t push_batch_bytes(const struct push_batch *b);
 /* False when t cannot share a batch with what is in it: send it and start another. */
 bool push_batch_fits(const struct push_batch *b, int64_t t);
+/* Room for so many more floats, so that columns do not grow while they are filled. */
+void push_batch_reserve(struct push_batch *b, uint32_t rows);
 void push_batch_float(struct push_batch *b, fingerprint fp, int64_t t, uint64_t vbits, int64_t st);
 void push_batch_histogram(struct push_batch *b, fingerprint fp, int64_t t, int64_t st, const struct histogram *h);
 void push_batch_exemplar(struct push_batch *b, fingerprint fp, int64_t t, double v, const struct labels *ls);
