@@ -51,6 +51,7 @@ struct push_series {
     struct u128 hash;
     fingerprint fp;
     uint32_t acked;        /* owner bits (instance index mod 32) */
+    struct labels labels;  /* judged; v NULL: not parsed, as the cache knew it */
 };
 struct push_row {
     int64_t t;

@@ -69,8 +69,13 @@ static uint32_t label_count(struct str message)
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err)
 {
     struct labels ls;
-    int rc = p->content.v2 ? push2_series_labels(p, s, a, &ls, err) : labels_take(s->message, a, label_count(s->message), &ls, err);
+    int rc;
 
+    if (s->labels.v) {
+        *ret = s->labels;
+        return 0;
+    }
+    rc = p->content.v2 ? push2_series_labels(p, s, a, &ls, err) : labels_take(s->message, a, label_count(s->message), &ls, err);
     if (rc < 0)
         return rc;
     ASSERT(labels_sort(&ls, NULL)); /* it was judged before */
@@ -106,6 +111,7 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
         return 0;
     }
     s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), ls);
+    s->labels = *ls;
     s->acked = 0;
     series_cache_put(p->tenant->cache, s->hash, &e);
     return 1;

@@ -281,6 +281,14 @@ static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verd
 
 static void target_send(struct push_target *t, const struct push_batch *b, rpc_done_fn *done, void *arg);
 
+enum { LEARN_AHEAD = 16 };
+
+static void learn_prefetch(struct push *p, uint32_t row)
+{
+    if (row < p->row_count)
+        series_cache_prefetch(p->tenant->cache, p->series[p->rows[row].series].hash);
+}
+
 /* Series whose labels this target now holds. Lock held. */
 static void learn(struct push_target *t, const uint8_t *verdicts)
 {
@@ -290,7 +298,10 @@ static void learn(struct push_target *t, const uint8_t *verdicts)
     if (p->acked_all & owner_bit(t->index))
         return;
     for (uint32_t i = 0; i < t->rows; i++) {
-        uint32_t row = t->row_map ? t->row_map[i] : i, series;
+        uint32_t row = t->row_map ? t->row_map[i] : i, series, ahead = i + LEARN_AHEAD;
+
+        if (ahead < t->rows)
+            learn_prefetch(p, t->row_map ? t->row_map[ahead] : ahead);
 
         if (row >= votes || (verdicts && !push_is_vote(verdicts[i]) && verdicts[i] < PUSH_REFUSED))
             continue;

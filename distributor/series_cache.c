@@ -185,6 +185,11 @@ uint64_t series_cache_get_many(struct series_cache *c, const struct u128 *hashes
     return found;
 }
 
+void series_cache_prefetch(struct series_cache *c, struct u128 hash)
+{
+    hint_prefetch(c, key_of(hash));
+}
+
 void series_cache_put(struct series_cache *c, struct u128 hash, const struct series_entry *e)
 {
     struct slot new = {key_of(hash), *e};

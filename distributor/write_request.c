@@ -4,8 +4,9 @@
 enum {
     REQUEST_TIMESERIES = 1, REQUEST_METADATA = 3,
     SERIES_LABELS = 1, SERIES_SAMPLES = 2, SERIES_EXEMPLARS = 3, SERIES_HISTOGRAMS = 4,
-    SAMPLE_VALUE = 1, SAMPLE_TIMESTAMP = 2,
+    SAMPLE_VALUE = 1, SAMPLE_TIMESTAMP = 2, LABEL_NAME = 1, LABEL_VALUE = 2,
     TAG_LABELS = SERIES_LABELS << 3 | PB_BYTES, TAG_SAMPLES = SERIES_SAMPLES << 3 | PB_BYTES,
+    TAG_NAME = LABEL_NAME << 3 | PB_BYTES, TAG_TEXT = LABEL_VALUE << 3 | PB_BYTES,
     TAG_VALUE = SAMPLE_VALUE << 3 | PB_FIXED64, TAG_TIMESTAMP = SAMPLE_TIMESTAMP << 3 | PB_VARINT,
 };
 
@@ -173,19 +174,51 @@ static int label_decode(struct str message, struct label *ret, struct err *err)
 
     *ret = (struct label){STR(""), STR("")};
     while ((rc = pb_next(&in, &f, err)) > 0) {
-        if (pb_is(&f, 1, PB_BYTES))
+        if (pb_is(&f, LABEL_NAME, PB_BYTES))
             ret->name = f.bytes;
-        else if (pb_is(&f, 2, PB_BYTES))
+        else if (pb_is(&f, LABEL_VALUE, PB_BYTES))
             ret->value = f.bytes;
     }
     return rc;
 }
 
+/* A field of this tag with a length of one byte at p; NULL when it is not. */
+static const uint8_t *short_field(const uint8_t *p, const uint8_t *end, uint8_t tag, struct str *ret)
+{
+    if (end - p < 2 || p[0] != tag || p[1] >= 0x80 || p[1] > end - p - 2)
+        return NULL;
+    *ret = str_n(p + 2, p[1]);
+    return p + 2 + p[1];
+}
+
+/* A label of name and value, in this order, all lengths of one byte. False: nothing was read. */
+static bool label_usual(struct rd *r, struct label *ret)
+{
+    const uint8_t *next, *p, *end;
+    struct str message;
+
+    next = r->failed ? NULL : short_field(r->p, r->end, TAG_LABELS, &message);
+    if (!next)
+        return false;
+    p = (const uint8_t *)message.p;
+    end = p + message.n;
+    p = short_field(p, end, TAG_NAME, &ret->name);
+    if (p)
+        p = short_field(p, end, TAG_TEXT, &ret->value);
+    if (p != end)
+        return false;
+    r->p = next;
+    return true;
+}
+
 int wr_label_next(struct rd *r, struct label *ret, struct err *err)
 {
     struct str message;
-    int rc = next_of(r, SERIES_LABELS, &message, err);
+    int rc;
 
+    if (LIKELY(label_usual(r, ret)))
+        return 1;
+    rc = next_of(r, SERIES_LABELS, &message, err);
     if (rc <= 0)
         return rc;
     rc = label_decode(message, ret, err);

@@ -308,10 +308,19 @@ static int create_check(const struct head *h, const struct labels *ls, struct er
     return 0;
 }
 
+/* Series that come together share most labels with the one before, which is in the cache still. */
+static uint32_t pair_for(struct head *h, const struct head_series *before, uint32_t tenant, size_t i, const struct label *l)
+{
+    if (before && before->tenant == tenant && i < before->label_count && postings_pair_is(h->postings, before->pairs[i], l->name, l->value))
+        return before->pairs[i];
+    return postings_pair_make(h->postings, tenant, l->name, l->value);
+}
+
 int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls,
                 struct head_series **ret, struct err *err)
 {
     struct head_series *s = head_find(h, tenant, fp);
+    const struct head_series *before;
     struct tenant *tn;
     uint32_t id;
     int rc;
@@ -326,6 +335,7 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
     rc = create_check(h, ls, err);
     if (rc < 0)
         return rc;
+    before = h->ordinals ? series_at(h, h->by_ordinal[h->ordinals - 1]) : NULL;
     id = series_id_new(h);
     s = series_at(h, id);
     *s = (struct head_series){.fp = fp,
@@ -337,7 +347,7 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
     tn = h->tenants.v[s->tenant];
     tn->series++;
     for (size_t i = 0; i < ls->n; i++) {
-        s->pairs[i] = postings_pair_make(h->postings, s->tenant, ls->v[i].name, ls->v[i].value);
+        s->pairs[i] = pair_for(h, before, s->tenant, i, &ls->v[i]);
         postings_add(h->postings, s->pairs[i], h->ordinals);
     }
     posting_list_add(&tn->all, h->ordinals);

@@ -73,7 +73,7 @@ static inline fingerprint push_fp(const uint8_t *p)
 {
     return (fingerprint){le_get64(p), le_get64(p + 8)};
 }
-/* Cursor over the variable lists; each returns 1 with a row, 0 at the end, negative on corrupt bytes. */
+/* Cursor over the variable lists (a row of series is fingerprint and labels_encode(), as in a WAL_SERIES record); each returns 1 with a row, 0 at the end, negative on corrupt bytes. */
 int push_series_next(struct rd *r, struct arena *a, fingerprint *ret_fp, struct labels *ret, struct err *err);
 int push_histogram_next(struct rd *r, struct arena *a, fingerprint *ret_fp, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err);
 int push_exemplar_next(struct rd *r, struct arena *a, fingerprint *ret_fp, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err);
