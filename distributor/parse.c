@@ -385,6 +385,7 @@ int push_parse(struct push *p, struct err *err)
     while ((rc = wr_next(&r, &g.series[g.n], &metadata, err)) > 0) {
         if (rc == 1) {
             g.hashes[g.n] = series_hash(p, &g.series[g.n]);
+            series_cache_prefetch(p->tenant->cache, g.hashes[g.n]);
             rc = ++g.n == SERIES_CACHE_GROUP ? group_take(p, &g, &rules, err) : 0;
         } else {
             rc = metadata_take(p, metadata, err);

@@ -164,10 +164,7 @@ uint64_t series_cache_get_many(struct series_cache *c, const struct u128 *hashes
 
     ASSERT(n <= SERIES_CACHE_GROUP);
     for (size_t i = 0; i < n; i++) {
-        struct u128 hash = key_of(hashes[i]);
-
-        hint_prefetch(c, hash);
-        of_stripe[hash.hi % STRIPES] |= 1ULL << i;
+        of_stripe[key_of(hashes[i]).hi % STRIPES] |= 1ULL << i;
     }
     for (int k = 0; k < STRIPES; k++) {
         struct stripe *st = &c->stripes[k];
