@@ -103,9 +103,10 @@ bool shard_submit(struct shard *s, struct shard_job *job)
         s->jobs++;
         s->job_bytes += job->bytes;
         atomic_store_explicit(&s->queued, s->jobs, memory_order_relaxed);
-        cond_signal(&s->wake);
     }
     mutex_unlock(&s->lock);
+    if (taken)
+        cond_signal(&s->wake); /* not under the lock, which the thread that wakes would wait for */
     return taken;
 }
 
