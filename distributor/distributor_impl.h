@@ -63,10 +63,10 @@ struct distributor {
 /* --- one push --- */
 struct push_series {
     struct str message;    /* TimeSeries bytes, in body */
-    struct str label_bytes; /* contiguous label fields */
     struct u128 hash;
     fingerprint fp;
     uint32_t acked;        /* owner bits (instance index mod 32) */
+    struct labels labels;  /* judged; v NULL: not parsed, as the cache knew it */
 };
 struct push_row {
     int64_t t;
@@ -129,6 +129,7 @@ struct push {
     int64_t oldest_ms;           /* of the rows */
     size_t charged;              /* bytes counted in d->in_flight_bytes */
     uint32_t ack_epoch;
+    uint32_t acked_all;          /* owners that have the labels of every series of this push */
     struct ring *ring;
     struct push_batch shared;
     struct push_target *targets; /* by instance of the ring; push NULL: not a target */
@@ -174,13 +175,17 @@ int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t
 /* Sorts the labels; whether an exemplar breaks a rule. */
 bool push_exemplar_ok(struct labels *ls);
 int push_metadata_add(struct push *p, const struct wr_metadata *m, struct err *err);
-/* Lists on the heap, counted against the request's in-flight bytes by their growth. */
-int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err);
+/* Lists on the heap, counted against the request's in-flight bytes by their growth. first: how many there may well be. */
+int push_list_grow(void **list, uint32_t *cap, uint32_t first, size_t size, struct err *err);
+uint32_t push_list_first(const struct push *p);
 #define LIST_ADD(p, list, count, cap, err)                                                         \
     ({                                                                                             \
-        void *list_ = (p)->list;                                                                   \
-        int rc_ = push_list_grow(&list_, (p)->count, &(p)->cap, sizeof *(p)->list, err);           \
-        (p)->list = list_;                                                                         \
+        int rc_ = 0;                                                                               \
+        if (UNLIKELY((p)->count == (p)->cap)) {                                                    \
+            void *list_ = (p)->list;                                                               \
+            rc_ = push_list_grow(&list_, &(p)->cap, push_list_first(p), sizeof *(p)->list, err);   \
+            (p)->list = list_;                                                                     \
+        }                                                                                          \
         rc_;                                                                                       \
     })
 /* parse2.c: 2.0 */

@@ -5,13 +5,11 @@
 
 enum { PUSH_SERIES_MAX = 1 << 20 };
 
-int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct err *err)
+int push_list_grow(void **list, uint32_t *cap, uint32_t first, size_t size, struct err *err)
 {
-    uint32_t want = *cap ? *cap * 2 : 256;
+    uint32_t want = *cap ? *cap * 2 : first;
     void *more;
 
-    if (n < *cap)
-        return 0;
     if (want > PUSH_ROWS_MAX)
         return err_set(err, RC_LIMIT, "more than %d samples or series in one request", PUSH_ROWS_MAX);
     more = realloc(*list, want * size);
@@ -20,6 +18,12 @@ int push_list_grow(void **list, uint32_t n, uint32_t *cap, size_t size, struct e
     *list = more;
     *cap = want;
     return 0;
+}
+uint32_t push_list_first(const struct push *p)
+{
+    enum { SERIES_BYTES = 200, FIRST_MIN = 16 }; /* of a usual series */
+
+    return (uint32_t)MIN(MAX(p->body.n / SERIES_BYTES, (size_t)FIRST_MIN), (size_t)PUSH_ROWS_MAX);
 }
 
 void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text)
@@ -65,8 +69,13 @@ static uint32_t label_count(struct str message)
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err)
 {
     struct labels ls;
-    int rc = p->content.v2 ? push2_series_labels(p, s, a, &ls, err) : labels_take(s->message, a, label_count(s->message), &ls, err);
+    int rc;
 
+    if (s->labels.v) {
+        *ret = s->labels;
+        return 0;
+    }
+    rc = p->content.v2 ? push2_series_labels(p, s, a, &ls, err) : labels_take(s->message, a, label_count(s->message), &ls, err);
     if (rc < 0)
         return rc;
     ASSERT(labels_sort(&ls, NULL)); /* it was judged before */
@@ -102,6 +111,7 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
         return 0;
     }
     s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), ls);
+    s->labels = *ls;
     s->acked = 0;
     series_cache_put(p->tenant->cache, s->hash, &e);
     return 1;
@@ -143,18 +153,15 @@ static struct u128 series_hash(struct push *p, const struct wr_series *ws)
     return h;
 }
 
-/* 1: s is filled; 0: refused. */
-static int series_identify(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
+/* 1: s is filled; 0: refused. known: what the cache has of it, or NULL. */
+static int series_identify(struct push *p, const struct wr_series *ws, struct u128 hash, const struct series_entry *known, struct push_series *s, struct err *err)
 {
-    struct series_entry e;
-
-    *s = (struct push_series){.message = ws->message, .label_bytes = ws->labels, .hash = series_hash(p, ws)};
-    if (LIKELY(series_cache_get(p->tenant->cache, s->hash, (uint32_t)p->limits->generation, &e))) {
-        s->fp = e.fp;
-        s->acked = e.ack_epoch == p->ack_epoch ? e.acked : 0;
-        return 1;
-    }
-    return series_new(p, ws, s, err);
+    *s = (struct push_series){.message = ws->message, .hash = hash};
+    if (UNLIKELY(!known))
+        return series_new(p, ws, s, err);
+    s->fp = known->fp;
+    s->acked = known->ack_epoch == p->ack_epoch ? known->acked : 0;
+    return 1;
 }
 
 void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text)
@@ -180,7 +187,7 @@ void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const s
 
 static int samples_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
 {
-    struct rd r = rd_of(ws->message);
+    struct rd r = rd_of(ws->points);
     uint64_t vbits;
     int64_t t;
     int rc;
@@ -262,7 +269,7 @@ int push_histogram_add(struct push *p, int rc, const struct err *text, int64_t t
 
 static int histograms_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
 {
-    struct rd r = rd_of(ws->message);
+    struct rd r = rd_of(ws->points);
     struct histogram h;
     struct err text;
     int64_t t = 0, st = 0;
@@ -305,7 +312,7 @@ bool push_exemplar_ok(struct labels *ls)
 
 static int exemplars_take(struct push *p, const struct wr_series *ws, struct err *err)
 {
-    struct rd r = rd_of(ws->message);
+    struct rd r = rd_of(ws->points);
     struct push_exemplar e = {.series = p->series_count};
     int64_t max = p->limits->max_exemplars_per_series_per_request, kept = 0;
     int rc;
@@ -322,13 +329,14 @@ static int exemplars_take(struct push *p, const struct wr_series *ws, struct err
     return rc;
 }
 
-static int series_take(struct push *p, const struct wr_series *ws, const struct sample_rules *rules, struct err *err)
+static int series_take(struct push *p, const struct wr_series *ws, struct u128 hash, const struct series_entry *known, const struct sample_rules *rules,
+                       struct err *err)
 {
     uint32_t before = p->row_count + p->hist_count + p->exemplar_count;
     int rc = LIST_ADD(p, series, series_count, series_cap, err);
 
     if (rc == 0)
-        rc = series_identify(p, ws, &p->series[p->series_count], err);
+        rc = series_identify(p, ws, hash, known, &p->series[p->series_count], err);
     if (rc <= 0)
         return rc;
     rc = p->otlp ? started_samples_take(p, ws, rules, err) : samples_take(p, ws, rules, err);
@@ -366,6 +374,25 @@ static int metadata_take(struct push *p, struct str message, int64_t now_ms, str
     return push_metadata_add(p, &m, err);
 }
 
+/* Series that were scanned and hashed and are looked up together. */
+struct group {
+    struct wr_series series[SERIES_CACHE_GROUP];
+    struct u128 hashes[SERIES_CACHE_GROUP];
+    struct series_entry known[SERIES_CACHE_GROUP];
+    size_t n;
+};
+
+static int group_take(struct push *p, struct group *g, const struct sample_rules *rules, struct err *err)
+{
+    uint64_t found = series_cache_get_many(p->tenant->cache, g->hashes, g->n, (uint32_t)p->limits->generation, g->known);
+    int rc = 0;
+
+    for (size_t i = 0; i < g->n && rc >= 0; i++)
+        rc = series_take(p, &g->series[i], g->hashes[i], found >> i & 1 ? &g->known[i] : NULL, rules, err);
+    g->n = 0;
+    return rc;
+}
+
 struct sample_rules push_sample_rules(const struct push *p)
 {
     return (struct sample_rules){
@@ -379,14 +406,21 @@ int push_parse(struct push *p, struct err *err)
 {
     struct sample_rules rules = push_sample_rules(p);
     struct rd r = rd_of(buf_view(&p->body));
-    struct wr_series ws;
     struct str metadata;
+    struct group g;
     int rc;
 
-    while ((rc = wr_next(&r, &ws, &metadata, err)) > 0) {
-        rc = rc == 1 ? series_take(p, &ws, &rules, err) : metadata_take(p, metadata, rules.now_ms, err);
+    g.n = 0;
+    while ((rc = wr_next(&r, &g.series[g.n], &metadata, err)) > 0) {
+        if (rc == 1) {
+            g.hashes[g.n] = series_hash(p, &g.series[g.n]);
+            series_cache_prefetch(p->tenant->cache, g.hashes[g.n]);
+            rc = ++g.n == SERIES_CACHE_GROUP ? group_take(p, &g, &rules, err) : 0;
+        } else {
+            rc = metadata_take(p, metadata, rules.now_ms, err);
+        }
         if (rc < 0)
-            break;
+            return rc;
     }
-    return rc;
+    return rc < 0 ? rc : group_take(p, &g, &rules, err);
 }

@@ -28,6 +28,10 @@ static void count(struct quorum *q, enum row_state s, int by)
 static void recount(struct quorum *q)
 {
     q->written = q->refused = q->failed = 0;
+    if (q->uniform && q->rows > 0) {
+        count(q, row_state(q, 0), (int)q->rows);
+        return;
+    }
     for (uint32_t i = 0; i < q->rows; i++)
         count(q, row_state(q, i), 1);
 }
@@ -38,7 +42,7 @@ bool quorum_init(struct quorum *q, struct arena *a, uint32_t rows, uint8_t owner
 
     if (!block)
         return false;
-    *q = (struct quorum){.rows = rows};
+    *q = (struct quorum){.rows = rows, .uniform = true};
     q->owners = block;
     q->need = block + rows;
     q->votes = block + (size_t)rows * 2;
@@ -51,10 +55,12 @@ bool quorum_init(struct quorum *q, struct arena *a, uint32_t rows, uint8_t owner
     return true;
 }
 
-
 void quorum_row(struct quorum *q, uint32_t row, uint8_t owners, uint8_t need)
 {
     ASSERT(row < q->rows);
+    if (q->owners[row] == owners && q->need[row] == need)
+        return;
+    q->uniform = false;
     count(q, row_state(q, row), -1);
     q->owners[row] = owners;
     q->need[row] = need;
@@ -68,6 +74,7 @@ void quorum_answer(struct quorum *q, const uint32_t *row_map, uint32_t n, const 
         recount(q);
         return;
     }
+    q->uniform = false;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = row_map ? row_map[i] : i;
         uint8_t v = verdicts ? verdicts[i] : PUSH_ACCEPTED;
@@ -88,6 +95,7 @@ void quorum_answer(struct quorum *q, const uint32_t *row_map, uint32_t n, const 
 
 void quorum_lost(struct quorum *q, const uint32_t *row_map, uint32_t n)
 {
+    q->uniform = false;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = row_map ? row_map[i] : i;
 

@@ -21,6 +21,7 @@ struct quorum {
     uint8_t *votes, *refusals, *lost;
     uint8_t *reason;  /* first refusal's reason */
     uint32_t written, refused, failed;
+    bool uniform;        /* all rows are in one state: nothing was counted row by row */
     uint32_t full_votes; /* targets that hold every row and accepted all: counted once, not row by row */
 };
 /* owners_of_row may be NULL when every row has owners_all owners. need = owners / 2 + 1 of the replication factor, given per row by the ring. */

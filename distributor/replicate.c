@@ -154,7 +154,10 @@ static int build_shared(struct push *p, struct err *err)
     for (uint32_t i = 0; i < p->series_count && rc == 0; i++)
         if ((p->series[i].acked & all) != all)
             rc = add_series(p, b, i, err);
-    for (uint32_t i = 0; i < rows; i++)
+    push_batch_reserve(b, p->row_count);
+    for (uint32_t i = 0; i < p->row_count; i++)
+        push_batch_float(b, p->series[p->rows[i].series].fp, p->rows[i].t, p->rows[i].vbits, p->starts ? p->starts[i] : 0);
+    for (uint32_t i = p->row_count; i < rows; i++)
         add_row(p, b, i);
     for (uint32_t i = 0; i < p->exemplar_count; i++) {
         const struct push_exemplar *e = &p->exemplars[i];
@@ -278,14 +281,27 @@ static void resend(struct push_target *t, const uint8_t *verdicts, uint32_t verd
 
 static void target_send(struct push_target *t, const struct push_batch *b, rpc_done_fn *done, void *arg);
 
+enum { LEARN_AHEAD = 16 };
+
+static void learn_prefetch(struct push *p, uint32_t row)
+{
+    if (row < p->row_count)
+        series_cache_prefetch(p->tenant->cache, p->series[p->rows[row].series].hash);
+}
+
 /* Series whose labels this target now holds. Lock held. */
 static void learn(struct push_target *t, const uint8_t *verdicts)
 {
     struct push *p = t->push;
     uint32_t votes = p->row_count + p->hist_count;
 
+    if (p->acked_all & owner_bit(t->index))
+        return;
     for (uint32_t i = 0; i < t->rows; i++) {
-        uint32_t row = t->row_map ? t->row_map[i] : i, series;
+        uint32_t row = t->row_map ? t->row_map[i] : i, series, ahead = i + LEARN_AHEAD;
+
+        if (ahead < t->rows)
+            learn_prefetch(p, t->row_map ? t->row_map[ahead] : ahead);
 
         if (row >= votes || (verdicts && !push_is_vote(verdicts[i]) && verdicts[i] < PUSH_REFUSED))
             continue;
@@ -587,6 +603,15 @@ static int quorum_make(struct push *p, struct err *err)
     return 0;
 }
 
+static uint32_t acked_all(const struct push *p)
+{
+    uint32_t bits = UINT32_MAX;
+
+    for (uint32_t i = 0; i < p->series_count; i++)
+        bits &= p->series[i].acked;
+    return bits;
+}
+
 int push_replicate(struct push *p, struct err *err)
 {
     int rc = spread_check(p, err);
@@ -595,6 +620,7 @@ int push_replicate(struct push *p, struct err *err)
         rc = quorum_make(p, err);
     if (rc < 0)
         return rc;
+    p->acked_all = acked_all(p);
     batch_begin(p, &p->shared);
     if (all_own_all(p)) {
         rc = build_shared(p, err);

@@ -1,6 +1,7 @@
 #include "distributor/series_cache.h"
 #include "common/sys/thread.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { STRIPES = 16, SLOTS_MIN = 64 };
@@ -16,6 +17,8 @@ struct table {
 struct stripe {
     struct mutex lock;
     struct table young, old;
+    _Atomic(struct slot *) hint; /* young.slots, and its mask, to prefetch without the lock: may be of yesterday, is never read through */
+    _Atomic size_t hint_mask;
 };
 struct series_cache {
     size_t slots_max; /* per generation and stripe */
@@ -72,6 +75,22 @@ static struct slot *table_find(const struct table *t, struct u128 hash)
     return s && u128_eq(s->hash, hash) ? s : NULL;
 }
 
+static void hint_set(struct stripe *st)
+{
+    atomic_store_explicit(&st->hint, st->young.slots, memory_order_relaxed);
+    atomic_store_explicit(&st->hint_mask, st->young.cap - 1, memory_order_relaxed);
+}
+
+static void hint_prefetch(struct series_cache *c, struct u128 hash)
+{
+    struct stripe *st = stripe_of(c, hash);
+    struct slot *slots = atomic_load_explicit(&st->hint, memory_order_relaxed);
+    uintptr_t at = (uintptr_t)slots + (hash.lo & atomic_load_explicit(&st->hint_mask, memory_order_relaxed)) * sizeof(struct slot);
+
+    __builtin_prefetch((void *)at);
+    __builtin_prefetch((void *)(at + sizeof(struct slot) - 1));
+}
+
 static void table_grow(struct table *t)
 {
     struct table bigger = {.cap = t->cap ? t->cap * 2 : SLOTS_MIN, .n = t->n};
@@ -100,6 +119,7 @@ static void stripe_put(struct series_cache *c, struct stripe *st, const struct s
             *t = (struct table){0};
         }
         table_grow(t);
+        hint_set(st);
     }
     *table_slot(t, new->hash) = *new;
     t->n++;
@@ -113,17 +133,12 @@ static struct u128 key_of(struct u128 hash)
     return hash;
 }
 
-bool series_cache_get(struct series_cache *c, struct u128 hash, uint32_t limits_gen, struct series_entry *ret)
+/* Lock held. */
+static bool stripe_get(struct series_cache *c, struct stripe *st, struct u128 hash, uint32_t limits_gen, struct series_entry *ret)
 {
-    struct stripe *st;
-    struct slot *s;
-    bool found;
+    struct slot *s = table_find(&st->young, hash);
 
-    hash = key_of(hash);
-    st = stripe_of(c, hash);
-    mutex_lock(&st->lock);
-    s = table_find(&st->young, hash);
-    if (!s) {
+    if (UNLIKELY(!s)) {
         s = table_find(&st->old, hash);
         if (s) {
             struct slot copy = *s;
@@ -132,11 +147,44 @@ bool series_cache_get(struct series_cache *c, struct u128 hash, uint32_t limits_
             s = table_find(&st->young, hash);
         }
     }
-    found = s && s->e.limits_gen == limits_gen;
-    if (found)
-        *ret = s->e;
-    mutex_unlock(&st->lock);
+    if (!s || s->e.limits_gen != limits_gen)
+        return false;
+    *ret = s->e;
+    return true;
+}
+
+bool series_cache_get(struct series_cache *c, struct u128 hash, uint32_t limits_gen, struct series_entry *ret)
+{
+    return series_cache_get_many(c, &hash, 1, limits_gen, ret);
+}
+
+uint64_t series_cache_get_many(struct series_cache *c, const struct u128 *hashes, size_t n, uint32_t limits_gen, struct series_entry *ret)
+{
+    uint64_t of_stripe[STRIPES] = {0}, found = 0;
+
+    ASSERT(n <= SERIES_CACHE_GROUP);
+    for (size_t i = 0; i < n; i++) {
+        of_stripe[key_of(hashes[i]).hi % STRIPES] |= 1ULL << i;
+    }
+    for (int k = 0; k < STRIPES; k++) {
+        struct stripe *st = &c->stripes[k];
+
+        if (!of_stripe[k])
+            continue;
+        mutex_lock(&st->lock);
+        for (uint64_t left = of_stripe[k]; left; left &= left - 1) {
+            int i = __builtin_ctzll(left);
+
+            found |= (uint64_t)stripe_get(c, st, key_of(hashes[i]), limits_gen, &ret[i]) << i;
+        }
+        mutex_unlock(&st->lock);
+    }
     return found;
+}
+
+void series_cache_prefetch(struct series_cache *c, struct u128 hash)
+{
+    hint_prefetch(c, key_of(hash));
 }
 
 void series_cache_put(struct series_cache *c, struct u128 hash, const struct series_entry *e)

@@ -16,6 +16,12 @@ struct series_entry {
 struct series_cache *series_cache_new(size_t bytes_max);
 void series_cache_free(struct series_cache *c);
 bool series_cache_get(struct series_cache *c, struct u128 hash, uint32_t limits_gen, struct series_entry *ret);
+/* Looks up to SERIES_CACHE_GROUP hashes up together, after series_cache_prefetch() of each, so that their cache misses overlap. Bit i of the answer: hashes[i] is
+ * known, ret[i] is filled. */
+enum { SERIES_CACHE_GROUP = 64 };
+uint64_t series_cache_get_many(struct series_cache *c, const struct u128 *hashes, size_t n, uint32_t limits_gen, struct series_entry *ret);
+/* What is known of hash will be asked for or changed soon. */
+void series_cache_prefetch(struct series_cache *c, struct u128 hash);
 void series_cache_put(struct series_cache *c, struct u128 hash, const struct series_entry *e);
 /* Adds ack bits if the entry is still there; bits of an older epoch are replaced. */
 void series_cache_ack(struct series_cache *c, struct u128 hash, uint32_t bits, uint32_t ack_epoch);

@@ -4,17 +4,47 @@
 enum {
     REQUEST_TIMESERIES = 1, REQUEST_METADATA = 3,
     SERIES_LABELS = 1, SERIES_SAMPLES = 2, SERIES_EXEMPLARS = 3, SERIES_HISTOGRAMS = 4,
+    SAMPLE_VALUE = 1, SAMPLE_TIMESTAMP = 2, LABEL_NAME = 1, LABEL_VALUE = 2,
+    TAG_LABELS = SERIES_LABELS << 3 | PB_BYTES, TAG_SAMPLES = SERIES_SAMPLES << 3 | PB_BYTES,
+    TAG_NAME = LABEL_NAME << 3 | PB_BYTES, TAG_TEXT = LABEL_VALUE << 3 | PB_BYTES,
+    TAG_VALUE = SAMPLE_VALUE << 3 | PB_FIXED64, TAG_TIMESTAMP = SAMPLE_TIMESTAMP << 3 | PB_VARINT,
 };
+
+/* The way all senders write a series: labels, then samples, every field with tag and length of one byte. False: take the long way; message and points are
+ * set all the same. */
+static bool series_scan_usual(struct str message, struct wr_series *ret)
+{
+    const uint8_t *p = (const uint8_t *)message.p, *end = p + message.n;
+    struct wr_series s = {.message = message};
+
+    while (end - p >= 2 && p[0] == TAG_LABELS && p[1] < 0x80 && p[1] <= end - p - 2) {
+        p += 2 + p[1];
+        s.label_count++;
+    }
+    s.labels = str_n(message.p, message.n - (size_t)(end - p));
+    s.points = str_n(p, (size_t)(end - p));
+    while (end - p >= 2 && p[0] == TAG_SAMPLES && p[1] < 0x80 && p[1] <= end - p - 2) {
+        p += 2 + p[1];
+        s.sample_count++;
+    }
+    *ret = s;
+    return p == end && s.label_count > 0;
+}
 
 /* Counts the parts of a series and finds its label span. */
 static int series_scan(struct str message, struct wr_series *ret, struct err *err)
 {
-    struct wr_series s = {.message = message};
     struct rd r = rd_of(message);
+    struct wr_series usual, s;
     struct pb_field f;
     bool apart = false;
     int rc;
 
+    if (LIKELY(series_scan_usual(message, &usual))) {
+        *ret = usual;
+        return 0;
+    }
+    s = (struct wr_series){.message = message, .points = usual.points};
     while ((rc = pb_next(&r, &f, err)) > 0) {
         if (f.wire != PB_BYTES)
             continue;
@@ -84,22 +114,53 @@ static int next_of(struct rd *r, uint32_t number, struct str *ret, struct err *e
     return rc;
 }
 
+/* A sample of value (left out when 0) and time, in this order, alone in a field with a length of one byte. False: nothing was read. */
+static bool sample_usual(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits)
+{
+    const uint8_t *p = r->p, *end;
+    uint64_t vbits = 0, t = 0;
+
+    if (r->failed || rd_left(r) < 2 || p[0] != TAG_SAMPLES || p[1] >= 0x80 || p[1] > rd_left(r) - 2)
+        return false;
+    end = p + 2 + p[1];
+    p += 2;
+    if (end - p >= 9 && *p == TAG_VALUE) {
+        vbits = le_get64(p + 1);
+        p += 9;
+    }
+    /* Nine bytes of a varint hold no bit past 64. */
+    if (end - p < 2 || end - p > 10 || *p++ != TAG_TIMESTAMP || end[-1] >= 0x80)
+        return false;
+    for (unsigned shift = 0; p < end; p++, shift += 7) {
+        if (*p < 0x80 && p + 1 < end)
+            return false;
+        t |= (uint64_t)(*p & 0x7f) << shift;
+    }
+    r->p = end;
+    *ret_t = (int64_t)t;
+    *ret_vbits = vbits;
+    return true;
+}
+
 int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err)
 {
     struct str message;
     struct pb_field f;
     struct rd in;
-    int rc = next_of(r, SERIES_SAMPLES, &message, err);
+    int rc;
 
+    if (LIKELY(sample_usual(r, ret_t, ret_vbits)))
+        return 1;
+    rc = next_of(r, SERIES_SAMPLES, &message, err);
     if (rc <= 0)
         return rc;
     *ret_t = 0;
     *ret_vbits = 0;
     in = rd_of(message);
     while ((rc = pb_next(&in, &f, err)) > 0) {
-        if (pb_is(&f, 1, PB_FIXED64))
+        if (pb_is(&f, SAMPLE_VALUE, PB_FIXED64))
             *ret_vbits = f.value;
-        else if (pb_is(&f, 2, PB_VARINT))
+        else if (pb_is(&f, SAMPLE_TIMESTAMP, PB_VARINT))
             *ret_t = (int64_t)f.value;
     }
     return rc < 0 ? rc : 1;
@@ -113,19 +174,51 @@ static int label_decode(struct str message, struct label *ret, struct err *err)
 
     *ret = (struct label){STR(""), STR("")};
     while ((rc = pb_next(&in, &f, err)) > 0) {
-        if (pb_is(&f, 1, PB_BYTES))
+        if (pb_is(&f, LABEL_NAME, PB_BYTES))
             ret->name = f.bytes;
-        else if (pb_is(&f, 2, PB_BYTES))
+        else if (pb_is(&f, LABEL_VALUE, PB_BYTES))
             ret->value = f.bytes;
     }
     return rc;
 }
 
+/* A field of this tag with a length of one byte at p; NULL when it is not. */
+static const uint8_t *short_field(const uint8_t *p, const uint8_t *end, uint8_t tag, struct str *ret)
+{
+    if (end - p < 2 || p[0] != tag || p[1] >= 0x80 || p[1] > end - p - 2)
+        return NULL;
+    *ret = str_n(p + 2, p[1]);
+    return p + 2 + p[1];
+}
+
+/* A label of name and value, in this order, all lengths of one byte. False: nothing was read. */
+static bool label_usual(struct rd *r, struct label *ret)
+{
+    const uint8_t *next, *p, *end;
+    struct str message;
+
+    next = r->failed ? NULL : short_field(r->p, r->end, TAG_LABELS, &message);
+    if (!next)
+        return false;
+    p = (const uint8_t *)message.p;
+    end = p + message.n;
+    p = short_field(p, end, TAG_NAME, &ret->name);
+    if (p)
+        p = short_field(p, end, TAG_TEXT, &ret->value);
+    if (p != end)
+        return false;
+    r->p = next;
+    return true;
+}
+
 int wr_label_next(struct rd *r, struct label *ret, struct err *err)
 {
     struct str message;
-    int rc = next_of(r, SERIES_LABELS, &message, err);
+    int rc;
 
+    if (LIKELY(label_usual(r, ret)))
+        return 1;
+    rc = next_of(r, SERIES_LABELS, &message, err);
     if (rc <= 0)
         return rc;
     rc = label_decode(message, ret, err);

@@ -15,13 +15,14 @@ enum { EXEMPLAR_LABELS_MAX = 129 };
 struct wr_series {
     struct str message;   /* the TimeSeries message */
     struct str labels;    /* span of its label fields, tags included; p NULL when they are not next to each other */
+    struct str points;    /* what samples, histograms and exemplars are in: the message without the labels it begins with */
     uint32_t label_count;
     uint32_t sample_count, histogram_count, exemplar_count;
 };
 /* Walks the request: 1 series (*ret_series), 2 metadata (*ret_metadata is the message), 0 end, negative error. */
 int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata, struct err *err);
 
-/* Cursors inside a series; each: 1 with a value, 0 at the end, negative on malformed bytes. Start with rd_of(series->message). */
+/* Cursors inside a series; each: 1 with a value, 0 at the end, negative on malformed bytes. Start with rd_of(series->points), labels with rd_of(series->message). */
 int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err *err);
 int wr_label_next(struct rd *r, struct label *ret, struct err *err);
 /* Schemas 9 to 52 come reduced to 8. RC_UNSUPPORTED: well-formed bytes, but no histogram (negative count, mixed flavours, spans that do not fit): r stands

@@ -101,6 +101,7 @@ uint64_t ingester_ring_version(struct ingester *in);
 struct ownership {
     struct ring *ring; /* NULL: no ring, everything is ours */
     uint16_t self;
+    bool all;          /* everything is ours */
 };
 void ownership_take(struct ingester *in, struct ownership *ret);
 void ownership_drop(struct ownership *o);

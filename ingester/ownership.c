@@ -15,11 +15,25 @@ uint64_t ingester_ring_version(struct ingester *in)
     return version;
 }
 
+static bool set_has(const struct ring_replicas *set, uint16_t self)
+{
+    for (uint32_t i = 0; i < set->owners_n; i++)
+        if (set->owners[i] == self)
+            return true;
+    for (uint32_t i = 0; i < set->next_n; i++)
+        if (set->next[i] == self)
+            return true;
+    return false;
+}
+
 void ownership_take(struct ingester *in, struct ownership *ret)
 {
     struct ring *r = current(in);
+    const struct ring_replicas *only = r ? ring_only(r) : NULL;
 
-    *ret = (struct ownership){.ring = r, .self = r ? ring_find(r, in->instance_id) : RING_NOBODY};
+    *ret = (struct ownership){.ring = r, .self = r ? ring_find(r, in->instance_id) : RING_NOBODY, .all = !r};
+    if (only && ret->self != RING_NOBODY)
+        ret->all = set_has(only, ret->self);
 }
 
 void ownership_drop(struct ownership *o)
@@ -31,7 +45,7 @@ bool ownership_has(const struct ownership *o, fingerprint fp)
 {
     uint32_t token = fingerprint_token(fp);
 
-    if (!o->ring)
+    if (o->all)
         return true;
     if (o->self == RING_NOBODY)
         return false;

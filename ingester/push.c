@@ -28,6 +28,7 @@ struct metric_count {
 struct push_series {
     fingerprint fp;
     struct labels labels;
+    struct str row;       /* as it came, which is as it goes into the log */
     struct str refused;   /* text, when limits refuse it */
     struct metric_count *metric; /* of its name, when that is limited; else NULL */
     uint8_t verdict;
@@ -45,7 +46,8 @@ struct push_call {
     struct ingester_limits limits;
     struct arena arena;          /* RPC thread before the parts run; then under refusals_lock */
     struct push_view view;
-    struct push_series *series;
+    struct push_series *series;  /* in the order of the message */
+    _Atomic(uint32_t *) by_fp;   /* series in the order of their fingerprints; NULL: nobody asked yet */
     struct push_histogram *histograms;
     uint8_t *verdicts;           /* each shard writes its own rows */
     _Atomic uint32_t pending;
@@ -139,16 +141,48 @@ static int64_t row_t(const struct push_call *c, uint32_t row)
     return c->view.base_ms + le_get32(c->view.offsets + (size_t)row * 4);
 }
 
-static int by_fp(const void *a, const void *b)
+static int by_fp(const void *a, const void *b, void *series)
 {
-    return u128_cmp(((const struct push_series *)a)->fp, ((const struct push_series *)b)->fp);
+    const struct push_series *v = series;
+
+    return u128_cmp(v[*(const uint32_t *)a].fp, v[*(const uint32_t *)b].fp);
+}
+
+/* Only rows without a series ask. NULL: no memory. */
+static const uint32_t *series_order(struct push_call *c)
+{
+    uint32_t *order = atomic_load(&c->by_fp);
+
+    if (LIKELY(order))
+        return order;
+    mutex_lock(&c->refusals_lock);
+    order = atomic_load(&c->by_fp);
+    if (!order)
+        order = arena_array(&c->arena, c->view.series_rows, sizeof *order);
+    if (order && !atomic_load(&c->by_fp)) {
+        for (uint32_t i = 0; i < c->view.series_rows; i++)
+            order[i] = i;
+        qsort_r(order, c->view.series_rows, sizeof *order, by_fp, c->series);
+        atomic_store(&c->by_fp, order);
+    }
+    mutex_unlock(&c->refusals_lock);
+    return order;
 }
 
 static struct push_series *series_given(struct push_call *c, fingerprint fp)
 {
-    struct push_series key = {.fp = fp};
+    const uint32_t *order = series_order(c);
+    uint32_t lo = 0, hi = order ? c->view.series_rows : 0;
 
-    return bsearch(&key, c->series, c->view.series_rows, sizeof key, by_fp);
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (u128_cmp(c->series[order[mid]].fp, fp) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return order && lo < c->view.series_rows && u128_eq(c->series[order[lo]].fp, fp) ? &c->series[order[lo]] : NULL;
 }
 
 /* Before the head is locked: counting takes the locks of all heads. The name's count is taken before this push makes a series of that name anywhere. */
@@ -206,45 +240,66 @@ static void metric_give_back(struct push_call *c, struct metric_count *m)
     mutex_unlock(&c->refusals_lock);
 }
 
+/* A series whose labels came along; true when the head has it since now. */
+static bool create_one(struct push_part *p, struct head *h, struct push_series *ps)
+{
+    struct push_call *c = p->call;
+    struct str tenant = c->view.header.tenant;
+    struct head_series *hs = head_find(h, tenant, ps->fp);
+    struct err err;
+
+    if (hs && head_labels_equal(h, hs, &ps->labels))
+        return false;
+    if (hs) {
+        ps->verdict = PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
+        ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
+        p->collided = true;
+        return false;
+    }
+    ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, metric_take(c, ps->metric), &err);
+    if (ps->verdict != PUSH_ACCEPTED) {
+        metric_give_back(c, ps->metric);
+        mutex_lock(&c->refusals_lock);
+        ps->refused = arena_str(&c->arena, str_of(err.text));
+        mutex_unlock(&c->refusals_lock);
+        return false;
+    }
+    if (head_create(h, tenant, ps->fp, &ps->labels, &hs, &err) < 0) {
+        ps->verdict = PUSH_RETRY;
+        metric_give_back(c, ps->metric);
+        ingester_series_undo(c->tenant);
+        return false;
+    }
+    return true;
+}
+
 /* Series of this shard whose labels came along and that the head does not have. */
 static void create_series(struct push_part *p, struct shard *s, struct buf *new_series, uint32_t *ret_new)
 {
+    struct head_series *known[HEAD_FIND_GROUP];
+    struct push_series *group[HEAD_FIND_GROUP];
+    fingerprint fps[HEAD_FIND_GROUP];
     struct push_call *c = p->call;
     struct head *h = shard_head(s);
-    struct str tenant = c->view.header.tenant;
 
-    for (uint32_t i = 0; i < c->view.series_rows; i++) {
-        struct push_series *ps = &c->series[i];
-        struct head_series *hs;
-        struct err err;
+    for (uint32_t i = 0; i < c->view.series_rows;) {
+        uint32_t n = 0;
 
-        if (ingester_shard(c->in, shard_of(c->in, ps->fp)) != s || ps->verdict == PUSH_MOVED)
-            continue;
-        hs = head_find(h, tenant, ps->fp);
-        if (hs && head_labels_equal(h, hs, &ps->labels))
-            continue;
-        if (hs) {
-            ps->verdict = PUSH_REFUSED + DISCARD_FINGERPRINT_COLLISION;
-            ps->refused = STR("another series with the same fingerprint is stored (fingerprint_collision)");
-            p->collided = true;
-            continue;
+        for (; i < c->view.series_rows && n < HEAD_FIND_GROUP; i++) {
+            struct push_series *ps = &c->series[i];
+
+            if (ingester_shard(c->in, shard_of(c->in, ps->fp)) != s || ps->verdict == PUSH_MOVED)
+                continue;
+            fps[n] = ps->fp;
+            group[n++] = ps;
         }
-        ps->verdict = ingester_judge_series(c->tenant, &c->limits, &ps->labels, metric_take(c, ps->metric), &err);
-        if (ps->verdict != PUSH_ACCEPTED) {
-            metric_give_back(c, ps->metric);
-            mutex_lock(&c->refusals_lock);
-            ps->refused = arena_str(&c->arena, str_of(err.text));
-            mutex_unlock(&c->refusals_lock);
-            continue;
+        head_find_many(h, c->view.header.tenant, fps, n, known); /* for the cache */
+        for (uint32_t k = 0; k < n; k++) {
+            if (create_one(p, h, group[k])) {
+                buf_str(new_series, group[k]->row);
+                ++*ret_new;
+            }
         }
-        if (head_create(h, tenant, ps->fp, &ps->labels, &hs, &err) < 0) {
-            ps->verdict = PUSH_RETRY;
-            metric_give_back(c, ps->metric);
-            ingester_series_undo(c->tenant);
-            continue;
-        }
-        wal_series_add(new_series, ps->fp, &ps->labels);
-        ++*ret_new;
     }
 }
 
@@ -603,18 +658,18 @@ static int decode_series(struct push_call *c, struct err *err)
         return err_set(err, RC_NOMEM, "push: memory budget is spent");
     for (uint32_t i = 0; i < c->view.series_rows; i++) {
         struct push_series *ps = &c->series[i];
+        const uint8_t *start = r.p;
 
         rc = push_series_next(&r, &c->arena, &ps->fp, &ps->labels, err);
         if (rc < 0)
             return rc;
         CORRUPT_UNLESS(rc == 1, err);
+        ps->row = str_n(start, (size_t)(r.p - start));
         ps->verdict = PUSH_ACCEPTED;
         ps->refused = (struct str){0};
         ps->metric = NULL;
     }
     CORRUPT_UNLESS(rd_done(&r), err);
-    if (c->view.series_rows)
-        qsort(c->series, c->view.series_rows, sizeof *c->series, by_fp);
     return 0;
 }
 
@@ -667,7 +722,7 @@ static void mark_moved(struct push_call *c, uint32_t rows)
     bool ours = true;
 
     ownership_take(c->in, &own);
-    for (uint32_t i = 0; i < rows && own.ring; i++) {
+    for (uint32_t i = 0; i < rows && !own.all; i++) {
         fingerprint fp = any_fp(c, i);
 
         if (i == 0 || !u128_eq(fp, last))
@@ -676,7 +731,7 @@ static void mark_moved(struct push_call *c, uint32_t rows)
         if (!ours)
             c->verdicts[i] = PUSH_MOVED;
     }
-    for (uint32_t i = 0; i < c->view.series_rows && own.ring; i++)
+    for (uint32_t i = 0; i < c->view.series_rows && !own.all; i++)
         if (!ownership_has(&own, c->series[i].fp))
             c->series[i].verdict = PUSH_MOVED;
     ownership_drop(&own);

@@ -125,9 +125,10 @@ bool shard_submit(struct shard *s, struct shard_job *job)
         s->last = job;
         atomic_fetch_add(&s->jobs, 1);
         atomic_fetch_add(&s->job_bytes, job->bytes);
-        cond_signal(&s->wake);
     }
     mutex_unlock(&s->lock);
+    if (taken)
+        cond_signal(&s->wake); /* not under the lock, which the thread that wakes would wait for */
     return taken;
 }
 

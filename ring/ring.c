@@ -298,6 +298,13 @@ const struct ring_replicas *ring_replicas(const struct ring *r, uint32_t token)
     return layout_find(r->layout, token);
 }
 
+const struct ring_replicas *ring_only(const struct ring *r)
+{
+    double share;
+
+    return layout_sets_n(r->layout) == 1 ? layout_set(r->layout, 0, &share) : NULL;
+}
+
 static int place(const uint16_t *set, size_t n, uint16_t instance)
 {
     for (size_t i = 0; i < n; i++) {

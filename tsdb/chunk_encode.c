@@ -48,9 +48,18 @@ enum time_codec columns_put_time(struct buf *out, const int64_t *t, size_t n)
 struct decimals {
     unsigned mode;
     size_t specials;
-    int64_t m[CHUNK_SAMPLES_MAX];
-    uint16_t special[CHUNK_SAMPLES_MAX]; /* their places */
+    uint16_t *special; /* their places; behind m */
+    int64_t m[];
 };
+
+/* Of n values. */
+static struct decimals *decimals_new(size_t n)
+{
+    struct decimals *d = xmalloc(sizeof *d + n * (sizeof *d->m + sizeof *d->special));
+
+    d->special = (uint16_t *)(d->m + n);
+    return d;
+}
 
 /* The mode in [from, to] that the first value which needs the largest one needs; false when too
  * much is no decimal. */
@@ -188,7 +197,7 @@ enum value_codec columns_put_values(struct buf *out, const double *v, size_t n)
         buf_u64(out, double_bits(v[0]));
         judge(out, &c, VALUE_CONSTANT);
     }
-    d = xmalloc(sizeof *d);
+    d = decimals_new(n);
     decimal = decimals_of(v, n, d);
     if (decimal) {
         encode_decimals(out, v, n, d);

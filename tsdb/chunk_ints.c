@@ -33,14 +33,20 @@ static size_t block_cost(const uint32_t counts[65], const uint8_t *present, size
 static void block_try_base(const uint64_t *r, size_t n, uint64_t base, struct block_fit *best)
 {
     uint32_t counts[65] = {0};
-    uint8_t present[65];
+    uint8_t present[65] = {0};
     size_t present_count = 0;
+    uint64_t seen = 0; /* lengths below 64, a bit each */
 
-    for (size_t i = 0; i < n; i++)
-        counts[bit_length(r[i] - base)]++;
-    for (unsigned b = 0; b <= 64; b++)
-        if (counts[b])
-            present[present_count++] = (uint8_t)b;
+    for (size_t i = 0; i < n; i++) {
+        unsigned length = bit_length(r[i] - base);
+
+        counts[length]++;
+        seen |= (uint64_t)(length < 64) << (length & 63);
+    }
+    for (; seen; seen &= seen - 1)
+        present[present_count++] = (uint8_t)__builtin_ctzll(seen);
+    if (counts[64])
+        present[present_count++] = 64;
     for (size_t i = 0; i < present_count + (present[0] > 0); i++) {
         unsigned width =
             i < present_count ? present[i] : 0; /* 0 besides: all but none may be exceptions */

@@ -205,40 +205,39 @@ static struct head_series *series_guess(const struct head *h, fingerprint fp)
     return id == ID_NONE ? NULL : series_at(h, id);
 }
 
-/* Each stage asks for the memory of the whole group before the next stage needs it, so that the
- * cache misses overlap. */
-static void find_group(struct head *h, struct str tenant, const fingerprint *fps, size_t n,
-                       struct head_series **ret)
+static void find_verify(const struct head *h, struct str tenant, fingerprint fp, struct head_series **s)
 {
-    for (size_t i = 0; i < n; i++)
-        idtab_prefetch(&h->by_fp, fp_tag(h, fps[i]));
-    for (size_t i = 0; i < n; i++) {
-        ret[i] = series_guess(h, fps[i]);
-        __builtin_prefetch(ret[i]);
-        __builtin_prefetch((char *)ret[i] + 64);
-        __builtin_prefetch((char *)(ret[i] + 1) - 1);
+    if (*s && !series_is(h, *s, tenant, fp))
+        *s = series_find(h, tenant, fp);
+    if (*s) {
+        __builtin_prefetch((*s)->open);
+        __builtin_prefetch((char *)(*s)->open + CHUNK_OPEN_LAST);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (ret[i] && !series_is(h, ret[i], tenant, fps[i]))
-            ret[i] = series_find(h, tenant, fps[i]);
-        if (ret[i]) {
-            __builtin_prefetch(ret[i]->open);
-            __builtin_prefetch((char *)ret[i]->open + CHUNK_OPEN_LAST);
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        if (ret[i] && ret[i]->open)
-            chunk_open_prefetch(ret[i]->open);
 }
 
+/* A pipeline: each step asks for the memory that the step of the same series FIND_AHEAD series later needs, so that the cache misses of all steps overlap. */
 void head_find_many(struct head *h, struct str tenant, const fingerprint *fps, size_t n,
                     struct head_series **ret)
 {
-    enum { GROUP = 16 };
+    enum { FIND_AHEAD = 8 };
 
     ASSERT(h->locked);
-    for (size_t from = 0; from < n; from += GROUP)
-        find_group(h, tenant, fps + from, MIN((size_t)GROUP, n - from), ret + from);
+    for (size_t i = 0; i < n + 3 * FIND_AHEAD; i++) {
+        size_t guess = i - FIND_AHEAD, verify = guess - FIND_AHEAD, bytes = verify - FIND_AHEAD; /* those before the first are past n */
+
+        if (i < n)
+            idtab_prefetch(&h->by_fp, fp_tag(h, fps[i]));
+        if (guess < n) {
+            ret[guess] = series_guess(h, fps[guess]);
+            __builtin_prefetch(ret[guess]);
+            __builtin_prefetch((char *)ret[guess] + 64);
+            __builtin_prefetch((char *)(ret[guess] + 1) - 1);
+        }
+        if (verify < n)
+            find_verify(h, tenant, fps[verify], &ret[verify]);
+        if (bytes < n && ret[bytes] && ret[bytes]->open)
+            chunk_open_prefetch(ret[bytes]->open);
+    }
 }
 
 bool head_labels_equal(const struct head *h, const struct head_series *s, const struct labels *ls)
@@ -324,10 +323,19 @@ struct head_series *series_add(struct head *h, uint32_t tenant, fingerprint fp, 
     return s;
 }
 
+/* Series that come together share most labels with the one before, which is in the cache still. */
+static uint32_t pair_for(struct head *h, const struct head_series *before, uint32_t tenant, size_t i, const struct label *l)
+{
+    if (before && before->tenant == tenant && i < before->label_count && postings_pair_is(h->postings, before->pairs[i], l->name, l->value))
+        return before->pairs[i];
+    return postings_pair_make(h->postings, tenant, l->name, l->value);
+}
+
 int head_create(struct head *h, struct str tenant, fingerprint fp, const struct labels *ls,
                 struct head_series **ret, struct err *err)
 {
     struct head_series *s = head_find(h, tenant, fp);
+    const struct head_series *before;
     int rc;
 
     if (s && !head_labels_equal(h, s, ls))
@@ -340,9 +348,10 @@ int head_create(struct head *h, struct str tenant, fingerprint fp, const struct 
     rc = create_check(h, ls, err);
     if (rc < 0)
         return rc;
+    before = h->ordinals ? series_at(h, h->by_ordinal[h->ordinals - 1]) : NULL;
     s = series_add(h, tenant_make(h, tenant), fp, (uint16_t)ls->n);
     for (size_t i = 0; i < ls->n; i++) {
-        s->pairs[i] = postings_pair_make(h->postings, s->tenant, ls->v[i].name, ls->v[i].value);
+        s->pairs[i] = pair_for(h, before, s->tenant, i, &ls->v[i]);
         postings_add(h->postings, s->pairs[i], h->ordinals - 1);
     }
     *ret = s;

@@ -262,6 +262,11 @@ struct str postings_pair_value(const struct postings *p, uint32_t pair)
     return symbols_text(p->syms, postings_pair(p, pair)->value);
 }
 
+bool postings_pair_is(const struct postings *p, uint32_t pair, struct str name, struct str value)
+{
+    return str_eq(postings_pair_value(p, pair), value) && str_eq(postings_pair_name(p, pair), name);
+}
+
 const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant,
                                                struct str name)
 {

@@ -77,6 +77,7 @@ uint32_t postings_pair_bound(const struct postings *p); /* all pair ids are belo
 struct str postings_pair_name(const struct postings *p,
                               uint32_t pair); /* borrowed, as symbols_text */
 struct str postings_pair_value(const struct postings *p, uint32_t pair);
+bool postings_pair_is(const struct postings *p, uint32_t pair, struct str name, struct str value);
 
 /* NULL when the tenant has no such name. Valid until the next change. */
 const struct postings_name *postings_name_find(const struct postings *p, uint32_t tenant,

@@ -44,6 +44,11 @@ struct u128 hash128(const void *p, size_t n, uint64_t seed)
     return from_xxh(XXH3_128bits_withSeed(p, n, seed));
 }
 
+struct u128 hash128_words3(const uint64_t w[3])
+{
+    return from_xxh(XXH3_128bits(w, 3 * sizeof *w)); /* the length being a constant, what is for others is compiled away */
+}
+
 /* --- per-process secret --- */
 static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
 static uint8_t secret[XXH3_SECRET_DEFAULT_SIZE];

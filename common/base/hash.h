@@ -35,6 +35,7 @@ uint64_t hash64(const void *p, size_t n, uint64_t seed);
 /* XXH64 as others write it: only where a result must equal another program's (Prometheus's limit_ratio). */
 uint64_t hash_xxh64(const void *p, size_t n, uint64_t seed);
 struct u128 hash128(const void *p, size_t n, uint64_t seed);
+struct u128 hash128_words3(const uint64_t w[3]); /* hash128(w, 24, 0), quicker: once per sample */
 /* XXH3-128 under this process's random secret: for keys whose bytes a client chooses. */
 struct u128 hash128_secret(const void *p, size_t n);
 /* Finaliser of MurmurHash3: spreads an integer over 64 bits. */

@@ -4,30 +4,45 @@
 #include <unictype.h>
 #include <unistr.h>
 
-static void canonical_lstr(struct buf *b, struct str s)
+static char *lstr_put(char *p, struct str s)
 {
-    buf_uvarint(b, s.n);
-    buf_str(b, s);
+    p += uvarint_put(p, s.n);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return p + s.n;
+}
+
+/* What labels_put writes at most. */
+static size_t labels_bytes_max(const struct labels *ls)
+{
+    size_t n = UVARINT_MAX;
+
+    for (size_t i = 0; i < ls->n; i++)
+        n += 2 * UVARINT_MAX + ls->v[i].name.n + ls->v[i].value.n;
+    return n;
+}
+
+static char *labels_put(char *p, const struct labels *ls)
+{
+    p += uvarint_put(p, ls->n);
+    for (size_t i = 0; i < ls->n; i++) {
+        p = lstr_put(p, ls->v[i].name);
+        p = lstr_put(p, ls->v[i].value);
+    }
+    return p;
 }
 
 fingerprint labels_fingerprint(struct str tenant, const struct labels *ls)
 {
-    struct buf b;
+    enum { USUAL_BYTES = 2048 };
+    size_t room = labels_bytes_max(ls) + UVARINT_MAX + tenant.n;
+    char usual[USUAL_BYTES], *start = room <= sizeof usual ? usual : xmalloc(room), *end = labels_put(lstr_put(start, tenant), ls);
     uint8_t sum[32];
-    fingerprint fp;
 
-    buf_init(&b, SIZE_MAX);
-    canonical_lstr(&b, tenant);
-    buf_uvarint(&b, ls->n);
-    for (size_t i = 0; i < ls->n; i++) {
-        canonical_lstr(&b, ls->v[i].name);
-        canonical_lstr(&b, ls->v[i].value);
-    }
-    ASSERT(buf_ok(&b));
-    sha256(b.p, b.n, sum);
-    buf_fini(&b);
-    fp = (fingerprint){be_get64(sum), be_get64(sum + 8)};
-    return fp;
+    sha256(start, (size_t)(end - start), sum);
+    if (start != usual)
+        free(start);
+    return (fingerprint){be_get64(sum), be_get64(sum + 8)};
 }
 
 static int by_name(const void *a, const void *b)
@@ -119,6 +134,13 @@ struct labels labels_only(struct arena *a, const struct labels *ls, const struct
 
 void labels_encode(struct buf *out, const struct labels *ls)
 {
+    size_t room = labels_bytes_max(ls);
+
+    /* Near its maximum a buffer may have room for them all the same. */
+    if (LIKELY(out->max - out->n >= room && buf_reserve(out, room))) {
+        out->n = (size_t)(labels_put(out->p + out->n, ls) - out->p);
+        return;
+    }
     buf_uvarint(out, ls->n);
     for (size_t i = 0; i < ls->n; i++) {
         buf_lstr(out, ls->v[i].name);

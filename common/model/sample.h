@@ -25,5 +25,5 @@ static inline struct u128 sample_hash(int64_t t, uint64_t vbits, int64_t st)
 {
     uint64_t w[3] = {(uint64_t)t, vbits, (uint64_t)st};
 
-    return hash128(w, sizeof w, 0);
+    return hash128_words3(w);
 }

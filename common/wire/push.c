@@ -57,12 +57,35 @@ size_t push_batch_bytes(const struct push_batch *b)
     return n;
 }
 
+void push_batch_reserve(struct push_batch *b, uint32_t rows)
+{
+    buf_reserve(&b->fps, (size_t)rows * 16);
+    buf_reserve(&b->offsets, (size_t)rows * 4);
+    buf_reserve(&b->values, (size_t)rows * 8);
+}
+
 static void put_fp(struct buf *out, fingerprint fp)
 {
     if (LIKELY(buf_reserve(out, 16))) {
         le_put64(out->p + out->n, fp.hi);
         le_put64(out->p + out->n + 8, fp.lo);
         out->n += 16;
+    }
+}
+
+static void put_u32(struct buf *out, uint32_t v)
+{
+    if (LIKELY(buf_reserve(out, 4))) {
+        le_put32(out->p + out->n, v);
+        out->n += 4;
+    }
+}
+
+static void put_u64(struct buf *out, uint64_t v)
+{
+    if (LIKELY(buf_reserve(out, 8))) {
+        le_put64(out->p + out->n, v);
+        out->n += 8;
     }
 }
 
@@ -79,8 +102,8 @@ void push_batch_float(struct push_batch *b, fingerprint fp, int64_t t, uint64_t 
         b->has_starts = true;
     }
     put_fp(&b->fps, fp);
-    buf_u32(&b->offsets, (uint32_t)(t - b->base_ms));
-    buf_u64(&b->values, vbits);
+    put_u32(&b->offsets, (uint32_t)(t - b->base_ms));
+    put_u64(&b->values, vbits);
     if (UNLIKELY(b->has_starts))
         buf_u64(&b->starts, (uint64_t)st);
     b->rows++;

@@ -44,6 +44,8 @@ void push_batch_oldest(struct push_batch *b, int64_t t);
 size_t push_batch_bytes(const struct push_batch *b);
 /* False when t cannot share a batch with what is in it: send it and start another. */
 bool push_batch_fits(const struct push_batch *b, int64_t t);
+/* Room for so many more floats, so that columns do not grow while they are filled. */
+void push_batch_reserve(struct push_batch *b, uint32_t rows);
 void push_batch_float(struct push_batch *b, fingerprint fp, int64_t t, uint64_t vbits, int64_t st);
 void push_batch_histogram(struct push_batch *b, fingerprint fp, int64_t t, int64_t st, const struct histogram *h);
 void push_batch_exemplar(struct push_batch *b, fingerprint fp, int64_t t, double v, const struct labels *ls);
@@ -71,7 +73,7 @@ static inline fingerprint push_fp(const uint8_t *p)
 {
     return (fingerprint){le_get64(p), le_get64(p + 8)};
 }
-/* Cursor over the variable lists; each returns 1 with a row, 0 at the end, negative on corrupt bytes. */
+/* Cursor over the variable lists (a row of series is fingerprint and labels_encode(), as in a WAL_SERIES record); each returns 1 with a row, 0 at the end, negative on corrupt bytes. */
 int push_series_next(struct rd *r, struct arena *a, fingerprint *ret_fp, struct labels *ret, struct err *err);
 int push_histogram_next(struct rd *r, struct arena *a, fingerprint *ret_fp, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err);
 int push_exemplar_next(struct rd *r, struct arena *a, fingerprint *ret_fp, int64_t *ret_t, double *ret_v, struct labels *ret, struct err *err);

@@ -35,7 +35,7 @@ static void compare_labels(const struct wr_series *s, const Remote__TimeSeries *
 
 static void compare_samples(const struct wr_series *s, const Remote__TimeSeries *ts)
 {
-    struct rd r = rd_of(s->message);
+    struct rd r = rd_of(s->points);
     uint64_t vbits;
     int64_t t;
     size_t n = 0;
@@ -51,7 +51,7 @@ static void compare_samples(const struct wr_series *s, const Remote__TimeSeries 
 
 static void compare_exemplars(const struct wr_series *s, const Remote__TimeSeries *ts, struct arena *a)
 {
-    struct rd r = rd_of(s->message);
+    struct rd r = rd_of(s->points);
     struct labels ls;
     int64_t t;
     double v;
@@ -69,7 +69,7 @@ static void compare_exemplars(const struct wr_series *s, const Remote__TimeSerie
 
 static void compare_histograms(const struct wr_series *s, const Remote__TimeSeries *ts, struct arena *a)
 {
-    struct rd r = rd_of(s->message);
+    struct rd r = rd_of(s->points);
     struct histogram h;
     int64_t t;
     size_t n = 0;

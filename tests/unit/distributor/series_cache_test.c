@@ -19,6 +19,32 @@ TEST(entries_are_found_until_the_limits_change)
     series_cache_free(c);
 }
 
+TEST(a_group_is_answered_bit_by_bit)
+{
+    struct series_cache *c = series_cache_new(1 << 20);
+    struct series_entry got[SERIES_CACHE_GROUP];
+    struct u128 keys[SERIES_CACHE_GROUP];
+    uint64_t want = 0, found;
+
+    for (uint64_t i = 0; i < SERIES_CACHE_GROUP; i++) {
+        struct series_entry e = {.fp = {i, ~i}, .limits_gen = i % 5 == 0};
+
+        keys[i] = key(i);
+        series_cache_prefetch(c, keys[i]);
+        if (i % 3 == 0)
+            continue;
+        series_cache_put(c, keys[i], &e);
+        want |= (uint64_t)!e.limits_gen << i;
+    }
+    found = series_cache_get_many(c, keys, SERIES_CACHE_GROUP, 0, got);
+    CHECK(found == want);
+    for (uint64_t i = 0; i < SERIES_CACHE_GROUP; i++)
+        CHECK(!(found >> i & 1) || got[i].fp.hi == i);
+    CHECK_INT(series_cache_get_many(c, keys + 1, 2, 0, got), 3);
+    CHECK_INT(series_cache_get_many(c, keys, 0, 0, got), 0);
+    series_cache_free(c);
+}
+
 TEST(acks_add_up_within_an_epoch_and_start_again_with_the_next)
 {
     struct series_cache *c = series_cache_new(1 << 20);

@@ -91,7 +91,8 @@ TEST(series_samples_and_labels_are_read_where_they_stand)
     CHECK(str_eqz(l.name, "__name__") && str_eqz(l.value, "up"));
     CHECK_INT(wr_label_next(&in, &l, NULL), 1);
     CHECK_INT(wr_label_next(&in, &l, NULL), 0);
-    in = rd_of(s.message);
+    CHECK(s.points.p == s.labels.p + s.labels.n && s.points.p + s.points.n == s.message.p + s.message.n);
+    in = rd_of(s.points);
     CHECK_INT(wr_sample_next(&in, &t, &bits, NULL), 1);
     CHECK(t == -5 && bits == 0x7ff0000000000002);
     CHECK_INT(wr_sample_next(&in, &t, &bits, NULL), 1);
@@ -102,6 +103,50 @@ TEST(series_samples_and_labels_are_read_where_they_stand)
     CHECK_INT(wr_next(&r, &s, &metadata, NULL), 0);
     buf_fini(&series);
     buf_fini(&request);
+}
+
+/* What senders write is read in one way, everything else that protobuf allows in another. */
+TEST(unusual_samples_and_labels_read_as_usual_ones_do)
+{
+    static const struct { const char *name; struct str labels, sample; int64_t t; uint64_t bits; } cases[] = {
+        {"usual", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0c\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},
+        {"value 0 left out", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x03\x10\xac\x02"), 300, 0},
+        {"time 0 left out", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x09\x09\1\0\0\0\0\0\0\0"), 0, 1},
+        {"time first", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0c\x10\xac\x02\x09\1\0\0\0\0\0\0\0"), 300, 1},
+        {"time twice, the last counts", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0e\x09\1\0\0\0\0\0\0\0\x10\x07\x10\x08"), 8, 1},
+        {"long length", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x8c\0\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},
+        {"long time", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0d\x09\1\0\0\0\0\0\0\0\x10\xac\x82\0"), 300, 1},
+        {"label value first", STR("\x0a\x06\x12\x01" "b\x0a\x01" "a"), STR("\x12\x0c\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},
+        {"label with more in it", STR("\x0a\x08\x0a\x01" "a\x12\x01" "b\x18\1"), STR("\x12\x0c\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},
+        {"unknown field behind", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0c\x09\1\0\0\0\0\0\0\0\x10\xac\x02\x78\1"), 300, 1},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf series, request;
+        struct wr_series s;
+        struct label l;
+        struct rd in;
+        uint64_t bits;
+        int64_t t;
+
+        buf_init(&series, 1 << 10);
+        buf_init(&request, 1 << 10);
+        buf_str(&series, cases[i].labels);
+        buf_str(&series, cases[i].sample);
+        bytes_field(&request, 1, buf_view(&series));
+        print_message("%s\n", cases[i].name);
+        CHECK_INT(first_series(buf_view(&request), &s, NULL), 1);
+        CHECK(s.label_count == 1 && s.sample_count == 1 && s.labels.n == cases[i].labels.n);
+        in = rd_of(s.message);
+        CHECK_INT(wr_label_next(&in, &l, NULL), 1);
+        CHECK(str_eqz(l.name, "a") && str_eqz(l.value, "b"));
+        in = rd_of(s.points);
+        CHECK_INT(wr_sample_next(&in, &t, &bits, NULL), 1);
+        CHECK(t == cases[i].t && bits == cases[i].bits);
+        CHECK_INT(wr_sample_next(&in, &t, &bits, NULL), 0);
+        buf_fini(&series);
+        buf_fini(&request);
+    }
 }
 
 TEST(label_fields_apart_have_no_common_span)

@@ -195,6 +195,7 @@ TEST(more_zones_than_replicas_share_the_load)
     }
     print_message("5 zones of 4, RF 3: greatest / smallest share of replicas %.3f\n", most / least);
     CHECK(most / least < 1.5);
+    CHECK(ring_only(r) == NULL);
     ring_unref(r);
     set_free(&set);
 }
@@ -204,7 +205,7 @@ TEST(fewer_instances_than_replicas_all_own_everything)
     struct ring *r;
 
     r = ring_new(NULL, 0, 3, 0, NULL);
-    CHECK(ring_replicas(r, 5) == NULL && ring_self(r) == RING_NOBODY);
+    CHECK(ring_replicas(r, 5) == NULL && ring_self(r) == RING_NOBODY && ring_only(r) == NULL);
     CHECK(ring_covered(r, NULL, 2));
     ring_unref(r);
     add(&set, 'a', 0, RING_ACTIVE);
@@ -212,6 +213,7 @@ TEST(fewer_instances_than_replicas_all_own_everything)
     r = make(3);
     CHECK_INT(ring_replicas(r, 77)->owners_n, 2);
     CHECK(ring_replicas(r, 77)->hints[0] == RING_NOBODY);
+    CHECK(ring_only(r) && ring_only(r)->owners_n == 2);
     ring_unref(r);
     set_free(&set);
 }
