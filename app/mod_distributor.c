@@ -77,6 +77,11 @@ static bool ready(void *self, struct buf *why_not)
     return known;
 }
 
+static void memory(void *self, struct memory_account *a)
+{
+    distributor_memory(((struct distributor_module *)self)->distributor, a);
+}
+
 static void free_module(void *self)
 {
     struct distributor_module *m = self;
@@ -99,4 +104,5 @@ const struct module module_distributor = {
     .ready = ready,
     .drain = drain,
     .free = free_module,
+    .memory = memory,
 };

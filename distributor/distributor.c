@@ -1,6 +1,8 @@
 #include "distributor/distributor.h"
 #include "distributor/distributor_impl.h"
 
+#include "common/obs/memory.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -80,6 +82,20 @@ void distributor_routes(struct distributor *d, struct http_server *http)
             .handle = push_handle,
             .arg = d,
         });
+}
+
+void distributor_memory(struct distributor *d, struct memory_account *a)
+{
+    struct dist_tenant *t, *tmp;
+
+    pthread_rwlock_rdlock(&d->tenants_lock);
+    HASH_ITER(hh, d->tenants, t, tmp) {
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_SERIES_CACHE, series_cache_bytes(t->cache));
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_TENANTS, heap_bytes(t) + heap_bytes(t->id));
+    }
+    memory_add(a, (struct str){0}, MEMORY_TENANTS, UTHASH_BYTES(hh, d->tenants));
+    pthread_rwlock_unlock(&d->tenants_lock);
+    memory_add(a, (struct str){0}, MEMORY_PUSHES, atomic_load(&d->in_flight_bytes));
 }
 
 void distributor_drain(struct distributor *d, int64_t timeout_ms)

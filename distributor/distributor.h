@@ -37,3 +37,5 @@ void distributor_routes(struct distributor *d, struct http_server *http);
 /* Waits until requests in flight (their third copies too) have ended, up to timeout_ms. */
 void distributor_drain(struct distributor *d, int64_t timeout_ms);
 void distributor_free(struct distributor *d);
+struct memory_account;
+void distributor_memory(struct distributor *d, struct memory_account *a);

@@ -1,5 +1,6 @@
 #include "ingester/shard.h"
 #include "common/base/buf.h"
+#include "common/obs/memory.h"
 #include "common/sys/fs.h"
 
 #include <stdio.h>
@@ -84,6 +85,16 @@ void shard_kill(struct shard *s, const struct err *why)
 size_t shard_queued(const struct shard *s)
 {
     return atomic_load_explicit(&s->queued, memory_order_relaxed);
+}
+
+size_t shard_memory(struct shard *s)
+{
+    size_t n;
+
+    mutex_lock(&s->lock);
+    n = s->job_bytes;
+    mutex_unlock(&s->lock);
+    return n + heap_bytes(s) + heap_bytes(s->scratch.p) + heap_bytes(s->wal);
 }
 
 bool shard_submit(struct shard *s, struct shard_job *job)

@@ -3,6 +3,7 @@
 #include "common/base/json.h"
 #include "common/base/vec.h"
 #include "common/model/duration.h"
+#include "common/obs/memory.h"
 #include "common/sys/thread.h"
 
 #include <stdlib.h>
@@ -232,4 +233,17 @@ void active_print_top(struct active *a, struct buf *out, struct str tenant, size
     for (size_t i = 0; i < l.n; i++)
         free((char *)l.v[i].query.p);
     vec_fini(&l);
+}
+
+void active_memory(struct active *a, struct memory_account *account)
+{
+    size_t done = heap_bytes(a);
+
+    mutex_lock(&a->lock);
+    for (const struct active_query *q = a->running; q; q = q->next)
+        memory_add(account, q->tenant, MEMORY_ARENAS, arena_used(q->arena));
+    for (size_t i = 0; i < ACTIVE_DONE_MAX && a->done[i].text; i++)
+        done += heap_bytes(a->done[i].text);
+    mutex_unlock(&a->lock);
+    memory_add(account, (struct str){0}, MEMORY_QUERY_LOG, done);
 }

@@ -5,6 +5,7 @@
  * is asked. Everything is shown to the tenant that asked, and to no other.
  * Threads: any. */
 #pragma once
+#include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/http/http.h"
@@ -19,6 +20,7 @@ struct active_query {
     int64_t start_ms, end_ms, step_ms;
     int64_t begun_mono_ns;
     struct http_req *http;
+    const struct arena *arena; /* what it holds */
 };
 
 struct active *active_new(void);
@@ -28,6 +30,9 @@ void active_free(struct active *a);
 void active_begin(struct active *a, struct active_query *q);
 /* Before the request is answered. now_wall_ms: when it ended; took_ns: since it was received. */
 void active_end(struct active *a, struct active_query *q, int64_t now_wall_ms, int64_t took_ns);
+/* The arenas of running queries, by tenant; and what is remembered of others. */
+struct memory_account;
+void active_memory(struct active *a, struct memory_account *account);
 /* RC_NOT_FOUND when none of this tenant has the id. */
 int active_cancel(struct active *a, struct str tenant, uint64_t id, struct err *err);
 

@@ -164,7 +164,6 @@ int64_t head_min_ms(struct head *h); /* oldest sample not in a published set; IN
                                         looks at every series */
 int64_t head_max_ms(struct head *h); /* newest sample ever taken; INT64_MIN when none */
 
-struct head_memory {
-    size_t series, labels, symbols, postings, open_chunks, sealed_chunks, ooo, exemplars, other;
-};
-void head_memory(struct head *h, struct head_memory *ret);
+/* What the head holds, by tenant and kind. Takes the lock in slices, looks at every series. */
+struct memory_account;
+void head_memory(struct head *h, struct memory_account *a);

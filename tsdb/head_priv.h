@@ -257,6 +257,10 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
                 size_t *ret_bytes, struct err *err);
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms);
 
+/* --- head_stats.c --- */
+/* Calls fn for every series under the lock, a slice at a time. */
+void head_walk_locked(struct head *h, void (*fn)(struct head *h, const struct head_series *s, void *arg), void *arg);
+
 /* --- head_exemplar.c --- */
 void exemplar_ring_free(struct exemplar_ring *r);
 size_t exemplar_ring_memory(const struct exemplar_ring *r);

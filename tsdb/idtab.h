@@ -15,10 +15,6 @@ struct idtab {
 void idtab_fini(struct idtab *t);
 void idtab_add(struct idtab *t, uint32_t tag, uint32_t id);
 void idtab_remove(struct idtab *t, uint32_t tag, uint32_t id); /* it must be there */
-static inline size_t idtab_memory(const struct idtab *t)
-{
-    return t->cap * sizeof *t->slots;
-}
 static inline uint32_t idtab_scan_(const struct idtab *t, uint32_t tag, uint32_t *pos)
 {
     for (;;) {

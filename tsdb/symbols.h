@@ -18,4 +18,6 @@ uint32_t symbols_find(const struct symbols *s, struct str text);
 struct str symbols_text(const struct symbols *s,
                         uint32_t id); /* borrowed while a reference is held */
 size_t symbols_count(const struct symbols *s);
-size_t symbols_memory(const struct symbols *s);
+/* Memory: the text, by the part of each of those who hold it; and what belongs to no symbol alone. */
+size_t symbols_share(const struct symbols *s, uint32_t id);
+size_t symbols_shared_memory(const struct symbols *s);

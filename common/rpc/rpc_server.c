@@ -1,4 +1,5 @@
 #include "common/obs/log.h"
+#include "common/obs/memory.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc.h"
 #include "common/rpc/rpc_internal.h"
@@ -52,6 +53,7 @@ struct rpc_server {
 
     struct rpc_metrics metrics; /* --- any thread --- */
     atomic_int calls;
+    _Atomic size_t call_bytes; /* of calls in progress */
     atomic_bool draining;
 
     struct mutex lock; /* --- guards the rest --- */
@@ -102,6 +104,7 @@ static void call_end(struct rpc_call *call, int status, struct conn_msg *m, size
 
     rpc_metrics_done(&srv->metrics, call->frame.method, status, clock_mono_ns(clock_system()) - call->start_ns);
     rpc_metrics_bytes(&srv->metrics, sent, call->frame.payload_len);
+    atomic_fetch_sub(&srv->call_bytes, sizeof *call + call->frame.payload_len);
     free(call->body);
     free(call);
     conn_send(conn, m); /* false: the caller is gone, nobody waits */
@@ -225,6 +228,7 @@ static void on_frame(void *owner, struct conn *conn, const struct frame *f, char
         .start_ns    = now,
         .deadline_ns = now + (int64_t)f->deadline_ms * 1000000,
     };
+    atomic_fetch_add(&srv->call_bytes, sizeof *call + f->payload_len);
     if (atomic_fetch_add(&srv->calls, 1) >= srv->calls_max)
         rpc_reply(call, RC_UNAVAILABLE, STR("overloaded: too many calls in progress"));
     else if (atomic_load(&srv->draining))
@@ -482,4 +486,15 @@ void rpc_server_free(struct rpc_server *srv)
     cond_fini(&srv->work);
     mutex_fini(&srv->lock);
     free(srv);
+}
+
+size_t rpc_server_memory(struct rpc_server *srv)
+{
+    size_t n = heap_bytes(srv) + atomic_load(&srv->call_bytes);
+
+    mutex_lock(&srv->lock);
+    for (const struct client_conn *cc = srv->conns; cc; cc = cc->next)
+        n += heap_bytes(cc) + (cc->conn ? conn_memory(cc->conn) : 0);
+    mutex_unlock(&srv->lock);
+    return n;
 }
