@@ -20,8 +20,10 @@ static void collect(void *arg)
     size_t bytes = 0;
 
     pthread_rwlock_rdlock(&d->tenants_lock);
-    HASH_ITER(hh, d->tenants, t, tmp)
+    HASH_ITER(hh, d->tenants, t, tmp) {
+        series_cache_age(t->cache);
         bytes += series_cache_bytes(t->cache);
+    }
     pthread_rwlock_unlock(&d->tenants_lock);
     metric_set(d->m_series_cache_bytes, (double)bytes);
     metric_set(d->m_in_flight, (double)atomic_load(&d->in_flight_requests));

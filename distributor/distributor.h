@@ -14,7 +14,7 @@ enum { DISTRIBUTOR_TENANTS_MAX = 200000 };
 
 struct distributor_cfg {
     int64_t push_timeout_ms;     /* for one ingester's answer: 5 s */
-    uint64_t series_cache_bytes; /* per tenant: 256 MiB, about two million series */
+    uint64_t series_cache_bytes; /* per tenant: 256 MiB, five million series */
     uint64_t in_flight_bytes;    /* of all requests together: 512 MiB; past it 503 */
     bool tenancy;                /* false: X-Scope-OrgID is not read, every sample is TENANT_DEFAULT's (paths still name a workspace) */
 };

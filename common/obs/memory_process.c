@@ -119,7 +119,7 @@ static void read_allocator(struct memory_process *p)
     p->unused = resident > active + p->metadata ? resident - active - p->metadata : 0;
 }
 #elif defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/allocator_interface.h>
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc 12 comes without its header */
 
 /* Shadow memory, red zones and the quarantine cannot be told from the heap: all that is anonymous and not allocated is slack. */
 static void read_allocator(struct memory_process *p)
