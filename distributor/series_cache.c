@@ -108,12 +108,10 @@ static bool table_full(const struct table *t)
     return (t->n + 1) * 4 > t->cap * 3;
 }
 
-/* Slots of the smallest table with more than n: quarters of a power of two, as allocators have them. */
+/* Slots of the smallest table with more than n. */
 static size_t slots_above(size_t n)
 {
-    size_t bytes = MAX(n, (size_t)SLOTS_MIN - 1) * sizeof(struct slot) + sizeof(struct slot), step = (size_t)1 << (61 - __builtin_clzl(bytes - 1));
-
-    return (bytes + step - 1) / step * step / sizeof(struct slot);
+    return size_class(MAX(n + 1, (size_t)SLOTS_MIN) * sizeof(struct slot)) / sizeof(struct slot);
 }
 
 static void table_make(struct table *t, size_t cap)

@@ -163,6 +163,10 @@ static uint32_t *remove_idle(struct head *h, int64_t idle_before_ms)
         }
     }
     h->ordinals = kept;
+    if (kept < h->ordinal_cap / 2) {
+        h->ordinal_cap = MAX(kept, (uint32_t)ORDINALS_MIN);
+        h->by_ordinal = xrealloc(h->by_ordinal, h->ordinal_cap * sizeof *h->by_ordinal);
+    }
     return map;
 }
 

@@ -22,7 +22,8 @@ enum {
     OOO_SAMPLES = 32,            /* of a series, before they are folded into chunks */
     WINDOW_SMALL_CHUNKS_MAX = 8, /* of a window, before the small ones are merged */
     HIST_OPEN_BYTES_MAX = 256 << 10,
-    SERIES_PAGE = 256, /* free_slots are bytes */
+    SERIES_PAGE = 268, /* the allocator has 32 kB in one piece, which is what a page then takes */
+    ORDINALS_MIN = 64,
     ACTIVE_BUCKET_MS = 5 * 60 * 1000,
     ACTIVE_MS = 2 * 60 * 60 * 1000,
     SCRATCH_BYTES_MAX = 1 << 30,
@@ -92,9 +93,10 @@ _Static_assert(LABELS_MAX < 1 << 16, "label_count holds it");
  * empty pages are freed. */
 struct series_page {
     uint32_t live;
-    uint8_t free_slots[SERIES_PAGE]; /* a stack: the first SERIES_PAGE - live */
+    uint16_t free_slots[SERIES_PAGE]; /* a stack: the first SERIES_PAGE - live */
     struct head_series v[SERIES_PAGE];
 };
+_Static_assert(sizeof(struct series_page) <= 32 << 10 && sizeof(struct series_page) + sizeof(struct head_series) > 32 << 10, "nothing is wasted");
 
 struct active_bucket {
     int64_t start_ms;
