@@ -93,7 +93,7 @@ static void html_parts(struct buf *out, const struct memory_account *a, const st
     html_bytes(out, "allocator caches", (long long)s->p.cached, "given back, kept by threads");
     html_bytes(out, "allocator unused", (long long)s->p.unused, "pages kept for allocations to come");
     html_bytes(out, "allocator metadata", (long long)s->p.metadata, "");
-    html_bytes(out, "allocator untouched", -(long long)s->p.untouched, "of these, asked of the system and never written to");
+    html_bytes(out, "untouched", -(long long)s->p.untouched, "of these, never written to");
     html_bytes(out, "thread stacks", (long long)s->p.stacks, "");
     html_bytes(out, "files", (long long)s->p.files, "program and libraries");
     html_bytes(out, "not attributed", s->unattributed, "the rest");

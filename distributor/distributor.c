@@ -97,6 +97,7 @@ void distributor_memory(struct distributor *d, struct memory_account *a)
     }
     memory_add(a, (struct str){0}, MEMORY_TENANTS, UTHASH_BYTES(hh, d->tenants));
     pthread_rwlock_unlock(&d->tenants_lock);
+    memory_add(a, (struct str){0}, MEMORY_METADATA, metadata_seen_memory(d->metadata_seen));
     memory_add(a, (struct str){0}, MEMORY_PUSHES, atomic_load(&d->in_flight_bytes));
 }
 

@@ -116,6 +116,7 @@ int ingester_new(const struct ingester_cfg *cfg, const struct ingester_deps *dep
     in->instance_id = xstrdup(cfg->instance_id);
     in->shard_count = cfg->shards ? MIN(cfg->shards, (uint32_t)SHARDS_MAX) : shards_default();
     in->next_set = 1;
+    in->forgot_mono_ms = clock_mono_ms(in->deps.clock);
     pthread_rwlock_init(&in->tenants_lock, NULL);
     mutex_init(&in->flush_lock);
     mutex_init(&in->wake_lock);

@@ -155,6 +155,8 @@ void head_published(struct head *h, uint64_t set_id, uint64_t gen);
  * since idle_before_ms are removed with their postings and symbols (their pointers are dead then).
  * During replay pass INT64_MIN: samples of series that look idle may still come. */
 void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms);
+/* The second half of head_drop alone: idle series leave also when nothing has been flushed for long. */
+void head_forget_idle(struct head *h, int64_t idle_before_ms);
 /* Live series with labels, for WAL checkpoints. */
 int head_each_series(struct head *h,
                      int (*fn)(void *arg, struct str tenant, fingerprint fp,

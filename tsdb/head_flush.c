@@ -170,7 +170,7 @@ static uint32_t *remove_idle(struct head *h, int64_t idle_before_ms)
     return map;
 }
 
-static void forget_idle(struct head *h, int64_t idle_before_ms)
+void head_forget_idle(struct head *h, int64_t idle_before_ms)
 {
     uint32_t *map;
 
@@ -201,7 +201,7 @@ void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms)
     unlock_slice(h);
     if (set)
         drop_set(h, set);
-    forget_idle(h, idle_before_ms);
+    head_forget_idle(h, idle_before_ms);
 }
 
 /* --- writing a set: the series in order of tenant and labels --- */

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { ORDINAL_VARINT_MAX = 5 };
+enum { ORDINAL_VARINT_MAX = 5, PAIRS_MIN = 16 };
 
 struct postings {
     struct symbols *syms;
@@ -189,7 +189,7 @@ static uint32_t pair_new(struct postings *p, uint32_t name, uint32_t value)
         p->free_pair = p->v[id].value;
     } else {
         if (p->n == p->cap) {
-            p->cap = p->cap ? p->cap + p->cap / 4 : 16;
+            p->cap = p->cap ? p->cap + p->cap / 4 : PAIRS_MIN;
             p->v = xrealloc(p->v, p->cap * sizeof *p->v);
         }
         id = p->n++;
@@ -312,6 +312,23 @@ static void name_trim(struct postings *p, uint32_t id)
     p->free_name = id;
 }
 
+/* Free pairs at the end go, the others are used again from the lowest. */
+static void pairs_trim(struct postings *p)
+{
+    while (p->n > 0 && p->v[p->n - 1].name == ID_NONE)
+        p->n--;
+    p->free_pair = ID_NONE;
+    for (uint32_t i = p->n; i-- > 0;)
+        if (p->v[i].name == ID_NONE) {
+            p->v[i].value = p->free_pair;
+            p->free_pair = i;
+        }
+    if (p->n < p->cap / 2) {
+        p->cap = MAX(p->n, (uint32_t)PAIRS_MIN);
+        p->v = xrealloc(p->v, p->cap * sizeof *p->v);
+    }
+}
+
 void postings_rebuild(struct postings *p, const uint32_t *map)
 {
     for (uint32_t i = 0; i < p->n; i++) {
@@ -322,6 +339,8 @@ void postings_rebuild(struct postings *p, const uint32_t *map)
     for (uint32_t i = 0; i < p->name_n; i++)
         if (p->names[i].symbol != ID_NONE)
             name_trim(p, i);
+    pairs_trim(p);
+    symbols_trim(p->syms);
 }
 
 /* --- memory --- */

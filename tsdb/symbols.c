@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { SYMBOLS_MIN = 16 };
+
 struct symbol {
     char *p; /* NULL: free, and n is the next free id */
     uint32_t n;
@@ -64,7 +66,7 @@ static uint32_t id_new(struct symbols *s)
         return id;
     }
     if (s->n == s->cap) {
-        s->cap = s->cap ? s->cap + s->cap / 4 : 16;
+        s->cap = s->cap ? s->cap + s->cap / 4 : SYMBOLS_MIN;
         s->v = xrealloc(s->v, s->cap * sizeof *s->v);
     }
     return s->n++;
@@ -100,6 +102,22 @@ void symbols_drop(struct symbols *s, uint32_t id)
     free(s->v[id].p);
     s->v[id] = (struct symbol){.n = s->free_id};
     s->free_id = id;
+}
+
+void symbols_trim(struct symbols *s)
+{
+    while (s->n > 0 && !s->v[s->n - 1].p)
+        s->n--;
+    s->free_id = ID_NONE;
+    for (uint32_t i = s->n; i-- > 0;)
+        if (!s->v[i].p) {
+            s->v[i].n = s->free_id;
+            s->free_id = i;
+        }
+    if (s->n < s->cap / 2) {
+        s->cap = MAX(s->n, (uint32_t)SYMBOLS_MIN);
+        s->v = xrealloc(s->v, s->cap * sizeof *s->v);
+    }
 }
 
 struct str symbols_text(const struct symbols *s, uint32_t id)

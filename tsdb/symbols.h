@@ -15,6 +15,8 @@ uint32_t symbols_take(struct symbols *s, struct str text);
 void symbols_drop(struct symbols *s, uint32_t id);
 /* ID_NONE (idtab.h) when unknown; takes no reference. */
 uint32_t symbols_find(const struct symbols *s, struct str text);
+/* Gives memory of the highest ids back when they are free; free ids are used again from the lowest. */
+void symbols_trim(struct symbols *s);
 struct str symbols_text(const struct symbols *s,
                         uint32_t id); /* borrowed while a reference is held */
 size_t symbols_count(const struct symbols *s);

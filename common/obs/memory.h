@@ -61,7 +61,7 @@ struct memory_process {
     size_t slack;          /* in pages that hold some, and not in them */
     size_t unused;         /* pages kept for allocations to come */
     size_t metadata;       /* of the allocator itself */
-    size_t untouched;      /* of all these: was asked of the system and never written to, so it is not in rss */
+    size_t untouched;      /* of all these: was never written to, so it is not in rss */
     size_t retained;       /* addresses without memory: not of rss */
 };
 void memory_process(struct memory_process *ret);

@@ -143,10 +143,9 @@ static void read_allocator(struct memory_process *p)
 
 static void find_untouched(struct memory_process *p)
 {
-    size_t own = p->cached + p->slack + p->unused + p->metadata, anonymous = p->rss - p->files - p->stacks;
+    size_t asked_for = p->allocated + p->cached + p->slack + p->unused + p->metadata, anonymous = p->rss - p->files - p->stacks;
 
-    if (p->allocated + own > anonymous)
-        p->untouched = MIN(p->allocated + own - anonymous, own);
+    p->untouched = asked_for > anonymous ? asked_for - anonymous : 0;
 }
 
 void memory_process(struct memory_process *ret)

@@ -202,3 +202,50 @@ TEST(a_page_goes_on_after_series_were_removed)
     free(d);
     head_free(h);
 }
+
+static size_t series_bytes(struct head *h)
+{
+    static const enum memory_kind kinds[] = {MEMORY_SERIES, MEMORY_LABELS, MEMORY_POSTINGS, MEMORY_FINGERPRINTS, MEMORY_OPEN_CHUNKS, MEMORY_SEALED_CHUNKS, MEMORY_DIGESTS};
+    struct memory_account *a = memory_account_new();
+    size_t n = 0;
+
+    head_memory(h, a);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        n += memory_total(a, kinds[i]);
+    memory_account_free(a);
+    return n;
+}
+
+/* Each generation of series lives for one flush; a tenth of the names stays. */
+TEST(generations_of_series_take_no_more_than_the_first)
+{
+    enum { GENERATIONS = 8, SERIES = 4000 };
+    struct head *h = head_new();
+    size_t full[GENERATIONS], left[GENERATIONS];
+    struct head_tenant_stats st;
+
+    for (int g = 0; g < GENERATIONS; g++) {
+        int64_t at = T0 + g * 2 * HOUR;
+
+        for (int i = 0; i < SERIES; i++) {
+            char text[96];
+
+            snprintf(text, sizeof text, "job=job-%d,instance=host-%d.%d", i % 20, i, i % 10 ? g : 0);
+            put(h, "t", text, at + i, i);
+        }
+        full[g] = series_bytes(h);
+        seal(h, at + 2 * HOUR, (uint64_t)g + 1);
+        head_published(h, (uint64_t)g + 1, (uint64_t)g + 1);
+        head_drop(h, (uint64_t)g + 1, INT64_MIN);
+        CHECK(head_tenant_stats(h, STR("t"), at, &st) && st.series == SERIES);
+        head_forget_idle(h, at + (g + 1 < GENERATIONS ? SERIES / 2 : 2 * HOUR));
+        left[g] = series_bytes(h);
+        if (g + 1 < GENERATIONS)
+            head_forget_idle(h, at + SERIES);
+        CHECK(left[g] < full[g]);
+    }
+    CHECK(!head_tenant_stats(h, STR("t"), T0, &st));
+    CHECK(full[GENERATIONS - 1] < full[0] + full[0] / 10);
+    CHECK(left[GENERATIONS - 1] < full[0] / 4);
+    head_free(h);
+}
