@@ -61,8 +61,9 @@ static void page_json(struct buf *out, struct memory_account *a, const struct su
     buf_printf(out, "{\"rss\":%zu,\"unattributed\":%lld,\"kinds\":{", s->p.rss, s->unattributed);
     for (int k = 0; k < MEMORY_KINDS; k++)
         json_kind(out, &first, memory_kind_name((enum memory_kind)k), memory_total(a, (enum memory_kind)k));
-    buf_printf(out, "},\"allocator\":{\"name\":\"%s\",\"allocated\":%zu,\"cached\":%zu,\"slack\":%zu,\"unused\":%zu,\"metadata\":%zu,\"untouched\":%zu,\"retained\":%zu},", s->p.allocator,
-               s->p.allocated, s->p.cached, s->p.slack, s->p.unused, s->p.metadata, s->p.untouched, s->p.retained);
+    buf_printf(out, "},\"allocator\":{\"name\":\"%s\",\"allocated\":%zu,\"cached\":%zu,\"slack\":%zu,\"unused\":%zu,\"metadata\":%zu,"
+               "\"untouched\":%zu,\"retained\":%zu},", s->p.allocator, s->p.allocated, s->p.cached, s->p.slack,
+               s->p.unused, s->p.metadata, s->p.untouched, s->p.retained);
     buf_printf(out, "\"stacks\":%zu,\"files\":%zu,\"tenants\":[", s->p.stacks, s->p.files);
     tenants = memory_tenants(a, &n);
     for (size_t i = 0; i < n; i++) {

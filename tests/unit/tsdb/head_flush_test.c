@@ -205,7 +205,8 @@ TEST(a_page_goes_on_after_series_were_removed)
 
 static size_t series_bytes(struct head *h)
 {
-    static const enum memory_kind kinds[] = {MEMORY_SERIES, MEMORY_LABELS, MEMORY_POSTINGS, MEMORY_FINGERPRINTS, MEMORY_OPEN_CHUNKS, MEMORY_SEALED_CHUNKS, MEMORY_DIGESTS};
+    static const enum memory_kind kinds[] = {MEMORY_SERIES,      MEMORY_LABELS,        MEMORY_POSTINGS, MEMORY_FINGERPRINTS,
+                                             MEMORY_OPEN_CHUNKS, MEMORY_SEALED_CHUNKS, MEMORY_DIGESTS};
     struct memory_account *a = memory_account_new();
     size_t n = 0;
 
