@@ -38,6 +38,7 @@ enum module_state {
 const char *module_state_name(enum module_state state);
 
 struct app;
+struct memory_account;
 
 struct module {
     const char *name;
@@ -54,6 +55,7 @@ struct module {
         void *self); /* may be NULL: shutdown has begun, requests are still being answered */
     void (*stop)(void *self); /* may be NULL: no request runs any more */
     void (*free)(void *self); /* may be NULL */
+    void (*memory)(void *self, struct memory_account *a); /* may be NULL: what it holds. Any thread, while it runs */
 };
 /* NULL-terminated; modules.c. */
 extern const struct module *const app_modules[];
@@ -115,6 +117,8 @@ void app_notify(const char *state);
 
 /* pages.c */
 void app_pages_add(struct app *app);
+/* memory_page.c: /debug/memory */
+void app_memory_page_add(struct app *app);
 /* True when every module is ready; else the reasons, one a line. */
 bool app_ready(struct app *app, struct buf *why_not);
 

@@ -1,4 +1,6 @@
 #include "app/cluster.h"
+#include "common/obs/memory.h"
+#include "tsdb/block.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -31,6 +33,11 @@ static void free_bucket(void *self)
     bucket_free(self);
 }
 
+static void memory(UNUSED void *self, struct memory_account *a)
+{
+    memory_add(a, (struct str){0}, MEMORY_INDEX_CACHE, block_cache_used());
+}
+
 struct bucket *app_bucket(struct app *app)
 {
     return app_module_self(app, "bucket");
@@ -42,4 +49,5 @@ const struct module module_bucket = {
     .cfg_size = sizeof(struct bucket_cfg),
     .init = init,
     .free = free_bucket,
+    .memory = memory,
 };

@@ -109,17 +109,6 @@ static void page_tenants(void *arg, struct http_req *req)
     buf_fini(&out);
 }
 
-static void page_memory(void *arg, struct http_req *req)
-{
-    struct ingester_module *m = arg;
-    struct buf out;
-
-    buf_init(&out, 1 << 20);
-    ingester_write_memory(m->ingester, &out);
-    http_reply_buf(req, 200, HTTP_TYPE_JSON, &out);
-    buf_fini(&out);
-}
-
 static void page_replay(void *arg, struct http_req *req)
 {
     struct ingester_module *m = arg;
@@ -163,12 +152,10 @@ static int start(void *self, struct err *err)
     m->joiner = thread_start("join", join_ring, m);
     m->joining = true;
     http_route(http, &(struct http_route){"/ingester/tenants", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_tenants, m});
-    http_route(http, &(struct http_route){"/debug/memory", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_memory, m});
     http_route(http, &(struct http_route){"/ingester/replay", HTTP_M_GET, 0, 0, NULL, page_replay, m});
     http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_flush, m});
     app_link(m->app, "/ingester/tenants", "Tenants of this ingester", false);
     app_link(m->app, "/ingester/replay", "Replay after the last start", false);
-    app_link(m->app, "/debug/memory", "Memory of the heads", false);
     app_link(m->app, "/ingester/flush", "Cut everything in memory into blocks (POST)", true);
     return 0;
 }
@@ -194,6 +181,11 @@ static void stop(void *self)
     ingester_stop(m->ingester);
 }
 
+static void memory(void *self, struct memory_account *a)
+{
+    ingester_memory(((struct ingester_module *)self)->ingester, a);
+}
+
 static void free_module(void *self)
 {
     struct ingester_module *m = self;
@@ -214,4 +206,5 @@ const struct module module_ingester = {
     .ready = ready,
     .stop = stop,
     .free = free_module,
+    .memory = memory,
 };

@@ -45,6 +45,11 @@ static int start(void *self, struct err *err)
     return querier_start(m->querier, err);
 }
 
+static void memory(void *self, struct memory_account *a)
+{
+    querier_memory(((struct querier_module *)self)->querier, a);
+}
+
 static void free_module(void *self)
 {
     struct querier_module *m = self;
@@ -63,4 +68,5 @@ const struct module module_querier = {
     .init = init,
     .start = start,
     .free = free_module,
+    .memory = memory,
 };

@@ -1,4 +1,5 @@
 #include "app/cluster.h"
+#include "common/obs/memory.h"
 
 #include <stdlib.h>
 
@@ -82,6 +83,13 @@ static void rpc_stop(void *self)
     m->server = NULL;
 }
 
+static void rpc_memory(void *self, struct memory_account *a)
+{
+    struct rpc_module *m = self;
+
+    memory_add(a, (struct str){0}, MEMORY_RPC_BUFFERS, rpc_server_memory(m->server) + rpc_client_memory(m->client));
+}
+
 struct rpc_server *app_rpc_server(struct app *app)
 {
     return ((struct rpc_module *)app_module_self(app, "rpc"))->server;
@@ -110,4 +118,5 @@ const struct module module_rpc = {
     .start = rpc_start,
     .stop = rpc_stop,
     .free = rpc_free,
+    .memory = rpc_memory,
 };

@@ -1,6 +1,8 @@
 #include "distributor/distributor.h"
 #include "distributor/distributor_impl.h"
 
+#include "common/obs/memory.h"
+
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,8 +24,10 @@ static void collect(void *arg)
     size_t bytes = 0;
 
     pthread_rwlock_rdlock(&d->tenants_lock);
-    HASH_ITER(hh, d->tenants, t, tmp)
+    HASH_ITER(hh, d->tenants, t, tmp) {
+        series_cache_age(t->cache);
         bytes += series_cache_bytes(t->cache);
+    }
     pthread_rwlock_unlock(&d->tenants_lock);
     metric_set(d->m_series_cache_bytes, (double)bytes);
     metric_set(d->m_in_flight, (double)atomic_load(&d->in_flight_requests));
@@ -132,6 +136,21 @@ void distributor_routes(struct distributor *d, struct http_server *http)
             .arg = d,
         });
     otlp_routes(d, http);
+}
+
+void distributor_memory(struct distributor *d, struct memory_account *a)
+{
+    struct dist_tenant *t, *tmp;
+
+    pthread_rwlock_rdlock(&d->tenants_lock);
+    HASH_ITER(hh, d->tenants, t, tmp) {
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_SERIES_CACHE, series_cache_bytes(t->cache));
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_TENANTS, heap_bytes(t) + heap_bytes(t->id));
+    }
+    memory_add(a, (struct str){0}, MEMORY_TENANTS, UTHASH_BYTES(hh, d->tenants));
+    pthread_rwlock_unlock(&d->tenants_lock);
+    memory_add(a, (struct str){0}, MEMORY_METADATA, metadata_seen_memory(d->metadata_seen));
+    memory_add(a, (struct str){0}, MEMORY_PUSHES, atomic_load(&d->in_flight_bytes));
 }
 
 void distributor_drain(struct distributor *d, int64_t timeout_ms)

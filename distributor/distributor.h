@@ -14,7 +14,7 @@ enum { DISTRIBUTOR_TENANTS_MAX = 200000 };
 
 struct distributor_cfg {
     int64_t push_timeout_ms;     /* for one ingester's answer: 5 s */
-    uint64_t series_cache_bytes; /* per tenant: 256 MiB, about two million series */
+    uint64_t series_cache_bytes; /* per tenant: 256 MiB, five million series */
     uint64_t in_flight_bytes;    /* of all requests together: 512 MiB; past it 503 */
     uint64_t lingering_bytes;    /* of answered pushes that one ingester has not answered: 64 MiB; past it pushes leave that ingester out */
     uint32_t in_flight_requests; /* taken and not answered: 2,000; past it 503 */
@@ -41,3 +41,5 @@ void distributor_routes(struct distributor *d, struct http_server *http);
 /* Waits until requests in flight (their third copies too) have ended, up to timeout_ms. */
 void distributor_drain(struct distributor *d, int64_t timeout_ms);
 void distributor_free(struct distributor *d);
+struct memory_account;
+void distributor_memory(struct distributor *d, struct memory_account *a);

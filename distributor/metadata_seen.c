@@ -1,5 +1,6 @@
 #include "distributor/metadata_seen.h"
 #include "common/base/hash.h"
+#include "common/obs/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +19,11 @@ struct metadata_seen *metadata_seen_new(void)
 void metadata_seen_free(struct metadata_seen *s)
 {
     free(s);
+}
+
+size_t metadata_seen_memory(const struct metadata_seen *s)
+{
+    return heap_bytes(s);
 }
 
 struct metadata_key metadata_key_of(const struct metadata_row *row, uint32_t epoch, int64_t now_ms)

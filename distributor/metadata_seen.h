@@ -10,6 +10,7 @@ enum { METADATA_SEEN_SLOTS = 1 << 20, METADATA_RESEND_MS = 10 * 60 * 1000 };
 struct metadata_seen;
 struct metadata_seen *metadata_seen_new(void);
 void metadata_seen_free(struct metadata_seen *s);
+size_t metadata_seen_memory(const struct metadata_seen *s); /* bytes of address space */
 
 struct metadata_row {
     struct str tenant, metric, help, unit;

@@ -26,7 +26,7 @@ int dist_tenant_get(struct distributor *d, struct str id, struct dist_tenant **r
         t = xcalloc(1, sizeof *t);
         t->id = str_dupz(id);
         t->id_len = id.n;
-        t->cache = series_cache_new(d->cfg.series_cache_bytes);
+        t->cache = series_cache_new(d->cfg.series_cache_bytes, d->deps.clock);
         mutex_init(&t->rate_lock);
         HASH_ADD_KEYPTR(hh, d->tenants, t->id, t->id_len, t);
     }

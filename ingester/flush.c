@@ -49,6 +49,12 @@ static void dropped_run(void *arg, struct shard *s)
     mark_log(s, m);
 }
 
+/* Nothing for the log: a replay finds them idle again. */
+static void idle_run(void *arg, struct shard *s)
+{
+    head_forget_idle(shard_head(s), ((struct mark *)arg)->idle_before_ms);
+}
+
 static int on_all_shards(struct ingester *in, void (*run)(void *, struct shard *), struct mark *m, struct err *err)
 {
     int rc = 0;
@@ -296,6 +302,10 @@ void ingester_drop_due(struct ingester *in)
     }
     if (dropped)
         ingester_images_write(in, 1);
+    else if (now - in->forgot_mono_ms >= in->cfg.series_idle_ms)
+        dropped = on_all_shards(in, idle_run, &(struct mark){.idle_before_ms = idle}, NULL) == 0;
+    if (dropped)
+        in->forgot_mono_ms = now;
     mutex_unlock(&in->flush_lock);
     if (dropped)
         ingester_recount_series(in);

@@ -1,6 +1,8 @@
 #include "ingester/ingester.h"
 #include "ingester/checkpoint.h"
+#include "common/obs/memory.h"
 #include "ingester/image.h"
+#include "ingester/ingester_impl.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -132,6 +134,7 @@ int ingester_new(const struct ingester_cfg *cfg, const struct ingester_deps *dep
     in->instance_id = xstrdup(cfg->instance_id);
     in->shard_count = cfg->shards ? MIN(cfg->shards, (uint32_t)SHARDS_MAX) : shards_default();
     in->next_set = 1;
+    in->forgot_mono_ms = clock_mono_ms(in->deps.clock);
     pthread_rwlock_init(&in->tenants_lock, NULL);
     mutex_init(&in->marks_lock);
     mutex_init(&in->flush_lock);
@@ -339,18 +342,19 @@ void ingester_write_tenants(struct ingester *in, struct buf *out)
     buf_z(out, "]}\n");
 }
 
-void ingester_write_memory(struct ingester *in, struct buf *out)
+void ingester_memory(struct ingester *in, struct memory_account *a)
 {
-    struct head_memory sum = {0};
+    struct ingester_tenant *t, *tmp;
 
     for (uint32_t i = 0; i < in->shard_count; i++) {
-        struct head_memory m;
-
-        head_memory(shard_head(in->shards[i]), &m);
-        for (size_t k = 0; k < sizeof m / sizeof(size_t); k++)
-            ((size_t *)&sum)[k] += ((const size_t *)&m)[k];
+        head_memory(shard_head(in->shards[i]), a);
+        memory_add(a, (struct str){0}, MEMORY_LOG_BUFFERS, shard_memory(in->shards[i]));
     }
-    buf_printf(out, "{\"series\":%zu,\"labels\":%zu,\"symbols\":%zu,\"postings\":%zu,\"open_chunks\":%zu,\"sealed_chunks\":%zu,"
-               "\"out_of_order\":%zu,\"exemplars\":%zu,\"other\":%zu}\n", sum.series, sum.labels, sum.symbols, sum.postings,
-               sum.open_chunks, sum.sealed_chunks, sum.ooo, sum.exemplars, sum.other);
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_ITER(hh, in->tenants, t, tmp) {
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_TENANTS, heap_bytes(t) + heap_bytes(t->id));
+        memory_add(a, str_n(t->id, t->id_len), MEMORY_METADATA, metadata_memory(t->metadata));
+    }
+    memory_add(a, (struct str){0}, MEMORY_TENANTS, UTHASH_BYTES(hh, in->tenants));
+    pthread_rwlock_unlock(&in->tenants_lock);
 }

@@ -75,6 +75,7 @@ struct ingester {
     struct mutex flush_lock;             /* --- one flush at a time; guards the sets --- */
     VEC(struct flush_set) sets;
     uint64_t next_set;
+    int64_t forgot_mono_ms;              /* when idle series last left the heads */
     struct mutex wake_lock;              /* --- maintenance thread's sleep --- */
     struct cond wake;
     bool stopping;

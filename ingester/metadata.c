@@ -1,4 +1,5 @@
 #include "ingester/metadata.h"
+#include "common/obs/memory.h"
 #include "common/sys/thread.h"
 
 #include <stdlib.h>
@@ -101,6 +102,21 @@ bool metadata_add(struct metadata *m, const struct push_metadata *md, size_t met
     taken = add_locked(m, md, metrics_max, per_metric_max);
     mutex_unlock(&m->lock);
     return taken;
+}
+
+size_t metadata_memory(struct metadata *m)
+{
+    size_t n;
+
+    mutex_lock(&m->lock);
+    n = heap_bytes(m) + UTHASH_BYTES(hh, m->metrics);
+    for (const struct metric_rows *row = m->metrics; row; row = row->hh.next) {
+        n += heap_bytes(row) + heap_bytes(row->name.p);
+        for (const struct entry *e = row->entries; e; e = e->next)
+            n += heap_bytes(e) + heap_bytes(e->help.p) + heap_bytes(e->unit.p);
+    }
+    mutex_unlock(&m->lock);
+    return n;
 }
 
 static uint32_t write_rows(const struct metric_rows *row, struct buf *out)

@@ -1,5 +1,6 @@
 #include "ingester/shard.h"
 #include "common/base/buf.h"
+#include "common/obs/memory.h"
 #include "common/sys/fs.h"
 
 #include <stdio.h>
@@ -108,6 +109,16 @@ bool shard_full(struct shard *s, size_t bytes)
     size_t held = shard_queued_bytes(s);
 
     return shard_queued(s) >= SHARD_QUEUE_JOBS_MAX || (held > 0 && held + bytes > s->cfg.queue_bytes_max);
+}
+
+size_t shard_memory(struct shard *s)
+{
+    size_t n;
+
+    mutex_lock(&s->lock);
+    n = s->job_bytes;
+    mutex_unlock(&s->lock);
+    return n + heap_bytes(s) + heap_bytes(s->scratch.p) + heap_bytes(s->wal);
 }
 
 bool shard_submit(struct shard *s, struct shard_job *job)

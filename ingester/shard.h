@@ -58,6 +58,7 @@ bool shard_dead(const struct shard *s);
 void shard_kill(struct shard *s, const struct err *why);
 size_t shard_queued(const struct shard *s);       /* jobs that are taken and not done */
 size_t shard_queued_bytes(const struct shard *s); /* what they hold */
+size_t shard_memory(struct shard *s); /* bytes of its queue and its log, not of its head */
 
 /* --- on the shard's thread --- */
 /* Appends a record; on failure the shard is dead (shard_kill). */

@@ -1,6 +1,7 @@
 #include "querier/active.h"
 
 #include "common/base/hash.h"
+#include "common/obs/memory.h"
 #include "common/sys/thread.h"
 
 #include <stdlib.h>
@@ -103,4 +104,17 @@ void active_each_ended(struct active *a, struct str tenant, int64_t since_wall_m
             fn(arg, &(struct active_ended){str_n(d->text + d->tenant_n, d->query_n), d->range_ms, d->took_ns});
     }
     mutex_unlock(&a->lock);
+}
+
+void active_memory(struct active *a, struct memory_account *account)
+{
+    size_t done = heap_bytes(a);
+
+    mutex_lock(&a->lock);
+    for (const struct active_query *q = a->running; q; q = q->next)
+        memory_add(account, q->tenant, MEMORY_ARENAS, arena_used(q->arena));
+    for (size_t i = 0; i < ACTIVE_DONE_MAX && a->done[i].text; i++)
+        done += heap_bytes(a->done[i].text);
+    mutex_unlock(&a->lock);
+    memory_add(account, (struct str){0}, MEMORY_QUERY_LOG, done);
 }

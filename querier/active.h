@@ -5,6 +5,7 @@
  * memory is bounded by about 9 MB whatever is asked. Everything is shown to the tenant that asked, and to no other.
  * Threads: any. */
 #pragma once
+#include "common/base/arena.h"
 #include "common/base/err.h"
 #include "common/http/http.h"
 
@@ -18,6 +19,7 @@ struct active_query {
     int64_t start_ms, end_ms, step_ms;
     int64_t begun_mono_ns;
     struct http_req *http;
+    const struct arena *arena; /* what it holds */
 };
 struct active_ended {
     struct str text;
@@ -33,6 +35,9 @@ void active_begin(struct active *a, struct active_query *q);
 void active_end(struct active *a, struct active_query *q, int64_t now_wall_ms, int64_t took_ns);
 /* False when none of this tenant has the id. */
 bool active_cancel(struct active *a, struct str tenant, uint64_t id);
+/* The arenas of running queries, by tenant; and what is remembered of others. */
+struct memory_account;
+void active_memory(struct active *a, struct memory_account *account);
 
 /* Called under the lock: copies what it wants. Running ones in the order of their beginning, ended ones in any. */
 void active_each(struct active *a, struct str tenant, void (*fn)(void *arg, const struct active_query *q), void *arg);

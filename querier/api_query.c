@@ -261,6 +261,7 @@ static int evaluate_listed(struct api_request *r, const struct query_params *p,
         .step_ms = p->step_ms,
         .begun_mono_ns = r->begun_ns,
         .http = r->http,
+        .arena = &an->arena,
     };
     int rc;
 

@@ -1,6 +1,7 @@
 #include "querier/blocks.h"
 
 #include "common/model/tenant.h"
+#include "common/obs/memory.h"
 #include "common/sys/thread.h"
 
 #include <stdio.h>
@@ -409,4 +410,18 @@ int blocks_reader(struct blocks *b, const struct ulid *id, struct block_reader *
     }
     *ret = r;
     return 0;
+}
+
+void blocks_memory(struct blocks *b, struct memory_account *a)
+{
+    size_t shared = heap_bytes(b);
+
+    mutex_lock(&b->lock);
+    shared += UTHASH_BYTES(hh, b->tenants) + UTHASH_BYTES(hh, b->by_id);
+    for (const struct tenant_view *t = b->tenants; t; t = t->hh.next)
+        memory_add(a, str_of(t->tenant), MEMORY_INDEX_CACHE, heap_bytes(t) + heap_bytes(t->view));
+    for (const struct open_block *o = b->by_use; o; o = o->next)
+        shared += heap_bytes(o) + block_reader_memory(o->reader);
+    mutex_unlock(&b->lock);
+    memory_add(a, (struct str){0}, MEMORY_INDEX_CACHE, shared);
 }

@@ -47,6 +47,8 @@ struct blocks;
 struct blocks *blocks_new(const struct blocks_cfg *cfg);
 void blocks_start(struct blocks *b); /* the background refresh */
 void blocks_free(struct blocks *b);  /* stops it */
+struct memory_account;
+void blocks_memory(struct blocks *b, struct memory_account *a); /* views, indexes, readers; not the cached parts of tables */
 /* max_age_ms 0: read now. When the indexes cannot be read: the last view, if it is younger than
  * BLOCKS_VIEW_LAST_MS (ingesters keep what they shipped for longer) and max_age_ms is not 0; else
  * RC_UNAVAILABLE. */

@@ -1,6 +1,7 @@
 #include "querier/querier.h"
 
 #include "common/model/duration.h"
+#include "common/obs/memory.h"
 #include "querier/api.h"
 #include "querier/queries.h"
 #include "tsdb/block.h"
@@ -217,4 +218,11 @@ void querier_free(struct querier *q)
     tenants_free(q);
     mutex_fini(&q->tenants_lock);
     free(q);
+}
+
+void querier_memory(struct querier *q, struct memory_account *a)
+{
+    memory_add(a, (struct str){0}, MEMORY_RESULT_CACHE, result_cache_bytes(q->results));
+    blocks_memory(q->blocks, a);
+    active_memory(q->active, a);
 }

@@ -63,3 +63,5 @@ void querier_routes(struct querier *q, struct http_server *http);
 void querier_handle(struct querier *q, struct rpc_server *srv); /* what other queriers ask */
 int querier_start(struct querier *q, struct err *err);
 void querier_free(struct querier *q); /* NULL is fine */
+struct memory_account;
+void querier_memory(struct querier *q, struct memory_account *a);

@@ -62,6 +62,7 @@ int block_open(struct bucket *b, const struct ulid *id, struct block_reader **re
 struct block_reader *block_ref(struct block_reader *r);
 void block_unref(struct block_reader *r);
 const struct block_meta *block_meta(const struct block_reader *r);
+size_t block_reader_memory(const struct block_reader *r); /* bytes, without the cached parts of its tables */
 /* Series of the tenant that match (not time, not shard), from the posting lists alone. */
 int block_count(struct block_reader *r, const struct store_select *q, uint64_t *ret, struct arena *a, struct err *err);
 /* Series in label order. Errors: RC_CORRUPT names block, file and key; RC_LIMIT past series_max; RC_NOMEM past the arena's budget, against which symbols,

@@ -1,5 +1,6 @@
 #include "tsdb/block_read.h"
 #include "common/base/fault.h"
+#include "common/obs/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,11 @@ void block_unref(struct block_reader *r)
 const struct block_meta *block_meta(const struct block_reader *r)
 {
     return &r->meta;
+}
+
+size_t block_reader_memory(const struct block_reader *r)
+{
+    return heap_bytes(r) + heap_bytes(r->meta.sources);
 }
 
 /* --- tables --- */

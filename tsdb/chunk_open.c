@@ -23,6 +23,7 @@ enum {
     SAMPLE_BYTES_MAX =
         40, /* worst case: 37 bits time, 67 start, 8 + 64 value, and 8 of slack for bit_put */
     STEP_BITS = 34,
+    OPEN_BYTES_FIRST = 64,
 };
 
 struct chunk_open {
@@ -126,7 +127,8 @@ size_t chunk_open_memory(const struct chunk_open *c)
 }
 
 /* Few sizes: chunks that grow through many leave holes in every size class of the allocator (steps of
- * 16 bytes: 30 B per series more, head_bench). */
+ * 16 bytes: 30 B per series more, head_bench). The first is what most need: all series of a new agent leave a smaller one at the same time (32 bytes first:
+ * 5 B per series more after 20 samples, 24 B after 160). */
 static void open_reserve(struct chunk_open *c, size_t need)
 {
     size_t cap = c->cap16 * (size_t)16;
@@ -143,7 +145,7 @@ static void open_start(struct chunk_open *c, int64_t t)
 {
     size_t n = HEADER_BYTES + (c->has_st ? HEADER_ST_BYTES : 0);
 
-    open_reserve(c, 32);
+    open_reserve(c, OPEN_BYTES_FIRST);
     memset(c->p, 0, n);
     c->p[0] = chunk_first_byte(c->has_st ? ENC_STREAM_ST : ENC_STREAM);
     le_put64(c->p + 3, (uint64_t)t);

@@ -256,7 +256,7 @@ static struct series_page *page_new(void)
     struct series_page *p = xcalloc(1, sizeof *p);
 
     for (int i = 0; i < SERIES_PAGE; i++)
-        p->free_slots[i] = (uint8_t)(SERIES_PAGE - 1 - i);
+        p->free_slots[i] = (uint16_t)(SERIES_PAGE - 1 - i);
     return p;
 }
 
@@ -289,7 +289,7 @@ static uint32_t series_id_new(struct head *h)
 static void ordinal_add(struct head *h, uint32_t id)
 {
     if (h->ordinals == h->ordinal_cap) {
-        h->ordinal_cap = h->ordinal_cap ? h->ordinal_cap + h->ordinal_cap / 4 : 64;
+        h->ordinal_cap = h->ordinal_cap ? h->ordinal_cap + h->ordinal_cap / 4 : ORDINALS_MIN;
         h->by_ordinal = xrealloc(h->by_ordinal, h->ordinal_cap * sizeof *h->by_ordinal);
     }
     h->by_ordinal[h->ordinals++] = id;
@@ -369,7 +369,7 @@ void series_remove(struct head *h, uint32_t id)
     active_move(tn, s->newest, INT64_MIN);
     series_fini(s);
     *s = (struct head_series){0};
-    p->free_slots[SERIES_PAGE - p->live] = (uint8_t)(id % SERIES_PAGE);
+    p->free_slots[SERIES_PAGE - p->live] = (uint16_t)(id % SERIES_PAGE);
     if (--p->live == 0) {
         free(p);
         h->pages.v[id / SERIES_PAGE] = NULL;

@@ -157,6 +157,8 @@ void head_published(struct head *h, uint64_t set_id, uint64_t gen);
  * since idle_before_ms are removed with their postings and symbols (their pointers are dead then).
  * During replay pass INT64_MIN: samples of series that look idle may still come. */
 void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms);
+/* The second half of head_drop alone: idle series leave also when nothing has been flushed for long. */
+void head_forget_idle(struct head *h, int64_t idle_before_ms);
 /* Live series with labels, for logs that start anew. */
 int head_each_series(struct head *h,
                      int (*fn)(void *arg, struct str tenant, fingerprint fp,
@@ -166,7 +168,6 @@ int64_t head_min_ms(struct head *h); /* oldest sample not in a published set; IN
                                         looks at every series */
 int64_t head_max_ms(struct head *h); /* newest sample ever taken; INT64_MIN when none */
 
-struct head_memory {
-    size_t series, labels, symbols, postings, open_chunks, sealed_chunks, ooo, exemplars, other;
-};
-void head_memory(struct head *h, struct head_memory *ret);
+/* What the head holds, by tenant and kind. Takes the lock in slices, looks at every series. */
+struct memory_account;
+void head_memory(struct head *h, struct memory_account *a);

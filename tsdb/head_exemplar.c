@@ -1,5 +1,6 @@
 /* Exemplars: a ring per tenant, newest kept; an equal one that is still there is not stored again.
  */
+#include "common/obs/memory.h"
 #include "tsdb/head_priv.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@ struct exemplar_ring {
     struct exemplar *v; /* number no stands at no % max */
     size_t max, cap;
     uint64_t added; /* numbers [added - count, added) are there */
-    size_t count, bytes;
+    size_t count;
     struct idtab tab; /* -> place in v */
 };
 
@@ -32,7 +33,11 @@ void exemplar_ring_free(struct exemplar_ring *r)
 
 size_t exemplar_ring_memory(const struct exemplar_ring *r)
 {
-    return r ? sizeof *r + r->cap * sizeof *r->v + idtab_memory(&r->tab) + r->bytes : 0;
+    size_t n = r ? heap_bytes(r) + heap_bytes(r->v) + heap_bytes(r->tab.slots) : 0;
+
+    for (uint64_t no = r ? r->added - r->count : 0; r && no < r->added; no++)
+        n += heap_bytes(r->v[no % r->max].labels);
+    return n;
 }
 
 uint64_t exemplar_ring_added(const struct exemplar_ring *r)
@@ -71,7 +76,6 @@ static void evict_oldest(struct exemplar_ring *r)
     uint32_t at = (uint32_t)((r->added - r->count) % r->max);
 
     idtab_remove(&r->tab, r->v[at].tag, at);
-    r->bytes -= r->v[at].n;
     free(r->v[at].labels);
     r->v[at] = (struct exemplar){0};
     r->count--;
@@ -91,7 +95,6 @@ static void ring_put(struct exemplar_ring *r, struct exemplar e)
     r->v[at] = e;
     r->added++;
     r->count++;
-    r->bytes += e.n;
     idtab_add(&r->tab, e.tag, at);
 }
 

@@ -167,10 +167,14 @@ static uint32_t *remove_idle(struct head *h, int64_t idle_before_ms)
         }
     }
     h->ordinals = kept;
+    if (kept < h->ordinal_cap / 2) {
+        h->ordinal_cap = MAX(kept, (uint32_t)ORDINALS_MIN);
+        h->by_ordinal = xrealloc(h->by_ordinal, h->ordinal_cap * sizeof *h->by_ordinal);
+    }
     return map;
 }
 
-static void forget_idle(struct head *h, int64_t idle_before_ms)
+void head_forget_idle(struct head *h, int64_t idle_before_ms)
 {
     uint32_t *map;
 
@@ -201,7 +205,7 @@ void head_drop(struct head *h, uint64_t set_id, int64_t idle_before_ms)
     unlock_slice(h);
     if (set)
         drop_set(h, set);
-    forget_idle(h, idle_before_ms);
+    head_forget_idle(h, idle_before_ms);
 }
 
 /* --- writing a set: the series in order of tenant and labels --- */

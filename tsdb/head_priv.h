@@ -22,7 +22,8 @@ enum {
     OOO_SAMPLES = 32,            /* of a series, before they are folded into chunks */
     WINDOW_SMALL_CHUNKS_MAX = 8, /* of a window, before the small ones are merged */
     HIST_OPEN_BYTES_MAX = 256 << 10,
-    SERIES_PAGE = 256, /* free_slots are bytes */
+    SERIES_PAGE = 268, /* the allocator has 32 kB in one piece, which is what a page then takes */
+    ORDINALS_MIN = 64,
     ACTIVE_BUCKET_MS = 5 * 60 * 1000,
     ACTIVE_MS = 2 * 60 * 60 * 1000,
     SCRATCH_BYTES_MAX = 1 << 30,
@@ -93,9 +94,10 @@ _Static_assert(LABELS_MAX < 1 << 16, "label_count holds it");
  * empty pages are freed. */
 struct series_page {
     uint32_t live;
-    uint8_t free_slots[SERIES_PAGE]; /* a stack: the first SERIES_PAGE - live */
+    uint16_t free_slots[SERIES_PAGE]; /* a stack: the first SERIES_PAGE - live */
     struct head_series v[SERIES_PAGE];
 };
+_Static_assert(sizeof(struct series_page) <= 32 << 10 && sizeof(struct series_page) + sizeof(struct head_series) > 32 << 10, "nothing is wasted");
 
 struct active_bucket {
     int64_t start_ms;
@@ -264,6 +266,10 @@ int series_copy(struct head *h, const struct head_series *s, const struct window
                 struct arena *a, struct label_cache *labels, struct stored_series *ret,
                 size_t *ret_bytes, struct err *err);
 bool series_touches(const struct head_series *s, int64_t mint_ms, int64_t maxt_ms);
+
+/* --- head_stats.c --- */
+/* Calls fn for every series under the lock, a slice at a time. */
+void head_walk_locked(struct head *h, void (*fn)(struct head *h, const struct head_series *s, void *arg), void *arg);
 
 /* --- head_exemplar.c --- */
 /* WAL_EXEMPLARS rows of [from, below) that are still there, as many as fit in bytes_max; returns where to go on, and

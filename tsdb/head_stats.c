@@ -1,4 +1,4 @@
-/* Counts, walks and memory of a head. */
+/* Counts and walks of a head. */
 #include "tsdb/head_priv.h"
 
 #include <stdlib.h>
@@ -120,7 +120,6 @@ int head_each_series(struct head *h,
     return MIN(rc, 0);
 }
 
-/* Calls fn for every series under the lock, a slice at a time. */
 static int walk_locked(struct head *h, const struct store_stop *stop,
                        void (*fn)(struct head *h, const struct head_series *s, void *arg),
                        void *arg, struct err *err)
@@ -145,6 +144,11 @@ static int walk_locked(struct head *h, const struct store_stop *stop,
     return rc;
 }
 
+void head_walk_locked(struct head *h, void (*fn)(struct head *h, const struct head_series *s, void *arg), void *arg)
+{
+    walk_locked(h, NULL, fn, arg, NULL);
+}
+
 static void min_of_series(struct head *h, const struct head_series *s, void *arg)
 {
     int64_t *min = arg;
@@ -160,7 +164,7 @@ int64_t head_min_ms(struct head *h)
 {
     int64_t min = INT64_MAX;
 
-    walk_locked(h, NULL, min_of_series, &min, NULL);
+    head_walk_locked(h, min_of_series, &min);
     return min;
 }
 
@@ -290,54 +294,4 @@ int head_extent(struct head *h, struct str tenant, const struct store_stop *stop
     if (head_tenant_stats(h, tenant, 0, &st))
         ret->samples = st.samples;
     return rc;
-}
-
-/* --- memory --- */
-static void memory_of_series(struct head *h, const struct head_series *s, void *arg)
-{
-    struct head_memory *m = arg;
-
-    (void)h;
-    m->labels += (s->label_count * sizeof *s->pairs + 15) & ~(size_t)15;
-    if (s->open)
-        m->open_chunks += chunk_open_memory(s->open);
-    for (const struct blob *b = s->cur.blobs; b; b = b->next)
-        m->sealed_chunks += sizeof *b + b->n;
-    for (const struct window *w = s->cur.next; w; w = w->next) {
-        m->sealed_chunks += sizeof *w;
-        for (const struct blob *b = w->blobs; b; b = b->next)
-            m->sealed_chunks += sizeof *b + b->n;
-    }
-    if (!s->extra)
-        return;
-    m->open_chunks += s->extra->hists.cap * sizeof *s->extra->hists.v + s->extra->hists.bytes.cap;
-    m->ooo += sizeof *s->extra + s->extra->ooo_cap * sizeof *s->extra->ooo;
-    for (uint32_t i = 0; i < s->extra->ooo_n; i++)
-        m->ooo += s->extra->ooo[i].hist ? s->extra->ooo[i].hist_n : 0;
-}
-
-void head_memory(struct head *h, struct head_memory *ret)
-{
-    struct head_memory m = {0};
-
-    walk_locked(h, NULL, memory_of_series, &m, NULL);
-    lock_slice(h);
-    for (size_t i = 0; i < h->pages.n; i++)
-        m.series += h->pages.v[i] ? sizeof *h->pages.v[i] : 0;
-    m.series += idtab_memory(&h->by_fp) + h->ordinal_cap * sizeof *h->by_ordinal;
-    m.series += ooo_indexes_memory(&h->late);
-    m.symbols = symbols_memory(h->syms);
-    m.postings = postings_memory(h->postings);
-    m.other = sizeof *h + h->scratch.used + h->encoded.cap + h->hist_bytes.cap;
-    for (size_t i = 0; i < h->tenants.n; i++) {
-        const struct tenant *tn = h->tenants.v[i];
-
-        if (!tn)
-            continue;
-        m.postings += tn->all.cap;
-        m.exemplars += exemplar_ring_memory(tn->exemplars);
-        m.other += sizeof *tn + tn->name.n + tn->active.cap * sizeof tn->active.v[0];
-    }
-    unlock_slice(h);
-    *ret = m;
 }

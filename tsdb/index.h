@@ -28,6 +28,7 @@ struct index {
     index_blocks quarantined; /* found damaged by the compactor: not read, not merged, kept for an operator */
 };
 void index_fini(struct index *ix);
+size_t index_memory(const struct index *ix); /* bytes */
 int index_copy(const struct index *from, struct index *ret);
 /* tenant NULL: the level-0 index. */
 int index_load(struct bucket *b, const char *tenant, struct index *ret, struct err *err);

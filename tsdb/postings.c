@@ -1,9 +1,10 @@
 #include "tsdb/postings.h"
 #include "common/base/hash.h"
+#include "common/obs/memory.h"
 
 #include <stdlib.h>
 
-enum { ORDINAL_VARINT_MAX = 5 };
+enum { ORDINAL_VARINT_MAX = 5, PAIRS_MIN = 16 };
 
 struct postings {
     struct symbols *syms;
@@ -12,7 +13,6 @@ struct postings {
     struct postings_name *names;
     uint32_t name_n, name_cap, free_name; /* free names are chained by tenant */
     struct idtab pair_tab, name_tab;
-    size_t list_bytes, name_bytes; /* allocated outside the arrays */
 };
 
 /* --- lists --- */
@@ -171,13 +171,11 @@ static uint32_t name_new(struct postings *p, uint32_t tenant, uint32_t symbol)
     return id;
 }
 
-static void name_add_pair(struct postings *p, struct postings_name *name, uint32_t pair)
+static void name_add_pair(struct postings_name *name, uint32_t pair)
 {
     if (name->n == name->cap) {
-        p->name_bytes -= name->cap * sizeof *name->pairs;
         name->cap = name->cap ? name->cap + name->cap / 4 + 4 : 4;
         name->pairs = xrealloc(name->pairs, name->cap * sizeof *name->pairs);
-        p->name_bytes += name->cap * sizeof *name->pairs;
     }
     name->pairs[name->n++] = pair;
 }
@@ -191,14 +189,14 @@ static uint32_t pair_new(struct postings *p, uint32_t name, uint32_t value)
         p->free_pair = p->v[id].value;
     } else {
         if (p->n == p->cap) {
-            p->cap = p->cap ? p->cap + p->cap / 4 : 16;
+            p->cap = p->cap ? p->cap + p->cap / 4 : PAIRS_MIN;
             p->v = xrealloc(p->v, p->cap * sizeof *p->v);
         }
         id = p->n++;
     }
     p->v[id] = (struct pair){.name = name, .value = value};
     idtab_add(&p->pair_tab, id_tag(name, value), id);
-    name_add_pair(p, &p->names[name], id);
+    name_add_pair(&p->names[name], id);
     return id;
 }
 
@@ -234,11 +232,7 @@ uint32_t postings_pair_find(const struct postings *p, uint32_t tenant, struct st
 
 void postings_add(struct postings *p, uint32_t pair, uint32_t ordinal)
 {
-    struct posting_list *l = &p->v[pair].list;
-
-    p->list_bytes -= l->cap;
-    posting_list_add(l, ordinal);
-    p->list_bytes += l->cap;
+    posting_list_add(&p->v[pair].list, ordinal);
 }
 
 const struct pair *postings_pair(const struct postings *p, uint32_t pair)
@@ -311,11 +305,9 @@ static void name_trim(struct postings *p, uint32_t id)
     name->n = kept;
     if (kept > 0 && kept >= name->cap / 2)
         return;
-    p->name_bytes -= name->cap * sizeof *name->pairs;
     if (kept > 0) {
         name->cap = kept;
         name->pairs = xrealloc(name->pairs, kept * sizeof *name->pairs);
-        p->name_bytes += kept * sizeof *name->pairs;
         return;
     }
     free(name->pairs);
@@ -325,22 +317,58 @@ static void name_trim(struct postings *p, uint32_t id)
     p->free_name = id;
 }
 
+/* Free pairs at the end go, the others are used again from the lowest. */
+static void pairs_trim(struct postings *p)
+{
+    while (p->n > 0 && p->v[p->n - 1].name == ID_NONE)
+        p->n--;
+    p->free_pair = ID_NONE;
+    for (uint32_t i = p->n; i-- > 0;)
+        if (p->v[i].name == ID_NONE) {
+            p->v[i].value = p->free_pair;
+            p->free_pair = i;
+        }
+    if (p->n < p->cap / 2) {
+        p->cap = MAX(p->n, (uint32_t)PAIRS_MIN);
+        p->v = xrealloc(p->v, p->cap * sizeof *p->v);
+    }
+}
+
 void postings_rebuild(struct postings *p, const uint32_t *map)
 {
-    p->list_bytes = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         if (p->v[i].name == ID_NONE)
             continue;
         posting_list_remap(&p->v[i].list, map);
-        p->list_bytes += p->v[i].list.cap;
     }
     for (uint32_t i = 0; i < p->name_n; i++)
         if (p->names[i].symbol != ID_NONE)
             name_trim(p, i);
+    pairs_trim(p);
+    symbols_trim(p->syms);
 }
 
-size_t postings_memory(const struct postings *p)
+/* --- memory --- */
+bool postings_pair_memory(const struct postings *p, uint32_t id, struct postings_memory *ret)
 {
-    return sizeof *p + p->cap * sizeof *p->v + p->name_cap * sizeof *p->names +
-           idtab_memory(&p->pair_tab) + idtab_memory(&p->name_tab) + p->list_bytes + p->name_bytes;
+    const struct pair *pair = &p->v[id];
+    const struct postings_name *name;
+
+    if (pair->name == ID_NONE)
+        return false;
+    name = &p->names[pair->name];
+    *ret = (struct postings_memory){name->tenant, pair->list.cap ? heap_bytes(pair->list.p) : 0, symbols_share(p->syms, pair->value)};
+    if (name->pairs[0] == id) {
+        ret->list += heap_bytes(name->pairs);
+        ret->texts += symbols_share(p->syms, name->symbol);
+    }
+    return true;
+}
+
+struct postings_memory postings_shared_memory(const struct postings *p)
+{
+    return (struct postings_memory){
+        .list = heap_bytes(p) + heap_bytes(p->v) + heap_bytes(p->names) + heap_bytes(p->pair_tab.slots) + heap_bytes(p->name_tab.slots),
+        .texts = symbols_shared_memory(p->syms),
+    };
 }

@@ -89,4 +89,11 @@ uint32_t postings_name_bound(const struct postings *p);
 /* See posting_list_remap; pairs and names without series go, and their symbols. Ids of the rest
  * stay. */
 void postings_rebuild(struct postings *p, const uint32_t *map);
-size_t postings_memory(const struct postings *p);
+/* What belongs to one pair: its list; its texts, by the part of those who hold them; 0 for one without series. The first pair of a name has the name's. */
+struct postings_memory {
+    uint32_t tenant;
+    size_t list, texts;
+};
+bool postings_pair_memory(const struct postings *p, uint32_t pair, struct postings_memory *ret);
+/* What all pairs share: arrays and tables of pairs and names, in list; of symbols, in texts. */
+struct postings_memory postings_shared_memory(const struct postings *p);

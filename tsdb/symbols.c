@@ -1,8 +1,11 @@
 #include "tsdb/symbols.h"
 #include "common/base/hash.h"
+#include "common/obs/memory.h"
 #include "tsdb/idtab.h"
 
 #include <stdlib.h>
+
+enum { SYMBOLS_MIN = 16 };
 
 struct symbol {
     char *p; /* NULL: free, and n is the next free id */
@@ -13,7 +16,6 @@ struct symbols {
     struct symbol *v;
     uint32_t n, cap, free_id, live;
     struct idtab tab;
-    size_t bytes; /* of all texts */
 };
 
 struct symbols *symbols_new(void)
@@ -64,7 +66,7 @@ static uint32_t id_new(struct symbols *s)
         return id;
     }
     if (s->n == s->cap) {
-        s->cap = s->cap ? s->cap + s->cap / 4 : 16;
+        s->cap = s->cap ? s->cap + s->cap / 4 : SYMBOLS_MIN;
         s->v = xrealloc(s->v, s->cap * sizeof *s->v);
     }
     return s->n++;
@@ -84,7 +86,6 @@ uint32_t symbols_take(struct symbols *s, struct str text)
     s->v[id] = (struct symbol){.p = xmalloc(text.n + 1), .n = (uint32_t)text.n, .refs = 1};
     memcpy(s->v[id].p, text.n ? text.p : "", text.n);
     s->v[id].p[text.n] = '\0';
-    s->bytes += text.n + 1;
     s->live++;
     idtab_add(&s->tab, tag, id);
     return id;
@@ -97,11 +98,26 @@ void symbols_drop(struct symbols *s, uint32_t id)
     if (--s->v[id].refs > 0)
         return;
     idtab_remove(&s->tab, text_tag(text), id);
-    s->bytes -= text.n + 1;
     s->live--;
     free(s->v[id].p);
     s->v[id] = (struct symbol){.n = s->free_id};
     s->free_id = id;
+}
+
+void symbols_trim(struct symbols *s)
+{
+    while (s->n > 0 && !s->v[s->n - 1].p)
+        s->n--;
+    s->free_id = ID_NONE;
+    for (uint32_t i = s->n; i-- > 0;)
+        if (!s->v[i].p) {
+            s->v[i].n = s->free_id;
+            s->free_id = i;
+        }
+    if (s->n < s->cap / 2) {
+        s->cap = MAX(s->n, (uint32_t)SYMBOLS_MIN);
+        s->v = xrealloc(s->v, s->cap * sizeof *s->v);
+    }
 }
 
 struct str symbols_text(const struct symbols *s, uint32_t id)
@@ -115,7 +131,13 @@ size_t symbols_count(const struct symbols *s)
     return s->live;
 }
 
-size_t symbols_memory(const struct symbols *s)
+size_t symbols_share(const struct symbols *s, uint32_t id)
 {
-    return sizeof *s + s->cap * sizeof *s->v + idtab_memory(&s->tab) + s->bytes;
+    ASSERT(id < s->n && s->v[id].refs > 0);
+    return heap_bytes(s->v[id].p) / s->v[id].refs;
+}
+
+size_t symbols_shared_memory(const struct symbols *s)
+{
+    return heap_bytes(s) + heap_bytes(s->v) + heap_bytes(s->tab.slots);
 }

@@ -15,7 +15,11 @@ uint32_t symbols_take(struct symbols *s, struct str text);
 void symbols_drop(struct symbols *s, uint32_t id);
 /* ID_NONE (idtab.h) when unknown; takes no reference. */
 uint32_t symbols_find(const struct symbols *s, struct str text);
+/* Gives memory of the highest ids back when they are free; free ids are used again from the lowest. */
+void symbols_trim(struct symbols *s);
 struct str symbols_text(const struct symbols *s,
                         uint32_t id); /* borrowed while a reference is held */
 size_t symbols_count(const struct symbols *s);
-size_t symbols_memory(const struct symbols *s);
+/* Memory: the text, by the part of each of those who hold it; and what belongs to no symbol alone. */
+size_t symbols_share(const struct symbols *s, uint32_t id);
+size_t symbols_shared_memory(const struct symbols *s);

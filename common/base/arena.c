@@ -1,6 +1,7 @@
 #include "common/base/arena.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,6 +28,24 @@ struct arena_chunk {
     _Alignas(ALIGN) char data[];
 };
 
+/* Only counted: nothing depends on it. */
+static _Atomic size_t bytes_live;
+
+size_t arena_bytes_live(void)
+{
+    return atomic_load_explicit(&bytes_live, memory_order_relaxed);
+}
+
+static void live_add(size_t n)
+{
+    atomic_fetch_add_explicit(&bytes_live, n, memory_order_relaxed);
+}
+
+static void live_sub(size_t n)
+{
+    atomic_fetch_sub_explicit(&bytes_live, n, memory_order_relaxed);
+}
+
 void arena_init(struct arena *a, size_t budget)
 {
     *a = (struct arena){.budget = budget};
@@ -41,6 +60,7 @@ static void chunk_free(struct arena *a, struct arena_chunk *c)
 {
     ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
     arena_uncharge(a, sizeof *c + c->size);
+    live_sub(sizeof *c + c->size);
     free(c);
 }
 
@@ -55,6 +75,7 @@ static void taken_free(struct arena *a)
 {
     for (; a->taken; a->taken = a->taken->next) {
         arena_uncharge(a, a->taken->n);
+        live_sub(a->taken->n);
         free(a->taken->p);
     }
 }
@@ -66,6 +87,7 @@ bool arena_take(struct arena *a, void *p, size_t n)
     if (!t || !arena_charge(a, n))
         return false;
     *t = (struct arena_taken){a->taken, p, n};
+    live_add(n);
     a->taken = t;
     return true;
 }
@@ -98,13 +120,19 @@ void arena_reset(struct arena *a)
     }
 }
 
+/* arena_used reads it from other threads. */
+static void used_set(struct arena *a, size_t n)
+{
+    __atomic_store_n(&a->used, n, __ATOMIC_RELAXED);
+}
+
 bool arena_charge(struct arena *a, size_t n)
 {
     for (const struct arena *p = a; p; p = p->parent)
         if (n > p->budget || p->used > p->budget - n)
             return false;
     for (struct arena *p = a; p; p = p->parent) {
-        p->used += n;
+        used_set(p, p->used + n);
         p->peak = MAX(p->peak, p->used);
     }
     return true;
@@ -114,7 +142,7 @@ void arena_uncharge(struct arena *a, size_t n)
 {
     for (struct arena *p = a; p; p = p->parent) {
         ASSERT(n <= p->used);
-        p->used -= n;
+        used_set(p, p->used - n);
     }
 }
 
@@ -136,6 +164,7 @@ static struct arena_chunk *chunk_new(struct arena *a, size_t need)
         arena_uncharge(a, sizeof *c + size);
         return NULL;
     }
+    live_add(sizeof *c + size);
     c->size = size;
     c->at = 0;
     ASAN_POISON_MEMORY_REGION(c->data, c->size);

@@ -36,3 +36,10 @@ bool arena_take(struct arena *a, void *p, size_t n);
 /* Takes n bytes from the budget without allocating (memory held elsewhere for this request); false when over. */
 bool arena_charge(struct arena *a, size_t n);
 void arena_uncharge(struct arena *a, size_t n);
+/* Memory of all arenas of the process, without what is only charged. Any thread. */
+size_t arena_bytes_live(void);
+/* What an arena of another thread holds right now. */
+static inline size_t arena_used(const struct arena *a)
+{
+    return __atomic_load_n(&a->used, __ATOMIC_RELAXED);
+}

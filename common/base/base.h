@@ -48,6 +48,13 @@ void *xmemdup(const void *p, size_t n);
 }
 #endif
 
+/* The least size of at least n (16 or more) of those that allocators have, four to each doubling: arrays of such a size waste nothing. */
+static inline size_t size_class(size_t n)
+{
+    size_t step = (size_t)1 << (61 - __builtin_clzl(n - 1));
+
+    return (n + step - 1) & ~(step - 1);
+}
 static inline bool size_add_overflows(size_t a, size_t b, size_t *ret)
 {
     return __builtin_add_overflow(a, b, ret);

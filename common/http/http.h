@@ -115,6 +115,8 @@ void http_server_drain(struct http_server *s, int64_t drain_ms);
  * closes everything. */
 void http_server_stop(struct http_server *s, int64_t drain_ms);
 void http_server_free(struct http_server *s); /* stops first if need be */
+struct memory_account;
+void http_server_memory(struct http_server *s, struct memory_account *a); /* connections and the requests they carry */
 
 /* --- the request --- */
 enum http_method http_method(const struct http_req *req);

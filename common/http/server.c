@@ -1,4 +1,5 @@
 #include "common/http/http_impl.h"
+#include "common/obs/memory.h"
 #include "common/sys/clock.h"
 
 #include <arpa/inet.h>
@@ -334,4 +335,18 @@ void http_server_free(struct http_server *s)
     mutex_fini(&s->conns_lock);
     mutex_fini(&s->routes_lock);
     free(s);
+}
+
+void http_server_memory(struct http_server *s, struct memory_account *a)
+{
+    size_t n = heap_bytes(s) + atomic_load(&s->bodies_bytes);
+
+    mutex_lock(&s->conns_lock);
+    for (const struct http_conn *c = s->conns; c; c = c->next)
+        n += heap_bytes(c);
+    n += (size_t)s->work.in_flight * sizeof(struct http_req);
+    mutex_unlock(&s->conns_lock);
+    for (size_t i = 0; i < s->route_count; i++)
+        n += heap_bytes(s->routes[i]);
+    memory_add(a, (struct str){0}, MEMORY_HTTP_BUFFERS, n);
 }

@@ -1,6 +1,7 @@
 #include "common/obs/metrics.h"
 #include "common/base/utf8.h"
 #include "common/base/vec.h"
+#include "common/obs/memory.h"
 #include "common/obs/metrics_impl.h"
 #include "common/sys/thread.h"
 
@@ -274,4 +275,18 @@ void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg)
     mutex_lock(&m->lock);
     *vec_push(&m->hooks) = (struct metrics_hook){fn, arg};
     mutex_unlock(&m->lock);
+}
+
+size_t metrics_memory(struct metrics *m)
+{
+    size_t n = heap_bytes(m) + heap_bytes(m->hooks.v);
+
+    mutex_lock(&m->lock);
+    for (const struct metric_family *f = m->families; f; f = f->next) {
+        n += heap_bytes(f) + UTHASH_BYTES(hh, f->children);
+        for (const struct metric *c = f->children; c; c = c->hh.next)
+            n += heap_bytes(c) + heap_bytes(c->key);
+    }
+    mutex_unlock(&m->lock);
+    return n;
 }

@@ -47,5 +47,7 @@ void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg);
 /* Standard process_* metrics (cpu seconds, resident bytes, fds, start time). */
 void metrics_add_process(struct metrics *m);
 
+size_t metrics_memory(struct metrics *m); /* bytes */
+
 /* Exposition. openmetrics: counters named without _total in HELP/TYPE, "# EOF" at the end. */
 void metrics_write(struct metrics *m, bool openmetrics, struct buf *out);

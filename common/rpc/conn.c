@@ -1,5 +1,6 @@
 #include "common/rpc/conn.h"
 
+#include "common/obs/memory.h"
 #include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "common/sys/thread.h"
@@ -43,6 +44,7 @@ struct conn {
     struct frame frame;         /* header of the payload being received */
     char *body;                 /* its allocation; not NULL: all of stage is consumed */
     size_t body_got;
+    _Atomic size_t receiving;   /* bytes of body; any thread may look */
 
     struct mutex lock; /* --- guards the rest --- */
     struct conn_msg *tx_first, **tx_last;
@@ -145,6 +147,11 @@ void conn_close(struct conn *c)
 int64_t conn_heard_ms(const struct conn *c)
 {
     return atomic_load_explicit(&c->heard_ms, memory_order_relaxed);
+}
+
+size_t conn_memory(struct conn *c)
+{
+    return heap_bytes(c) + conn_unsent(c) + atomic_load_explicit(&c->receiving, memory_order_relaxed);
 }
 
 size_t conn_unsent(struct conn *c)
@@ -295,6 +302,7 @@ static int rx_cut(struct conn *c, struct err *err)
             if (!c->body)
                 return err_set(err, RC_NOMEM, "no memory for a frame of %u bytes", c->frame.payload_len);
             memcpy(c->body, c->stage + at, have);
+            atomic_store_explicit(&c->receiving, c->frame.payload_len, memory_order_relaxed);
         }
         at += have;
         c->body_got = have;
@@ -302,6 +310,7 @@ static int rx_cut(struct conn *c, struct err *err)
             char *body = c->body;
 
             c->body = NULL;
+            atomic_store_explicit(&c->receiving, 0, memory_order_relaxed);
             rc      = rx_deliver(c, &c->frame, body, err);
         }
     }
@@ -323,6 +332,7 @@ static int rx_take(struct conn *c, size_t n, struct err *err)
             char *body = c->body;
 
             c->body = NULL;
+            atomic_store_explicit(&c->receiving, 0, memory_order_relaxed);
             rc      = rx_deliver(c, &c->frame, body, err);
         }
     } else {

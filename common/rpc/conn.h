@@ -35,4 +35,5 @@ void conn_unref(struct conn *c);
 bool conn_send(struct conn *c, struct conn_msg *m);
 void conn_close(struct conn *c); /* idempotent; events.closed follows */
 size_t conn_unsent(struct conn *c); /* bytes queued or being sent */
+size_t conn_memory(struct conn *c); /* with what is queued, and what is being received */
 int64_t conn_heard_ms(const struct conn *c); /* monotonic time of the last received byte */

@@ -2,6 +2,7 @@
 
 #include "common/base/bytes.h"
 #include "common/obs/log.h"
+#include "common/obs/memory.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc_internal.h"
 #include "common/rpc/sock.h"
@@ -531,4 +532,14 @@ void peer_shut(struct peer *p, int rc, const char *why)
         dial_cancel(dial);
     dial_unref(dial);
     ended_report(p, &e, rc, why);
+}
+
+size_t peer_memory(struct peer *p)
+{
+    size_t n;
+
+    mutex_lock(&p->lock);
+    n = heap_bytes(p) + heap_bytes(p->slots) + p->waiting_bytes + (p->conn ? conn_memory(p->conn) : 0);
+    mutex_unlock(&p->lock);
+    return n;
 }

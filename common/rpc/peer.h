@@ -33,6 +33,7 @@ struct peer *peer_ref(struct peer *p);
 void peer_unref(struct peer *p);
 void peer_free(struct peer *p); /* from the client's thread, after env.unused */
 const char *peer_addr(const struct peer *p);
+size_t peer_memory(struct peer *p); /* with its connection */
 struct peer **peer_link(struct peer *p); /* for the client's lists */
 
 /* Takes body (free()) when body is not NULL, else copies payload. 0: done will be called. Else the call was not taken and

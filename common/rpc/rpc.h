@@ -95,6 +95,9 @@ void rpc_reply_buf(struct rpc_call *call, int status, struct buf *payload);
 /* Answers with err's rc and text. */
 void rpc_reply_err(struct rpc_call *call, const struct err *err);
 
+/* Connections and calls in progress. */
+size_t rpc_server_memory(struct rpc_server *srv);
+
 /* --- client --- */
 struct rpc_client;
 
@@ -126,3 +129,5 @@ int rpc_call_sync(struct rpc_client *c, const char *addr, enum rpc_method method
                   int64_t timeout_ms, struct buf *ret_reply, struct err *err);
 /* Drops the connection and all memory of this address; its waiting calls end with RC_UNAVAILABLE. */
 void rpc_client_forget(struct rpc_client *c, const char *addr);
+/* Connections and what waits for them. */
+size_t rpc_client_memory(struct rpc_client *c);

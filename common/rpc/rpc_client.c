@@ -1,5 +1,6 @@
 #include "common/base/hash.h"
 #include "common/base/vec.h"
+#include "common/obs/memory.h"
 #include "common/rpc/peer.h"
 #include "common/rpc/rpc.h"
 #include "common/rpc/rpc_internal.h"
@@ -409,4 +410,16 @@ int rpc_call_sync(struct rpc_client *c, const char *addr, enum rpc_method method
     cond_fini(&s.done);
     mutex_fini(&s.lock);
     return s.rc;
+}
+
+size_t rpc_client_memory(struct rpc_client *c)
+{
+    size_t n = heap_bytes(c);
+
+    mutex_lock(&c->lock);
+    for (size_t i = 0; i < PEER_BUCKETS; i++)
+        for (struct peer *p = c->buckets[i]; p; p = *peer_link(p))
+            n += peer_memory(p);
+    mutex_unlock(&c->lock);
+    return n;
 }

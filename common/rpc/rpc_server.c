@@ -1,5 +1,6 @@
 #include "common/base/bytes.h"
 #include "common/obs/log.h"
+#include "common/obs/memory.h"
 #include "common/rpc/conn.h"
 #include "common/rpc/rpc.h"
 #include "common/rpc/rpc_internal.h"
@@ -559,4 +560,15 @@ void rpc_server_free(struct rpc_server *srv)
     cond_fini(&srv->work);
     mutex_fini(&srv->lock);
     free(srv);
+}
+
+size_t rpc_server_memory(struct rpc_server *srv)
+{
+    size_t n = heap_bytes(srv) + atomic_load(&srv->bytes) + (size_t)atomic_load(&srv->calls) * sizeof(struct rpc_call);
+
+    mutex_lock(&srv->lock);
+    for (const struct client_conn *cc = srv->conns; cc; cc = cc->next)
+        n += heap_bytes(cc) + (cc->conn ? conn_memory(cc->conn) : 0);
+    mutex_unlock(&srv->lock);
+    return n;
 }

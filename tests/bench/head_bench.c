@@ -3,6 +3,7 @@
  * the head accounts for it, and ns per append of known series in an order that changes each round,
  * so that every series is a cache miss. The second half hour crosses the end of every window. */
 #include "common/base/rng.h"
+#include "common/obs/memory.h"
 #include "tsdb/head.h"
 
 #include <stdio.h>
@@ -178,19 +179,22 @@ static double rounds(struct bench *b, int n, bool many, double *values)
     return (double)spent / ((double)b->n * n);
 }
 
-static void print_memory(const struct bench *b, size_t grown, struct head_memory m)
+static void print_memory(const struct bench *b, size_t grown)
 {
-    const struct {
-        const char *name;
-        size_t bytes;
-    } parts[] = {{"series", m.series},     {"labels", m.labels},    {"symbols", m.symbols},
-                 {"postings", m.postings}, {"open", m.open_chunks}, {"sealed", m.sealed_chunks},
-                 {"out of order", m.ooo},  {"other", m.other}};
+    struct memory_account *a = memory_account_new();
+    size_t all = 0;
 
+    head_memory(b->h, a);
     printf("resident %zu B/series:", grown / b->n);
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-        printf(" %s %zu", parts[i].name, parts[i].bytes / b->n);
-    printf("\n");
+    for (int k = 0; k < MEMORY_KINDS; k++) {
+        size_t bytes = memory_total(a, (enum memory_kind)k);
+
+        all += bytes;
+        if (bytes > b->n / 2)
+            printf(" %s %.1f", memory_kind_name((enum memory_kind)k), (double)bytes / (double)b->n);
+    }
+    printf(", together %zu\n", all / b->n);
+    memory_account_free(a);
 }
 
 static int count_series(void *arg, const struct stored_series *s)
@@ -239,7 +243,6 @@ int main(int argc, char **argv)
 {
     struct bench b = {.n = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000, .now = T0};
     double *values = xcalloc(b.n, sizeof *values);
-    struct head_memory m;
     size_t before, grown;
     int64_t start;
 
@@ -260,14 +263,12 @@ int main(int argc, char **argv)
     printf("create %.0f ns/series\n", (double)(cpu_ns() - start) / (double)b.n);
     rounds(&b, WARM_ROUNDS, false, values);
     grown = rss() - before;
-    head_memory(b.h, &m);
-    print_memory(&b, grown, m);
+    print_memory(&b, grown);
     printf("append, one lookup each   %6.1f ns\n", rounds(&b, 10, false, values));
     printf("append, lookups in groups %6.1f ns\n", rounds(&b, 10, true, values));
     printf("append over window ends   %6.1f ns\n", rounds(&b, 120, true, values));
     grown = rss() - before;
-    head_memory(b.h, &m);
-    print_memory(&b, grown, m);
+    print_memory(&b, grown);
     selects(&b);
     start = cpu_ns();
     head_lock(b.h);

@@ -139,7 +139,7 @@ TEST(idle_series_go_with_their_labels_and_others_are_still_found)
     struct head *h = head_new();
     struct matchers m;
     struct store_select q;
-    struct head_memory before, after;
+    struct memory_account *before = memory_account_new(), *after = memory_account_new();
     struct head_tenant_stats st;
 
     for (int i = 0; i < 3000; i++) {
@@ -148,14 +148,16 @@ TEST(idle_series_go_with_their_labels_and_others_are_still_found)
         snprintf(text, sizeof text, "job=%s,unique=value-%d", i % 2 ? "x" : "y", i);
         put(h, i % 5 == 0 ? "gone" : "t", text, i % 1000 == 1 ? T0 + 9 * HOUR : T0, i);
     }
-    head_memory(h, &before);
+    head_memory(h, before);
     seal(h, T0 + 2 * HOUR, 1);
     head_published(h, 1, 1);
     head_drop(h, 1, T0 + 3 * HOUR);
-    head_memory(h, &after);
-    CHECK(after.symbols < before.symbols && after.postings < before.postings &&
-          after.series < before.series);
-    CHECK(after.labels < before.labels / 10);
+    head_memory(h, after);
+    CHECK(memory_total(after, MEMORY_POSTINGS) < memory_total(before, MEMORY_POSTINGS));
+    CHECK(memory_total(after, MEMORY_SERIES) < memory_total(before, MEMORY_SERIES));
+    CHECK(memory_total(after, MEMORY_LABELS) < memory_total(before, MEMORY_LABELS));
+    memory_account_free(before);
+    memory_account_free(after);
     check_series(h, "t{job=\"x\", unique=\"value-1\"} t{job=\"x\", unique=\"value-1001\"} "
                     "t{job=\"x\", unique=\"value-2001\"} ");
     CHECK(!head_tenant_stats(h, STR("gone"), T0, &st));
@@ -198,5 +200,53 @@ TEST(a_page_goes_on_after_series_were_removed)
                    "i=\"7\"}\n{i=\"8\"}\n{i=\"9\"}");
     free(got);
     free(d);
+    head_free(h);
+}
+
+static size_t series_bytes(struct head *h)
+{
+    static const enum memory_kind kinds[] = {MEMORY_SERIES,      MEMORY_LABELS,        MEMORY_POSTINGS, MEMORY_FINGERPRINTS,
+                                             MEMORY_OPEN_CHUNKS, MEMORY_SEALED_CHUNKS, MEMORY_DIGESTS};
+    struct memory_account *a = memory_account_new();
+    size_t n = 0;
+
+    head_memory(h, a);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        n += memory_total(a, kinds[i]);
+    memory_account_free(a);
+    return n;
+}
+
+/* Each generation of series lives for one flush; a tenth of the names stays. */
+TEST(generations_of_series_take_no_more_than_the_first)
+{
+    enum { GENERATIONS = 8, SERIES = 4000 };
+    struct head *h = head_new();
+    size_t full[GENERATIONS], left[GENERATIONS];
+    struct head_tenant_stats st;
+
+    for (int g = 0; g < GENERATIONS; g++) {
+        int64_t at = T0 + g * 2 * HOUR;
+
+        for (int i = 0; i < SERIES; i++) {
+            char text[96];
+
+            snprintf(text, sizeof text, "job=job-%d,instance=host-%d.%d", i % 20, i, i % 10 ? g : 0);
+            put(h, "t", text, at + i, i);
+        }
+        full[g] = series_bytes(h);
+        seal(h, at + 2 * HOUR, (uint64_t)g + 1);
+        head_published(h, (uint64_t)g + 1, (uint64_t)g + 1);
+        head_drop(h, (uint64_t)g + 1, INT64_MIN);
+        CHECK(head_tenant_stats(h, STR("t"), at, &st) && st.series == SERIES);
+        head_forget_idle(h, at + (g + 1 < GENERATIONS ? SERIES / 2 : 2 * HOUR));
+        left[g] = series_bytes(h);
+        if (g + 1 < GENERATIONS)
+            head_forget_idle(h, at + SERIES);
+        CHECK(left[g] < full[g]);
+    }
+    CHECK(!head_tenant_stats(h, STR("t"), T0, &st));
+    CHECK(full[GENERATIONS - 1] < full[0] + full[0] / 10);
+    CHECK(left[GENERATIONS - 1] < full[0] / 4);
     head_free(h);
 }

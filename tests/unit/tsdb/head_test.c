@@ -403,7 +403,7 @@ TEST(exemplars_are_a_ring_without_repeats)
     static const char *const all[] = {NULL}, *const just_b[] = {"job", "=", "b", NULL};
     struct head *h = head_new();
     struct labels_text trace;
-    struct head_memory m;
+    struct memory_account *m = memory_account_new();
 
     put(h, "t", "job=a", T0, 1);
     put(h, "t", "job=b", T0, 1);
@@ -419,8 +419,9 @@ TEST(exemplars_are_a_ring_without_repeats)
                     "{job=\"a\"}{id=\"x\"}2:2 {job=\"b\"}{id=\"x\"}3:3 {job=\"a\"}{id=\"x\"}4:4 ");
     check_exemplars(h, just_b, T0, T0 + 9, "{job=\"b\"}{id=\"x\"}3:3 ");
     check_exemplars(h, all, T0 + 4, T0 + 9, "{job=\"a\"}{id=\"x\"}4:4 ");
-    head_memory(h, &m);
-    CHECK(m.exemplars > 0);
+    head_memory(h, m);
+    CHECK(memory_total(m, MEMORY_EXEMPLARS) > 0);
+    memory_account_free(m);
     head_lock(h); /* a smaller, then a larger limit */
     head_exemplar_add(h, STR("t"), fp_of("t", "job=a"), T0 + 5, 5, &trace.ls, 2);
     for (int i = 6; i < 9; i++)

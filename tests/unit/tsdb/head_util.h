@@ -1,6 +1,7 @@
 /* head_util.h - short words for tests of the head. */
 #pragma once
 #include "common/base/rng.h"
+#include "common/obs/memory.h"
 #include "tests/test.h"
 #include "tsdb/head.h"
 

@@ -42,7 +42,7 @@ TEST(random_takes_and_drops_agree_with_counts)
     enum { TEXTS = 300, STEPS = 50000 };
     struct symbols *s = symbols_new();
     uint32_t refs[TEXTS] = {0}, id[TEXTS], live = 0;
-    size_t empty = symbols_memory(s);
+    size_t empty = symbols_shared_memory(s);
     struct rng rng;
 
     rng_init(&rng, test_seed());
@@ -63,8 +63,12 @@ TEST(random_takes_and_drops_agree_with_counts)
         }
         CHECK(symbols_find(s, str) == (refs[i] ? id[i] : ID_NONE));
         CHECK(symbols_count(s) == live);
+        if (step % 1000 == 0)
+            symbols_trim(s);
     }
-    CHECK(symbols_memory(s) > empty);
+    CHECK(symbols_shared_memory(s) > empty);
+    for (uint32_t i = 0; i < TEXTS; i++)
+        CHECK(refs[i] == 0 || symbols_share(s, id[i]) <= 64 / refs[i]);
     symbols_free(s);
 }
 
