@@ -21,7 +21,7 @@ TEST(entries_are_found_until_the_limits_change)
 
 TEST(a_group_is_answered_bit_by_bit)
 {
-    struct series_cache *c = series_cache_new(1 << 20);
+    struct series_cache *c = series_cache_new(1 << 20, clock_system());
     struct series_entry got[SERIES_CACHE_GROUP];
     struct u128 keys[SERIES_CACHE_GROUP];
     uint64_t want = 0, found;
