@@ -165,7 +165,7 @@ int push_parse(struct push *p, struct err *err);
 int push_series_labels(struct push *p, const struct push_series *s, struct arena *a, struct labels *ret, struct err *err);
 void push_refuse(struct push *p, enum discard_reason why, uint32_t samples, const char *text);
 struct sample_rules push_sample_rules(const struct push *p);
-/* A series that the cache does not know: its labels are sorted and judged. 1: s has its fingerprint; 0: refused with so many samples. */
+/* A series that the cache does not know: its labels, in the arena of p, are sorted, judged and kept. 1: s has its fingerprint; 0: refused with so many samples. */
 int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uint32_t samples, struct push_series *s);
 /* One sample or histogram of the series being read (p->series[p->series_count]): its time refused by rules (text NULL), or the histogram, as text says. */
 void push_row_refuse(struct push *p, enum discard_reason why, int64_t t, const struct sample_rules *rules, const char *text);

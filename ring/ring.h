@@ -72,7 +72,7 @@ size_t ring_zones_n(const struct ring *r); /* zones with owners */
 
 /* NULL: nobody owns tokens. */
 const struct ring_replicas *ring_replicas(const struct ring *r, uint32_t token);
-/* The one set that owns every key, as in a ring of as many owners as copies; NULL: there are several, or none. */
+/* The one set that owns every key, as with one owner in each of RF zones; NULL: there are several (also of the same owners in another order), or none. */
 const struct ring_replicas *ring_only(const struct ring *r);
 /* Place of an instance among the owners of token, -1: not an owner. */
 int ring_owner_index(const struct ring *r, uint32_t token, uint16_t instance);

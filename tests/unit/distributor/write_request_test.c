@@ -113,7 +113,7 @@ TEST(unusual_samples_and_labels_read_as_usual_ones_do)
         {"value 0 left out", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x03\x10\xac\x02"), 300, 0},
         {"time 0 left out", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x09\x09\1\0\0\0\0\0\0\0"), 0, 1},
         {"time first", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0c\x10\xac\x02\x09\1\0\0\0\0\0\0\0"), 300, 1},
-        {"time twice, the last counts", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0e\x09\1\0\0\0\0\0\0\0\x10\x07\x10\x08"), 8, 1},
+        {"time twice, the last counts", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0d\x09\1\0\0\0\0\0\0\0\x10\x07\x10\x08"), 8, 1},
         {"long length", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x8c\0\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},
         {"long time", STR("\x0a\x06\x0a\x01" "a\x12\x01" "b"), STR("\x12\x0d\x09\1\0\0\0\0\0\0\0\x10\xac\x82\0"), 300, 1},
         {"label value first", STR("\x0a\x06\x12\x01" "b\x0a\x01" "a"), STR("\x12\x0c\x09\1\0\0\0\0\0\0\0\x10\xac\x02"), 300, 1},

@@ -213,7 +213,22 @@ TEST(fewer_instances_than_replicas_all_own_everything)
     r = make(3);
     CHECK_INT(ring_replicas(r, 77)->owners_n, 2);
     CHECK(ring_replicas(r, 77)->hints[0] == RING_NOBODY);
-    CHECK(ring_only(r) && ring_only(r)->owners_n == 2);
+    ring_unref(r);
+    set_free(&set);
+}
+
+TEST(one_owner_in_each_of_as_many_zones_as_replicas_is_the_only_set)
+{
+    struct ring *r;
+
+    for (char z = 'a'; z < 'd'; z++)
+        add(&set, z, 0, RING_ACTIVE);
+    r = make(3);
+    CHECK(ring_only(r) && ring_only(r)->owners_n == 3 && ring_only(r) == ring_replicas(r, 77));
+    ring_unref(r);
+    add(&set, 'a', 1, RING_ACTIVE);
+    r = make(3);
+    CHECK(ring_only(r) == NULL);
     ring_unref(r);
     set_free(&set);
 }
