@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 112, RECORD_BYTES = 16, VERSION = 1, SERIES_MAX = 100000000, TENANTS_MAX = 100000 };
+enum { HEADER_BYTES = 144, RECORD_BYTES = 16, VERSION = 2, SERIES_MAX = 100000000, TENANTS_MAX = 100000 };
 static const char magic[8] = "torcload";
 
 static void header_put(const struct history_cfg *c, char out[static HEADER_BYTES])
@@ -24,6 +24,11 @@ static void header_put(const struct history_cfg *c, char out[static HEADER_BYTES
     out[48] = c->model.special;
     out[49] = (char)strlen(c->tenant);
     memcpy(out + 50, c->tenant, strlen(c->tenant));
+    le_put32(out + 112, c->model.natives);
+    le_put32(out + 116, c->model.labels);
+    le_put64(out + 120, (uint64_t)c->model.step_ms);
+    le_put64(out + 128, c->recording);
+    out[136] = c->model.ha;
 }
 
 static int header_get(const char *in, struct history_cfg *ret, struct err *err)
@@ -34,14 +39,21 @@ static int header_get(const char *in, struct history_cfg *ret, struct err *err)
                   .tenants = le_get32(in + 16),
                   .churn = bits_double(le_get64(in + 32)),
                   .special = in[48] != 0,
+                  .natives = le_get32(in + 112),
+                  .labels = le_get32(in + 116),
+                  .step_ms = (int64_t)le_get64(in + 120),
+                  .ha = in[136] != 0,
                   .epoch_ms = (int64_t)le_get64(in + 40)},
         .batch = le_get32(in + 20),
+        .recording = le_get64(in + 128),
     };
 
     CORRUPT_UNLESS(memcmp(in, magic, sizeof magic) == 0, err);
     if (le_get32(in + 8) != VERSION)
         return err_set(err, RC_VERSION, "version %u of the history is not known", le_get32(in + 8));
     CORRUPT_UNLESS(c.model.series > 0 && c.model.series <= SERIES_MAX && c.model.tenants > 0 && c.model.tenants <= TENANTS_MAX, err);
+    CORRUPT_UNLESS(c.model.natives <= SERIES_MAX && c.model.labels >= MODEL_LABELS_MIN && c.model.labels <= MODEL_LABELS_MAX, err);
+    CORRUPT_UNLESS(!c.recording || (c.model.natives == 0 && c.model.step_ms > 0), err);
     CORRUPT_UNLESS(c.batch > 0 && c.batch <= c.model.series && (uint8_t)in[49] <= HISTORY_TENANT_MAX, err);
     CORRUPT_UNLESS(c.model.churn >= 0 && c.model.churn <= 6000, err);
     memcpy(c.tenant, in + 50, (uint8_t)in[49]);
@@ -61,9 +73,34 @@ static int record_put(struct history *h, const struct history_entry *e, enum his
     return fs_write_all(h->fd, out, sizeof out, err);
 }
 
+static uint32_t plain_batches(const struct history_cfg *c)
+{
+    return (c->model.series + c->batch - 1) / c->batch;
+}
+
+uint32_t history_batches(const struct history_cfg *c)
+{
+    return plain_batches(c) + (c->model.natives + c->batch - 1) / c->batch;
+}
+
+uint32_t history_batch_of(const struct history_cfg *c, uint32_t index)
+{
+    return index < c->model.series ? index / c->batch : plain_batches(c) + (index - c->model.series) / c->batch;
+}
+
+uint32_t history_batch_series(const struct history_cfg *c, uint32_t batch, uint32_t *ret_count)
+{
+    bool native = batch >= plain_batches(c);
+    uint32_t first = (native ? batch - plain_batches(c) : batch) * c->batch, of = native ? c->model.natives : c->model.series;
+
+    ASSERT(first < of);
+    *ret_count = MIN(c->batch, of - first);
+    return native ? c->model.series + first : first;
+}
+
 static uint64_t batches_of(const struct history_cfg *c)
 {
-    return ((uint64_t)c->model.series + c->batch - 1) / c->batch * c->model.tenants;
+    return (uint64_t)history_batches(c) * c->model.tenants;
 }
 
 int history_new(const struct history_cfg *cfg, const char *path, struct history *ret, struct err *err)
@@ -116,11 +153,6 @@ int history_acked(struct history *h, size_t at, struct err *err)
     return record_put(h, &h->sent.v[at], HISTORY_ACKED, err);
 }
 
-uint32_t history_batches(const struct history *h)
-{
-    return (h->cfg.model.series + h->cfg.batch - 1) / h->cfg.batch;
-}
-
 /* A request has two records, so records are turned into entries by sorting: SENT stands before ACKED. */
 static int entry_order(const void *a, const void *b)
 {
@@ -135,7 +167,7 @@ static int entry_order(const void *a, const void *b)
 
 void history_sort(struct history *h)
 {
-    size_t batches = (size_t)history_batches(h) * h->cfg.model.tenants, kept = 0;
+    size_t batches = (size_t)history_batches(&h->cfg) * h->cfg.model.tenants, kept = 0;
 
     if (h->batch_at)
         return;
@@ -159,7 +191,7 @@ void history_sort(struct history *h)
 
 const struct history_entry *history_of(const struct history *h, uint32_t batch, size_t *ret_n)
 {
-    ASSERT(h->batch_at && batch < (size_t)history_batches(h) * h->cfg.model.tenants);
+    ASSERT(h->batch_at && batch < (size_t)history_batches(&h->cfg) * h->cfg.model.tenants);
     *ret_n = h->batch_at[batch + 1] - h->batch_at[batch];
     return *ret_n ? &h->sent.v[h->batch_at[batch]] : NULL;
 }

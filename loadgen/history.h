@@ -3,7 +3,8 @@
  * all that can be in the cluster.
  *
  * File, little-endian: header 0 magic "torcload" | 8 version u32 | 12 series u32 | 16 tenants u32 | 20 batch u32 | 24 seed u64 | 32 churn f64 |
- *   40 epoch_ms i64 | 48 special u8 | 49 tenant_n u8 | 50 tenant[62] ; then records 0 t_ms i64 | 8 batch u32 | 12 kind u8 | 13 zero u8[3].
+ *   40 epoch_ms i64 | 48 special u8 | 49 tenant_n u8 | 50 tenant[62] | 112 natives u32 | 116 labels u32 | 120 step_ms i64 | 128 recording u64 |
+ *   136 ha u8 | 137 zero u8[7] ; then records 0 t_ms i64 | 8 batch u32 | 12 kind u8 | 13 zero u8[3].
  * A last record that is cut short is ignored. */
 #pragma once
 #include "common/base/err.h"
@@ -19,7 +20,8 @@ enum history_kind {
 
 struct history_cfg {
     struct model_cfg model;
-    uint32_t batch;                      /* series of a batch */
+    uint32_t batch;                      /* series of a batch; plain ones and native histograms have batches of their own */
+    uint64_t recording;                  /* fingerprint of what is replayed; 0: none. A history that is opened has this, but no model.recording */
     char tenant[HISTORY_TENANT_MAX + 1]; /* see tenant_name() */
 };
 
@@ -45,7 +47,10 @@ void history_fini(struct history *h);
 int history_sent(struct history *h, uint32_t batch, int64_t t_ms, size_t *ret_at, struct err *err);
 int history_acked(struct history *h, size_t at, struct err *err);
 
-uint32_t history_batches(const struct history *h); /* of one tenant */
+uint32_t history_batches(const struct history_cfg *c); /* of one tenant */
+/* Of one tenant: which batch has a series; which series a batch has. */
+uint32_t history_batch_of(const struct history_cfg *c, uint32_t index);
+uint32_t history_batch_series(const struct history_cfg *c, uint32_t batch, uint32_t *ret_count);
 /* Orders entries by batch and time; no more is added afterwards. */
 void history_sort(struct history *h);
 /* Of one batch; only after history_sort(). */

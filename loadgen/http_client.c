@@ -73,7 +73,7 @@ static void hang_up(struct http_client *c)
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
-    c->state = HTTP_IDLE;
+    c->state = CLIENT_IDLE;
 }
 
 void http_client_fini(struct http_client *c)
@@ -102,7 +102,7 @@ static int dial(struct http_client *c, struct err *err)
     }
     c->dials++;
     c->fd = fd;
-    c->state = HTTP_DIALING;
+    c->state = CLIENT_DIALING;
     return 0;
 }
 
@@ -120,26 +120,38 @@ void http_request_head(struct buf *out, const struct http_peer *peer, const char
                STR_FMT(path), peer->host, body_n, STR_FMT(headers));
 }
 
+void http_form_encode(struct buf *out, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+
+        buf_printf(out, plain ? "%c" : "%%%02X", c);
+    }
+}
+
 int http_client_start(struct http_client *c, struct str head, struct str body, struct err *err)
 {
-    ASSERT(c->state == HTTP_IDLE);
+    ASSERT(c->state == CLIENT_IDLE);
     buf_clear(&c->in);
     buf_clear(&c->body);
     c->out[0] = head;
     c->out[1] = body;
     c->status = 0;
     c->retry_after_s = 0;
+    c->written = 0;
+    c->written_said = false;
     if (c->fd >= 0 && !still_open(c))
         hang_up(c);
     if (c->fd < 0)
         return dial(c, err);
-    c->state = HTTP_SENDING;
+    c->state = CLIENT_SENDING;
     return 0;
 }
 
 short http_client_events(const struct http_client *c)
 {
-    return c->state == HTTP_IDLE ? 0 : c->state <= HTTP_SENDING ? POLLOUT : POLLIN;
+    return c->state == CLIENT_IDLE ? 0 : c->state <= CLIENT_SENDING ? POLLOUT : POLLIN;
 }
 
 /* --- the answer --- */
@@ -159,6 +171,20 @@ static bool number(struct str s, unsigned base, uint64_t *ret)
     }
     *ret = v;
     return s.n > 0;
+}
+
+static const struct str written_prefix = {"X-Prometheus-Remote-Write-", 26};
+
+/* Samples, Histograms or Exemplars; the last are optional everywhere and are not counted. */
+static void head_written(struct http_client *c, struct str name, struct str value)
+{
+    uint64_t n;
+
+    if (!number(value, 10, &n) || n > UINT32_MAX)
+        return;
+    c->written_said = true;
+    if (!str_ieq(name, STR("X-Prometheus-Remote-Write-Exemplars-Written")))
+        c->written += n;
 }
 
 static int head_line(struct http_client *c, struct str line, struct err *err)
@@ -182,6 +208,8 @@ static int head_line(struct http_client *c, struct str line, struct err *err)
     } else if (str_ieq(name, STR("Retry-After"))) {
         if (value.n > 6 || !number(value, 10, &c->retry_after_s))
             c->retry_after_s = 0; /* a date, which nobody sends us */
+    } else if (str_ieq(str_sub(name, 0, MIN(name.n, written_prefix.n)), written_prefix)) {
+        head_written(c, name, value);
     }
     return 0;
 }
@@ -290,15 +318,15 @@ static int parse(struct http_client *c, bool closed, struct err *err)
 {
     int rc = 1;
 
-    if (c->state == HTTP_HEAD) {
+    if (c->state == CLIENT_HEAD) {
         rc = take_head(c, err);
         if (rc == 1)
-            c->state = HTTP_BODY;
+            c->state = CLIENT_BODY;
     }
     if (rc == 1)
         rc = take_body(c, err);
     if (rc == 0 && closed)
-        rc = c->state == HTTP_BODY && c->framing == BODY_TO_CLOSE ? 1 : err_set(err, RC_IO, "%s closed the connection early", c->peer->host);
+        rc = c->state == CLIENT_BODY && c->framing == BODY_TO_CLOSE ? 1 : err_set(err, RC_IO, "%s closed the connection early", c->peer->host);
     return rc;
 }
 
@@ -351,17 +379,17 @@ static int step(struct http_client *c, struct err *err)
     int failed = 0, rc = 1;
     socklen_t n = sizeof failed;
 
-    if (c->state == HTTP_DIALING) {
+    if (c->state == CLIENT_DIALING) {
         if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &failed, &n) < 0 || failed) {
             errno = failed ? failed : errno;
             return err_sys(err, RC_IO, "connect %s", c->peer->host);
         }
-        c->state = HTTP_SENDING;
+        c->state = CLIENT_SENDING;
     }
-    if (c->state == HTTP_SENDING) {
+    if (c->state == CLIENT_SENDING) {
         rc = send_some(c, err);
         if (rc == 1)
-            c->state = HTTP_HEAD;
+            c->state = CLIENT_HEAD;
     }
     return rc == 1 ? receive_some(c, err) : rc;
 }
@@ -370,12 +398,12 @@ int http_client_step(struct http_client *c, struct err *err)
 {
     int rc;
 
-    ASSERT(c->state != HTTP_IDLE);
+    ASSERT(c->state != CLIENT_IDLE);
     rc = step(c, err);
     if (rc < 0)
         hang_up(c);
     if (rc == 1) {
-        c->state = HTTP_IDLE;
+        c->state = CLIENT_IDLE;
         if (!c->keep)
             hang_up(c);
     }

@@ -19,7 +19,7 @@ struct http_peer {
 /* http://host[:port][/path]. Resolves the name (blocks). RC_INVALID, RC_UNAVAILABLE. */
 int http_peer_of(const char *url, struct http_peer *ret, struct err *err);
 
-enum http_client_state { HTTP_IDLE, HTTP_DIALING, HTTP_SENDING, HTTP_HEAD, HTTP_BODY };
+enum http_client_state { CLIENT_IDLE, CLIENT_DIALING, CLIENT_SENDING, CLIENT_HEAD, CLIENT_BODY };
 
 struct http_client {
     const struct http_peer *peer; /* borrowed */
@@ -32,6 +32,8 @@ struct http_client {
     bool chunk_open, last_chunk, keep;
     int status;
     uint64_t retry_after_s; /* 0: not said */
+    uint64_t written;       /* samples and histograms of X-Prometheus-Remote-Write-...-Written */
+    bool written_said;
     uint64_t dials;
 };
 
@@ -39,6 +41,8 @@ void http_client_init(struct http_client *c, const struct http_peer *peer, size_
 void http_client_fini(struct http_client *c);
 /* A request's head up to the empty line. headers: lines that each end in \r\n. */
 void http_request_head(struct buf *out, const struct http_peer *peer, const char *method, struct str path, struct str headers, size_t body_n);
+/* A value of a form's body, percent-encoded. */
+void http_form_encode(struct buf *out, struct str s);
 /* Both borrowed until done. RC_IO when the dial fails at once. */
 int http_client_start(struct http_client *c, struct str head, struct str body, struct err *err);
 /* What to poll c->fd for. */

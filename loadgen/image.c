@@ -2,133 +2,179 @@
 
 #include "common/base/bytes.h"
 
-#include <snappy-c.h>
 #include <stdlib.h>
 
-/* Fields of prometheus.WriteRequest, Remote Write 1.0: number << 3 | wire type. */
-enum {
-    REQUEST_SERIES = 1 << 3 | 2,
-    SERIES_LABEL = 1 << 3 | 2,
-    SERIES_SAMPLE = 2 << 3 | 2,
-    LABEL_NAME = 1 << 3 | 2,
-    LABEL_VALUE = 2 << 3 | 2,
-    SAMPLE_VALUE = 1 << 3 | 1,
-    SAMPLE_TIME = 2 << 3 | 0,
-};
-/* A time in milliseconds between 1971 and 2109 is a varint of six bytes, so a sample has one size and can be patched. */
-enum { TIME_BYTES = 6, SAMPLE_BYTES = 1 + 8 + 1 + TIME_BYTES };
+void image_tools_init(struct image_tools *t, enum codec codec)
+{
+    skeleton_init(&t->skeleton);
+    t->compressor = compressor_new(codec);
+}
+
+void image_tools_fini(struct image_tools *t)
+{
+    skeleton_fini(&t->skeleton);
+    compressor_free(t->compressor);
+}
+
+static uint32_t first_target(const struct image *im)
+{
+    return model_target(im->batch.model, im->batch.first);
+}
 
 static uint32_t targets_of(const struct image *im)
 {
-    return model_target(im->first + im->count - 1) - model_target(im->first) + 1;
+    return model_target(im->batch.model, im->batch.first + im->batch.count - 1) - first_target(im) + 1;
 }
 
-static void put_bytes(struct buf *out, uint8_t tag, struct str s)
+void image_init(struct image *im, const struct image_cfg *cfg, struct image_tools *tools, uint32_t tenant, uint32_t first, uint32_t count, uint8_t replica)
 {
-    buf_u8(out, tag);
-    buf_lstr(out, s);
-}
+    const struct model *m = cfg->model;
 
-static size_t label_size(struct str name, struct str value)
-{
-    char n[UVARINT_MAX];
-
-    return 1 + uvarint_put(n, name.n) + name.n + 1 + uvarint_put(n, value.n) + value.n;
-}
-
-static void encode_series(struct image *im, uint32_t k)
-{
-    uint32_t index = im->first + k, target = model_target(index);
-    struct series_id id = {im->tenant, index, im->generations[target - model_target(im->first)]};
-    struct model_labels labels;
-    size_t size = 2 + SAMPLE_BYTES;
-    char n[UVARINT_MAX];
-
-    model_labels(im->model, id, &labels);
-    for (size_t i = 0; i < MODEL_LABELS; i++) {
-        size_t label = label_size(labels.name[i], labels.value[i]);
-
-        size += 1 + uvarint_put(n, label) + label;
+    ASSERT(count > 0 && count <= BATCH_SERIES_MAX && first + count <= model_series(m) && model_is_native(m, first) == model_is_native(m, first + count - 1));
+    *im = (struct image){.cfg = cfg, .tools = tools, .batch = {.model = m, .tenant = tenant, .first = first, .count = count, .replica = replica, .exemplars = cfg->exemplars}};
+    im->batch.generations = xcalloc(targets_of(im), sizeof *im->batch.generations);
+    if (!batch_is_native(&im->batch)) {
+        im->seeds = xcalloc(count, sizeof *im->seeds);
+        im->value_at = xcalloc(count, sizeof *im->value_at);
     }
-    buf_u8(&im->body, REQUEST_SERIES);
-    buf_uvarint(&im->body, size);
-    for (size_t i = 0; i < MODEL_LABELS; i++) {
-        buf_u8(&im->body, SERIES_LABEL);
-        buf_uvarint(&im->body, label_size(labels.name[i], labels.value[i]));
-        put_bytes(&im->body, LABEL_NAME, labels.name[i]);
-        put_bytes(&im->body, LABEL_VALUE, labels.value[i]);
-    }
-    buf_u8(&im->body, SERIES_SAMPLE);
-    buf_uvarint(&im->body, SAMPLE_BYTES);
-    buf_u8(&im->body, SAMPLE_VALUE);
-    im->value_at[k] = (uint32_t)im->body.n;
-    buf_u64(&im->body, 0);
-    buf_u8(&im->body, SAMPLE_TIME);
-    buf_space(&im->body, TIME_BYTES);
-}
-
-static void encode(struct image *im)
-{
-    buf_clear(&im->body);
-    for (uint32_t k = 0; k < im->count; k++)
-        encode_series(im, k);
-    ASSERT(buf_ok(&im->body));
-}
-
-void image_init(struct image *im, const struct model *m, uint32_t tenant, uint32_t first, uint32_t count)
-{
-    ASSERT(count > 0 && count <= IMAGE_SERIES_MAX && first + count <= m->cfg.series);
-    *im = (struct image){.model = m, .tenant = tenant, .first = first, .count = count};
-    im->generations = xcalloc(targets_of(im), sizeof *im->generations);
-    im->value_at = xcalloc(count, sizeof *im->value_at);
     buf_init(&im->body, IMAGE_BYTES_MAX);
 }
 
 void image_fini(struct image *im)
 {
-    free(im->generations);
+    free(im->batch.generations);
+    free(im->seeds);
     free(im->value_at);
+    vec_fini(&im->patches.v);
     buf_fini(&im->body);
 }
 
-/* Has a target been replaced since the labels were encoded? */
+/* Has a target been replaced since the labels were written? */
 static bool age(struct image *im, int64_t t_ms)
 {
-    uint32_t target = model_target(im->first);
     bool changed = im->body.n == 0;
 
     for (uint32_t i = 0; i < targets_of(im); i++) {
-        uint32_t generation = model_generation(im->model, im->tenant, target + i, t_ms);
+        uint32_t generation = model_generation(im->batch.model, im->batch.tenant, first_target(im) + i, t_ms);
 
-        changed |= generation != im->generations[i];
-        im->generations[i] = generation;
+        changed |= generation != im->batch.generations[i];
+        im->batch.generations[i] = generation;
     }
     return changed;
 }
 
-void image_at(struct image *im, int64_t t_ms, struct buf *out, size_t *ret_raw)
+static void keep_bytes(struct image *im, const struct skeleton *s)
+{
+    buf_clear(&im->body);
+    buf_str(&im->body, buf_view(&s->body));
+    vec_clear(&im->patches.v);
+    for (size_t i = 0; i < s->marks.n; i++)
+        *vec_push(&im->patches.v) = (struct patch){s->marks.v[i].at, s->marks.v[i].series, s->marks.v[i].kind, 0, (uint8_t)mark_size(s->marks.v[i].kind)};
+}
+
+/* Values are one to a series and most of the work: they get a list of their own. */
+static void part_values(struct image *im)
+{
+    size_t kept = 0, values = 0;
+
+    for (size_t i = 0; i < im->patches.v.n; i++) {
+        struct patch p = im->patches.v.v[i];
+
+        if (p.kind != MARK_VALUE) {
+            im->patches.v.v[kept++] = p;
+            continue;
+        }
+        ASSERT(p.series < im->batch.count && p.from == 0 && p.n == 8);
+        im->value_at[p.series] = p.at;
+        values++;
+    }
+    ASSERT(values == im->batch.count);
+    im->patches.v.n = kept;
+    if (kept) {
+        im->patches.v.v = xrealloc(im->patches.v.v, kept * sizeof *im->patches.v.v);
+        im->patches.v.cap = kept;
+    }
+}
+
+static void write_down(struct image *im, int64_t t_ms)
+{
+    struct skeleton *s = &im->tools->skeleton;
+
+    batch_encode(&im->batch, im->cfg->protocol, t_ms, s);
+    im->raw_n = s->body.n;
+    if (im->cfg->codec == CODEC_SNAPPY)
+        snappy_pack(s, &im->body, &im->patches);
+    else
+        keep_bytes(im, s);
+    ASSERT(buf_ok(&im->body));
+    part_values(im);
+    for (uint32_t k = 0; k < im->batch.count; k++)
+        im->seeds[k] = model_seed(im->batch.model, batch_id(&im->batch, k));
+}
+
+static void patch_bytes(const struct image *im, const struct patch *p, int64_t t_ms, char out[static MARK_BYTES_MAX + 1])
+{
+    uint8_t trace[16];
+    double value;
+
+    switch ((enum mark_kind)p->kind) {
+    case MARK_TIME_MS:
+        uvarint_put(out, (uint64_t)t_ms);
+        return;
+    case MARK_TIME_NS:
+        le_put64(out, (uint64_t)t_ms * 1000000);
+        return;
+    default:
+        break;
+    }
+    model_exemplar(&im->seeds[p->series], t_ms, trace, &value);
+    if (p->kind == MARK_TRACE_HEX)
+        hex_put(out, trace, sizeof trace);
+    else if (p->kind == MARK_TRACE_RAW)
+        memcpy(out, trace, sizeof trace);
+    else
+        le_put64(out, double_bits(value));
+}
+
+static void patch(struct image *im, int64_t t_ms)
+{
+    const struct model *m = im->batch.model;
+    char text[MARK_BYTES_MAX + 1];
+
+    for (uint32_t k = 0; k < im->batch.count; k++)
+        le_put64(im->body.p + im->value_at[k], model_value_of(m, &im->seeds[k], t_ms));
+    for (size_t i = 0; i < im->patches.v.n; i++) {
+        const struct patch *p = &im->patches.v.v[i];
+
+        patch_bytes(im, p, t_ms, text);
+        memcpy(im->body.p + p->at, text + p->from, p->n);
+    }
+}
+
+static struct str native_at(struct image *im, int64_t t_ms, struct buf *out, size_t *ret_raw)
+{
+    struct skeleton *s = &im->tools->skeleton;
+
+    age(im, t_ms);
+    batch_encode(&im->batch, im->cfg->protocol, t_ms, s);
+    compressor_run(im->tools->compressor, buf_view(&s->body), out);
+    *ret_raw = s->body.n;
+    return buf_view(out);
+}
+
+struct str image_at(struct image *im, int64_t t_ms, struct buf *out, size_t *ret_raw)
 {
     char time[UVARINT_MAX];
-    bool room, done;
-    size_t max;
 
+    ASSERT(uvarint_put(time, (uint64_t)t_ms) == TIME_MS_BYTES);
+    if (batch_is_native(&im->batch))
+        return native_at(im, t_ms, out, ret_raw);
     if (age(im, t_ms))
-        encode(im);
-    ASSERT(uvarint_put(time, (uint64_t)t_ms) == TIME_BYTES);
-    for (uint32_t k = 0; k < im->count; k++) {
-        uint32_t index = im->first + k;
-        struct series_id id = {im->tenant, index, im->generations[model_target(index) - model_target(im->first)]};
-        char *at = im->body.p + im->value_at[k];
-
-        le_put64(at, model_value(im->model, id, t_ms));
-        memcpy(at + 8 + 1, time, TIME_BYTES);
-    }
-    buf_clear(out);
-    max = snappy_max_compressed_length(im->body.n);
-    room = buf_reserve(out, max);
-    ASSERT(room);
-    done = snappy_compress(im->body.p, im->body.n, out->p, &max) == SNAPPY_OK;
-    ASSERT(done);
-    out->n = max;
-    *ret_raw = im->body.n;
+        write_down(im, t_ms);
+    patch(im, t_ms);
+    *ret_raw = im->raw_n;
+    if (im->cfg->codec == CODEC_NONE || im->cfg->codec == CODEC_SNAPPY)
+        return buf_view(&im->body);
+    compressor_run(im->tools->compressor, buf_view(&im->body), out);
+    return buf_view(out);
 }

@@ -36,12 +36,12 @@ static void note(const struct job *j, const char *what, int64_t t_ms, const char
 static bool expected(const struct job *j, const struct history_entry *e)
 {
     return e->t_ms > j->lo_ms && e->t_ms <= j->hi_ms &&
-           model_generation(j->m, j->id.tenant, model_target(j->id.index), e->t_ms) == j->id.generation;
+           model_generation(j->m, j->id.tenant, model_target(j->m, j->id.index), e->t_ms) == j->id.generation;
 }
 
 static void judge_missing(const struct job *j, const struct history_entry *e)
 {
-    if (model_value(j->m, j->id, e->t_ms) == STALE_NAN_BITS) {
+    if (model_word(j->m, j->id, e->t_ms) == STALE_NAN_BITS) {
         j->v->hidden++;
     } else if (e->acked) {
         j->v->lost++;
@@ -51,7 +51,7 @@ static void judge_missing(const struct job *j, const struct history_entry *e)
 
 static void judge_present(const struct job *j, const struct history_entry *e, const struct judge_sample *got)
 {
-    uint64_t want = model_value(j->m, j->id, e->t_ms);
+    uint64_t want = model_word(j->m, j->id, e->t_ms);
     bool both_nan = isnan(bits_double(want)) && isnan(bits_double(got->bits));
     char more[96];
 
@@ -61,7 +61,10 @@ static void judge_present(const struct job *j, const struct history_entry *e, co
         return;
     }
     j->v->wrong++;
-    snprintf(more, sizeof more, ": sent %.17g (%016" PRIx64 "), read %.17g (%016" PRIx64 ")", bits_double(want), want, bits_double(got->bits), got->bits);
+    if (model_is_native(j->m, j->id.index))
+        snprintf(more, sizeof more, ": another histogram than was sent");
+    else
+        snprintf(more, sizeof more, ": sent %.17g (%016" PRIx64 "), read %.17g (%016" PRIx64 ")", bits_double(want), want, bits_double(got->bits), got->bits);
     note(j, "WRONG", e->t_ms, more);
 }
 
@@ -85,7 +88,7 @@ void judge_series(const struct model *m, const struct history *h, struct series_
 {
     struct job j = {m, id, lo_ms, hi_ms, v, log};
     size_t n, e = 0;
-    const struct history_entry *entries = history_of(h, id.tenant * history_batches(h) + id.index / h->cfg.batch, &n);
+    const struct history_entry *entries = history_of(h, id.tenant * history_batches(&h->cfg) + history_batch_of(&h->cfg, id.index), &n);
 
     for (size_t at = 0; at < got_n; at++) {
         if (!in_order(&j, got, at))

@@ -17,7 +17,7 @@ struct verdict {
 
 struct judge_sample {
     int64_t t_ms;
-    uint64_t bits;
+    uint64_t bits; /* see model_word() */
 };
 
 /* First differences, for a person. */

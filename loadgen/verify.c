@@ -4,6 +4,7 @@
 #include "common/model/labels.h"
 #include "common/sys/clock.h"
 #include "loadgen/http_client.h"
+#include "loadgen/signals.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -28,6 +29,7 @@ struct verifier {
     struct http_peer peer;
     struct http_client http;
     struct buf head, form;
+    struct signals signals;
     VEC(struct known) known;
     VEC(struct judge_sample) got;
     struct verdict *verdict;
@@ -40,16 +42,6 @@ struct slice {
 };
 
 /* --- asking --- */
-
-static void put_encoded(struct buf *out, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
-
-        buf_printf(out, plain ? "%c" : "%%%02X", c);
-    }
-}
 
 static void put_query(struct verifier *v, const struct slice *s)
 {
@@ -67,7 +59,7 @@ static void put_query(struct verifier *v, const struct slice *s)
     buf_printf(&query, "\"}[%" PRId64 "ms]", s->hi_ms - s->lo_ms);
     buf_clear(&v->form);
     buf_printf(&v->form, "time=%" PRId64 ".%03" PRId64 "&query=", s->hi_ms / 1000, s->hi_ms % 1000);
-    put_encoded(&v->form, buf_view(&query));
+    http_form_encode(&v->form, buf_view(&query));
     buf_fini(&query);
 
     tenant_name(&v->h->cfg, s->tenant, tenant);
@@ -85,14 +77,18 @@ static int exchange(struct verifier *v, struct err *err)
     int rc = http_client_start(&v->http, buf_view(&v->head), buf_view(&v->form), err);
 
     while (rc == 0) {
-        struct pollfd p = {.fd = v->http.fd, .events = http_client_events(&v->http)};
+        struct pollfd p[2] = {{.fd = v->http.fd, .events = http_client_events(&v->http)}, {.fd = v->signals.fd, .events = POLLIN}};
         int64_t left = until - clock_mono_ms(clock_system());
 
         if (left <= 0) {
             http_client_abort(&v->http);
             return err_set(err, RC_TIMEOUT, "no answer within %d s", ANSWER_MS / 1000);
         }
-        if (poll(&p, 1, (int)left) > 0)
+        if (poll(p, 2, (int)left) > 0 && p[1].revents) {
+            http_client_abort(&v->http);
+            return err_set(err, RC_CANCELED, "interrupted");
+        }
+        if (p[0].revents)
             rc = http_client_step(&v->http, err);
     }
     return rc < 0 ? rc : 0;
@@ -112,7 +108,7 @@ static int ask(struct verifier *v, const struct slice *s, struct err *err)
         if (rc == 0)
             rc = err_set(err, status == 429 || status >= 500 ? RC_UNAVAILABLE : RC_EXECUTION, "query of target %u of tenant %u: status %d: %.*s",
                          s->target, s->tenant, status, (int)MIN(v->http.body.n, (size_t)300), v->http.body.p ? v->http.body.p : "");
-        if (rc == RC_EXECUTION || rc == RC_CORRUPT || rc == RC_LIMIT || clock_mono_ms(clock_system()) >= until)
+        if (rc == RC_CANCELED || rc == RC_EXECUTION || rc == RC_CORRUPT || rc == RC_LIMIT || clock_mono_ms(clock_system()) >= until)
             return rc;
         nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
     }
@@ -125,25 +121,34 @@ static int known_order(const void *a, const void *b)
     return u128_cmp(((const struct known *)a)->fp, ((const struct known *)b)->fp);
 }
 
+static void learn_run(struct verifier *v, const struct slice *s, uint32_t g, bool native)
+{
+    uint32_t first, end;
+
+    model_target_run(&v->model, s->target, native, &first, &end);
+    for (uint32_t index = first; index < end; index++) {
+        struct label pairs[LABELS_PER_SERIES_MAX];
+        struct series_id id = {s->tenant, index, g};
+        struct model_labels labels;
+        struct labels ls = {pairs, 0};
+
+        model_labels(&v->model, id, &labels);
+        for (; ls.n < labels.n; ls.n++)
+            pairs[ls.n] = (struct label){labels.name[ls.n], labels.value[ls.n]};
+        *vec_push(&v->known) = (struct known){labels_fingerprint(STR(""), &ls), id, false};
+    }
+}
+
 /* Every series that the slice's target has in its generations. */
 static void learn(struct verifier *v, const struct slice *s)
 {
-    uint32_t first = s->target * TARGET_SERIES, end = MIN(first + TARGET_SERIES, v->model.cfg.series);
     uint32_t g = model_generation(&v->model, s->tenant, s->target, s->lo_ms + 1), last = model_generation(&v->model, s->tenant, s->target, s->hi_ms);
 
     vec_clear(&v->known);
-    for (; g <= last; g++)
-        for (uint32_t index = first; index < end; index++) {
-            struct label pairs[MODEL_LABELS];
-            struct labels ls = {pairs, MODEL_LABELS};
-            struct series_id id = {s->tenant, index, g};
-            struct model_labels labels;
-
-            model_labels(&v->model, id, &labels);
-            for (size_t i = 0; i < MODEL_LABELS; i++)
-                pairs[i] = (struct label){labels.name[i], labels.value[i]};
-            *vec_push(&v->known) = (struct known){labels_fingerprint(STR(""), &ls), id, false};
-        }
+    for (; g <= last; g++) {
+        learn_run(v, s, g, false);
+        learn_run(v, s, g, true);
+    }
     qsort(v->known.v, v->known.n, sizeof *v->known.v, known_order);
 }
 
@@ -187,6 +192,62 @@ static int read_samples(struct verifier *v, json_t *values, struct err *err)
     return 0;
 }
 
+static int read_count(json_t *text, uint64_t *ret, struct err *err)
+{
+    double v;
+
+    CORRUPT_UNLESS(json_is_string(text), err);
+    if (float_parse(str_n(json_string_value(text), json_string_length(text)), &v, err) < 0)
+        return RC_CORRUPT;
+    CORRUPT_UNLESS(v >= 0 && v < 0x1p63, err);
+    *ret = (uint64_t)v;
+    return 0;
+}
+
+/* {"count": "..", "sum": "..", "buckets": [[rule, "low", "high", "count"], ...]}: the bounds follow from what was sent and are left to the promql tests. */
+static int read_histogram(json_t *h, uint64_t *ret_word, struct err *err)
+{
+    uint64_t filled[VERIFY_BUCKETS_MAX], count;
+    json_t *sum = json_object_get(h, "sum"), *bucket;
+    double total;
+    size_t i, n = 0;
+    int rc = read_count(json_object_get(h, "count"), &count, err);
+
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(json_is_string(sum) && float_parse(str_n(json_string_value(sum), json_string_length(sum)), &total, NULL) == 0, err);
+    json_array_foreach(json_object_get(h, "buckets"), i, bucket)
+    {
+        CORRUPT_UNLESS(n < VERIFY_BUCKETS_MAX, err);
+        rc = read_count(json_array_get(bucket, 3), &filled[n++], err);
+        if (rc < 0)
+            return rc;
+    }
+    *ret_word = model_native_word(count, total, filled, n);
+    return 0;
+}
+
+static int read_histograms(struct verifier *v, json_t *values, struct err *err)
+{
+    json_t *pair;
+    size_t i;
+    int rc = 0;
+
+    vec_clear(&v->got);
+    json_array_foreach(values, i, pair)
+    {
+        struct judge_sample s = {0};
+
+        CORRUPT_UNLESS(json_is_number(json_array_get(pair, 0)), err);
+        rc = read_histogram(json_array_get(pair, 1), &s.bits, err);
+        if (rc < 0)
+            break;
+        s.t_ms = (int64_t)llround(json_number_value(json_array_get(pair, 0)) * 1000);
+        *vec_push(&v->got) = s;
+    }
+    return rc;
+}
+
 static void stranger(struct verifier *v, const struct slice *s, json_t *metric, size_t samples)
 {
     char *text = json_dumps(metric, JSON_COMPACT | JSON_SORT_KEYS);
@@ -198,15 +259,16 @@ static void stranger(struct verifier *v, const struct slice *s, json_t *metric, 
 
 static int judge_one(struct verifier *v, const struct slice *s, json_t *series, struct err *err)
 {
-    json_t *metric = json_object_get(series, "metric"), *values = json_object_get(series, "values");
+    json_t *metric = json_object_get(series, "metric"), *values = json_object_get(series, "values"), *histograms = json_object_get(series, "histograms");
     struct known *k = recognise(v, metric);
+    bool native = k && model_is_native(&v->model, k->id.index);
     int rc;
 
-    if (!k || json_object_get(series, "histograms")) {
-        stranger(v, s, metric, json_array_size(values));
+    if (!k || (native ? values : histograms)) {
+        stranger(v, s, metric, json_array_size(values) + json_array_size(histograms));
         return 0;
     }
-    rc = read_samples(v, values, err);
+    rc = native ? read_histograms(v, histograms, err) : read_samples(v, values, err);
     if (rc < 0)
         return rc;
     if (k->seen) {
@@ -247,22 +309,31 @@ static int judge_answer(struct verifier *v, const struct slice *s, struct err *e
 
 /* --- the whole --- */
 
+static size_t extent_of(const struct history *h, uint32_t tenant, uint32_t batch, int64_t *min, int64_t *max)
+{
+    size_t n;
+    const struct history_entry *e = history_of(h, tenant * history_batches(&h->cfg) + batch, &n);
+
+    if (n) {
+        *min = MIN(*min, e[0].t_ms);
+        *max = MAX(*max, e[n - 1].t_ms);
+    }
+    return n;
+}
+
 /* First and last time of the batches that hold a target, and the most requests that one of them had. */
 static size_t extent(const struct verifier *v, uint32_t tenant, uint32_t target, int64_t *ret_min, int64_t *ret_max)
 {
-    uint32_t first = target * TARGET_SERIES, last = MIN(first + TARGET_SERIES, v->h->cfg.model.series) - 1;
-    size_t most = 0, n;
+    size_t most = 0;
 
     *ret_min = INT64_MAX;
     *ret_max = INT64_MIN;
-    for (uint32_t b = first / v->h->cfg.batch; b <= last / v->h->cfg.batch; b++) {
-        const struct history_entry *e = history_of(v->h, tenant * history_batches(v->h) + b, &n);
+    for (int native = 0; native < 2; native++) {
+        uint32_t first, end;
 
-        most = MAX(most, n);
-        if (n) {
-            *ret_min = MIN(*ret_min, e[0].t_ms);
-            *ret_max = MAX(*ret_max, e[n - 1].t_ms);
-        }
+        model_target_run(&v->model, target, native, &first, &end);
+        for (uint32_t b = first < end ? history_batch_of(&v->h->cfg, first) : 1, last = first < end ? history_batch_of(&v->h->cfg, end - 1) : 0; b <= last; b++)
+            most = MAX(most, extent_of(v->h, tenant, b, ret_min, ret_max));
     }
     return most;
 }
@@ -275,7 +346,7 @@ static int verify_target(struct verifier *v, uint32_t tenant, uint32_t target, s
 
     if (requests == 0)
         return 0;
-    slices = requests * TARGET_SERIES / VERIFY_QUERY_SAMPLES + 1;
+    slices = requests * (v->model.target_series + NATIVES_PER_TARGET) / VERIFY_QUERY_SAMPLES + 1;
     step = (max - min) / (int64_t)slices + 1;
     for (int64_t lo = min - 1; rc == 0 && lo < max; lo += step) {
         struct slice s = {tenant, target, lo, MIN(lo + step, max)};
@@ -308,6 +379,7 @@ int verify_run(const struct verify_cfg *cfg, struct verdict *ret, struct judge_l
         return rc;
     memset(ret, 0, sizeof *ret);
     model_init(&v.model, &v.h->cfg.model);
+    signals_catch(&v.signals);
     http_client_init(&v.http, &v.peer, VERIFY_ANSWER_BYTES_MAX);
     buf_init(&v.head, HTTP_CLIENT_HEAD_MAX);
     buf_init(&v.form, 4 << 20);
@@ -317,6 +389,7 @@ int verify_run(const struct verify_cfg *cfg, struct verdict *ret, struct judge_l
             rc = verify_target(&v, tenant, target, err);
             progress(&v, (uint64_t)tenant * targets + target + 1, (uint64_t)targets * v.h->cfg.model.tenants, &last_ms);
         }
+    signals_release(&v.signals);
     http_client_fini(&v.http);
     buf_fini(&v.head);
     buf_fini(&v.form);

@@ -185,6 +185,19 @@ static int set_list_text(const struct option *o, void *base, struct str text, st
     return option_set_list(o, base, items, n, err);
 }
 
+static int add_item(const struct option *o, void *base, struct str text, struct err *err)
+{
+    struct opt_list *field = (void *)((char *)base + o->offset);
+
+    if (text.n == 0)
+        return 0;
+    if (field->n == OPT_LIST_MAX)
+        return err_set(err, RC_LIMIT, "more than %d items", OPT_LIST_MAX);
+    field->v = xrealloc(field->v, (field->n + 1) * sizeof *field->v);
+    field->v[field->n++] = str_dupz(text);
+    return 0;
+}
+
 int option_set(const struct option *o, void *base, struct str text, struct err *err)
 {
     char *at = (char *)base + o->offset;
@@ -194,6 +207,8 @@ int option_set(const struct option *o, void *base, struct str text, struct err *
     if (text.n > OPT_TEXT_BYTES_MAX || (text.n && memchr(text.p, '\0', text.n)))
         return err_set(err, RC_INVALID, "value with a zero byte or longer than %d bytes",
                        OPT_TEXT_BYTES_MAX);
+    if (o->type == OPT_LIST && o->repeats)
+        return add_item(o, base, text, err);
     if (o->type == OPT_LIST)
         return set_list_text(o, base, text, err);
     if (o->type == OPT_STRING) {

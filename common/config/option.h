@@ -38,6 +38,7 @@ struct option {
     bool reload;                 /* a change takes effect without a restart */
     bool secret;                 /* masked wherever it is shown */
     bool flag_only;              /* not in a file */
+    bool repeats;                /* OPT_LIST: each time the flag is given adds one item; commas are part of it */
     const char *doc;
     const char *enforced,
         *reason; /* limits: the role that enforces it, the discard reason; else NULL */

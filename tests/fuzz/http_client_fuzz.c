@@ -15,7 +15,7 @@ static int feed(struct http_client *c, const uint8_t *data, size_t n, size_t cut
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) != 0)
         return 0;
     c->fd = fds[0];
-    c->state = HTTP_HEAD;
+    c->state = CLIENT_HEAD;
     if (cut && write(fds[1], data, cut) == (ssize_t)cut)
         rc = http_client_step(c, &err);
     if (rc == 0 && write(fds[1], data + cut, n - cut) == (ssize_t)(n - cut)) {

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     if (history_decode(str_n(data, n), &h, &err) < 0)
         return 0;
-    for (uint32_t b = 0; b < history_batches(&h) * h.cfg.model.tenants; b++) {
+    for (uint32_t b = 0; b < history_batches(&h.cfg) * h.cfg.model.tenants; b++) {
         const struct history_entry *e = history_of(&h, b, &count);
 
         for (size_t i = 0; i < count; i++)

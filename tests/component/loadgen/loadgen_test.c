@@ -2,8 +2,10 @@
  * The server speaks over a real socket from a thread of its own. */
 #include "common/base/bytes.h"
 #include "common/sys/clock.h"
+#include "common/sys/fs.h"
 #include "common/sys/thread.h"
 #include "distributor/write_request.h"
+#include "loadgen/exporter.h"
 #include "loadgen/send.h"
 #include "loadgen/verify.h"
 #include "tests/raw_http.h"
@@ -118,7 +120,7 @@ struct run {
 /* 30 series in batches of 10, one connection. */
 static void run_init(struct run *r, uint16_t port, uint64_t rounds)
 {
-    struct history_cfg h = {.model = {.seed = 5, .series = 30, .tenants = 1, .epoch_ms = clock_wall_ms(clock_system())}, .batch = 10, .tenant = "acme"};
+    struct history_cfg h = {.model = {.seed = 5, .series = 30, .tenants = 1, .labels = MODEL_LABELS, .epoch_ms = clock_wall_ms(clock_system())}, .batch = 10, .tenant = "acme"};
     char url[64];
     struct err err;
 
@@ -129,11 +131,10 @@ static void run_init(struct run *r, uint16_t port, uint64_t rounds)
     CHECK(history_new(&h, NULL, &r->history, &err) == 0);
     model_init(&r->model, &h.model);
     r->cfg = (struct send_cfg){.peer = &r->peer,
-                               .model = &r->model,
+                               .image = {.model = &r->model, .protocol = PROTOCOL_RW1, .codec = CODEC_SNAPPY},
                                .history = &r->history,
                                .connections = 1,
-                               .interval_ns = 30000000,
-                               .rounds = rounds,
+                               .plan = {.interval_ns = 30000000, .rounds = rounds},
                                .timeout_ms = 5000,
                                .give_up_ms = 20000,
                                .drain_ms = 5000};
@@ -204,8 +205,8 @@ TEST(the_planned_share_comes_out_of_order_and_nothing_twice)
 
     server_start(&s, answer_fine);
     run_init(&r, s.port, ROUNDS);
-    r.cfg.out_of_order = 20;
-    r.cfg.interval_ns = 5000000;
+    r.cfg.plan.out_of_order = 20;
+    r.cfg.plan.interval_ns = 5000000;
     run_send(&r);
     for (size_t i = 0; i < r.history.sent.n; i++) {
         const struct history_entry *e = &r.history.sent.v[i];
@@ -378,6 +379,210 @@ TEST(an_interrupt_ends_the_run_and_not_the_process)
     CHECK_INT(r.stats.acked_samples, r.stats.acked_requests * 10);
     history_fini(&r.history);
     server_stop(&s);
+}
+
+/* --- protocols and replicas --- */
+
+static const char *answer_by_turns(struct server *s, int i)
+{
+    (void)s;
+    return i % 2 ? "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n" : no_content;
+}
+
+TEST(replicas_send_the_same_samples_and_202_means_deduplicated)
+{
+    struct server s;
+    struct run r;
+    size_t n;
+
+    server_start(&s, answer_by_turns);
+    run_init(&r, s.port, 2);
+    r.cfg.plan.ha = true;
+    run_send(&r);
+    CHECK_INT(atomic_load(&s.requests), 12); /* 3 batches, 2 rounds, 2 replicas */
+    CHECK_INT(r.stats.due_samples, 120);
+    CHECK_INT(r.stats.acked_samples, 60);
+    CHECK_INT(r.stats.deduplicated_samples, 60);
+    CHECK_INT(r.stats.failed_samples + r.stats.unsent_samples, 0);
+    for (int i = 0; i < 12; i++) {
+        char body[1 << 14];
+        size_t body_n = sizeof body;
+
+        CHECK(snappy_uncompress(s.got[i].body, s.got[i].n, body, &body_n) == SNAPPY_OK);
+        CHECK(memmem(body, body_n, i % 2 ? "replica-b" : "replica-a", 9));
+    }
+    /* Both replicas' requests are one entry, acknowledged by the elected one. */
+    history_sort(&r.history);
+    for (uint32_t b = 0; b < 3; b++) {
+        const struct history_entry *e = history_of(&r.history, b, &n);
+
+        CHECK(n == 2 && e[0].acked && e[1].acked);
+    }
+    history_fini(&r.history);
+    server_stop(&s);
+}
+
+TEST(a_dead_replica_sends_nothing)
+{
+    struct server s;
+    struct run r;
+
+    server_start(&s, answer_fine);
+    run_init(&r, s.port, 8);
+    r.cfg.plan.ha = true;
+    r.cfg.plan.outage_ns = 2 * r.cfg.plan.interval_ns; /* rounds 0, 1 both; 2, 3 only b; 4, 5 both; 6, 7 only a */
+    run_send(&r);
+    CHECK_INT(r.stats.silent_samples, 4 * 30);
+    CHECK_INT(atomic_load(&s.requests), 48 - 12);
+    CHECK_INT(r.stats.acked_samples + r.stats.silent_samples, r.stats.due_samples);
+    history_fini(&r.history);
+    server_stop(&s);
+}
+
+static const char *answer_rw2(struct server *s, int i)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 10\r\nX-Prometheus-Remote-Write-Histograms-Written: 0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n", /* a server that took it for 1.0 */
+        "HTTP/1.1 400 Bad\r\nX-Prometheus-Remote-Write-Samples-Written: 4\r\nContent-Length: 7\r\n\r\ntoo old",
+    };
+
+    (void)s;
+    return answers[i];
+}
+
+TEST(remote_write_2_counts_what_the_server_says_it_wrote)
+{
+    struct server s;
+    struct run r;
+
+    server_start(&s, answer_rw2);
+    run_init(&r, s.port, 1);
+    r.cfg.image.protocol = PROTOCOL_RW2;
+    run_send(&r);
+    CHECK(strstr(s.got[0].head, "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n"));
+    CHECK(strstr(s.got[0].head, "X-Prometheus-Remote-Write-Version: 2.0.0\r\n"));
+    CHECK_INT(r.stats.acked_samples, 14);
+    CHECK_INT(r.stats.failed_samples, 16);
+    CHECK_INT(r.stats.partial_requests, 1);
+    CHECK_INT(r.stats.acked_requests, 1);
+    CHECK_STR(r.stats.last_error, "too old");
+    history_fini(&r.history);
+    server_stop(&s);
+}
+
+static const char *answer_otlp(struct server *s, int i)
+{
+    (void)s;
+    return i == 1 ? "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n\x0a\x0a\x08\x07\x12\x06limits" : "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+}
+
+TEST(otlp_counts_partial_successes)
+{
+    struct server s;
+    struct run r;
+
+    server_start(&s, answer_otlp);
+    run_init(&r, s.port, 1);
+    r.cfg.image.protocol = PROTOCOL_OTLP;
+    r.cfg.image.codec = CODEC_GZIP;
+    run_send(&r);
+    CHECK(strstr(s.got[0].head, "Content-Encoding: gzip\r\n") && strstr(s.got[0].head, "Content-Type: application/x-protobuf\r\n"));
+    CHECK(!strstr(s.got[0].head, "Remote-Write"));
+    CHECK_INT(r.stats.acked_samples, 23);
+    CHECK_INT(r.stats.failed_samples, 7);
+    CHECK_STR(r.stats.last_error, "limits");
+    history_fini(&r.history);
+    server_stop(&s);
+}
+
+/* --- queries --- */
+
+static const char *answer_queries(struct server *s, int i)
+{
+    (void)s;
+    if (i == 3)
+        return "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull";
+    if (i == 4)
+        return NULL;
+    return "HTTP/1.1 200 OK\r\nContent-Length: 41\r\n\r\n{\"status\":\"success\",\"data\":{\"result\":[]}}";
+}
+
+TEST(queries_are_asked_in_turn_at_their_rate_and_counted)
+{
+    struct server *writes = xcalloc(1, sizeof *writes), *reads = xcalloc(1, sizeof *reads);
+    struct ask_queries queries = {0};
+    struct http_peer peer;
+    struct ask_cfg cfg;
+    struct run r;
+    struct err err;
+    char url[64];
+    const struct ask_stats *st;
+
+    server_start(writes, answer_fine);
+    server_start(reads, answer_queries);
+    run_init(&r, writes->port, 10); /* 300 ms */
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/prometheus", reads->port);
+    CHECK(http_peer_of(url, &peer, &err) == 0);
+    CHECK(ask_queries_add(&queries, STR("sum(up)"), &err) == 0 && ask_queries_add(&queries, STR("range=1h step=15s up"), &err) == 0);
+    cfg = (struct ask_cfg){.peer = &peer, .queries = &queries, .tenants = &r.history.cfg, .rate = 50, .connections = 1, .timeout_ms = 5000};
+    r.cfg.ask = ask_new(&cfg);
+    run_send(&r);
+    st = ask_stats(r.cfg.ask);
+    CHECK(st->done >= 8 && st->done <= 20); /* every 20 ms, for 300 ms */
+    CHECK(ask_idle(r.cfg.ask));
+    CHECK_INT(st->errors, 2);
+    CHECK_INT(st->broken, 1);
+    CHECK_INT(st->latency.count, st->done - 2);
+    CHECK_INT(st->each[0].done + st->each[1].done, st->done);
+    CHECK_INT(st->each[1].errors, 1);
+    CHECK(strstr(reads->got[0].head, "POST /prometheus/api/v1/query HTTP/1.1\r\n") && strstr(reads->got[0].head, "X-Scope-OrgID: acme\r\n"));
+    CHECK(strstr(reads->got[1].head, "POST /prometheus/api/v1/query_range HTTP/1.1\r\n"));
+    CHECK(memmem(reads->got[0].body, reads->got[0].n, "query=sum%28up%29", 17));
+    CHECK(memmem(reads->got[1].body, reads->got[1].n, "&step=15.000&query=up", 21));
+    CHECK_INT(r.stats.acked_samples, 300);
+    ask_free(r.cfg.ask);
+    ask_queries_fini(&queries);
+    history_fini(&r.history);
+    server_stop(writes);
+    server_stop(reads);
+    free(writes);
+    free(reads);
+}
+
+/* --- metrics --- */
+
+TEST(figures_are_scraped_and_stand_in_the_file)
+{
+    struct figures f = {.v = {{"samples_acked", "", true, 10}, {"push_p99", "s", false, 0.25}}, .n = 2};
+    char path[512], request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", answer[1 << 16];
+    struct exporter *e;
+    struct buf text;
+    struct err err;
+    size_t n = 0;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/metrics.prom", test_tmpdir());
+    CHECK_INT(exporter_new("127.0.0.1:0", path, &e, &err), 0);
+    exporter_update(e, &f);
+    f.v[0].v = 25;
+    exporter_update(e, &f);
+    fd = raw_connect(exporter_port(e));
+    CHECK(fd >= 0 && raw_send(fd, request, strlen(request)));
+    for (ssize_t got; n < sizeof answer - 1 && (got = recv(fd, answer + n, sizeof answer - 1 - n, 0)) > 0;)
+        n += (size_t)got;
+    answer[n] = '\0';
+    close(fd);
+    CHECK(strstr(answer, "\ntorc_loadgen_samples_acked_total 25\n") && strstr(answer, "# TYPE torc_loadgen_samples_acked_total counter\n"));
+    CHECK(strstr(answer, "\ntorc_loadgen_push_p99_seconds 0.25\n") && strstr(answer, "process_cpu_seconds_total"));
+    buf_init(&text, 1 << 20);
+    CHECK(fs_read(path, &text, &err) == 0);
+    CHECK(memmem(text.p, text.n, "\ntorc_loadgen_samples_acked_total 25\n", 37));
+    buf_fini(&text);
+    exporter_free(e);
+    CHECK_INT(exporter_new("nonsense", "", &e, &err), RC_INVALID);
+    CHECK_INT(exporter_new("127.0.0.1:99999", "", &e, &err), RC_INVALID);
+    CHECK_INT(exporter_new("", "/no/such/folder/file", &e, &err), RC_IO);
 }
 
 /* --- answers in every framing --- */

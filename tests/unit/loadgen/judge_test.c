@@ -22,7 +22,7 @@ struct world {
 /* Every round was sent; round 7 was not acknowledged. Series INDEX is answered in full. */
 static void world_init(struct world *w, const char *path, bool special)
 {
-    struct history_cfg cfg = {.model = {.seed = 3, .series = SERIES, .tenants = 2, .special = special, .epoch_ms = T0}, .batch = BATCH, .tenant = "x"};
+    struct history_cfg cfg = {.model = {.seed = 3, .series = SERIES, .tenants = 2, .labels = MODEL_LABELS, .special = special, .epoch_ms = T0}, .batch = BATCH, .tenant = "x"};
     struct err err;
 
     memset(w, 0, sizeof *w);
@@ -30,7 +30,7 @@ static void world_init(struct world *w, const char *path, bool special)
     buf_init(&w->log.text, 1 << 16);
     CHECK(history_new(&cfg, path, &w->h, &err) == 0);
     for (int round = 0; round < ROUNDS; round++)
-        for (uint32_t b = 0; b < history_batches(&w->h) * 2; b++) {
+        for (uint32_t b = 0; b < history_batches(&w->h.cfg) * 2; b++) {
             size_t at;
 
             CHECK(history_sent(&w->h, b, T0 + round * STEP + b, &at, &err) == 0);
@@ -172,7 +172,7 @@ TEST(another_nan_passes_a_staleness_marker_must_be_hidden)
 {
     struct model m;
     struct history h;
-    struct history_cfg cfg = {.model = {.seed = 3, .series = 50, .tenants = 1, .special = true, .epoch_ms = T0}, .batch = 50};
+    struct history_cfg cfg = {.model = {.seed = 3, .series = 50, .tenants = 1, .labels = MODEL_LABELS, .special = true, .epoch_ms = T0}, .batch = 50};
     struct series_id id = {0, 49, 0};
     struct judge_sample got[200];
     struct judge_log log = {0};
@@ -235,7 +235,7 @@ TEST(a_history_comes_back_from_its_file_even_cut_short)
     /* The last record acknowledged the last batch. */
     CHECK(!again.h.sent.v[again.h.sent.n - 1].acked);
     history_fini(&again.h);
-    for (size_t at = 0; at < 60; at++) { /* damage in the header is refused or harmless, never followed */
+    for (size_t at = 0; at < 144; at++) { /* damage in the header is refused or harmless, never followed */
         bytes.p[at] ^= (char)0xff;
         CHECK(fs_write_atomic(path, buf_view(&bytes), &err) == 0);
         if (history_open(path, &again.h, &err) == 0)
@@ -249,6 +249,49 @@ TEST(a_history_comes_back_from_its_file_even_cut_short)
     CHECK_INT(history_open(path, &again.h, &err), RC_CORRUPT);
     buf_fini(&bytes);
     world_fini(&w);
+}
+
+TEST(native_histograms_have_batches_of_their_own_behind_the_plain_ones)
+{
+    struct history_cfg cfg = {.model = {.series = 250, .natives = 130, .tenants = 2}, .batch = 100};
+    uint32_t next = 0, count;
+
+    CHECK_INT(history_batches(&cfg), 5);
+    for (uint32_t b = 0; b < 5; b++) {
+        CHECK_INT(history_batch_series(&cfg, b, &count), next);
+        CHECK_INT(count, b == 2 ? 50 : b == 4 ? 30 : 100);
+        for (uint32_t i = next; i < next + count; i++)
+            CHECK_INT(history_batch_of(&cfg, i), b);
+        next += count;
+    }
+    CHECK_INT(next, 380);
+}
+
+TEST(a_wrong_histogram_is_found)
+{
+    struct history_cfg cfg = {.model = {.seed = 3, .series = 10, .natives = 20, .tenants = 1, .labels = MODEL_LABELS, .epoch_ms = T0}, .batch = 10};
+    struct series_id id = {0, 15, 0};
+    struct judge_sample got;
+    struct judge_log log = {0};
+    struct verdict v = {0};
+    struct history h;
+    struct model m;
+    struct err err;
+    size_t at;
+
+    buf_init(&log.text, 1 << 16);
+    model_init(&m, &cfg.model);
+    CHECK(history_new(&cfg, NULL, &h, &err) == 0);
+    CHECK(history_sent(&h, 1, T0, &at, &err) == 0 && history_acked(&h, at, &err) == 0);
+    history_sort(&h);
+    got = (struct judge_sample){T0, model_word(&m, id, T0)};
+    judge_series(&m, &h, id, T0 - 1, T0, &got, 1, &v, &log);
+    CHECK(v.right == 1 && verdict_clean(&v));
+    got.bits = model_word(&m, id, T0 + 60000);
+    judge_series(&m, &h, id, T0 - 1, T0, &got, 1, &v, &log);
+    CHECK_INT(v.wrong, 1);
+    history_fini(&h);
+    buf_fini(&log.text);
 }
 
 TEST(tenants_have_names)

@@ -1,19 +1,16 @@
-/* Names, values and request bytes of the generator. */
-#include "common/base/bytes.h"
+/* Names and values of the generator. */
 #include "common/model/labels.h"
 #include "common/model/sample.h"
-#include "distributor/write_request.h"
-#include "loadgen/image.h"
+#include "loadgen/model.h"
 #include "tests/test.h"
 
 #include <math.h>
-#include <snappy-c.h>
 
 static const int64_t T0 = 1800000000000;
 
 static struct model_cfg cfg_of(uint32_t series)
 {
-    return (struct model_cfg){.seed = 7, .series = series, .tenants = 2, .epoch_ms = T0};
+    return (struct model_cfg){.seed = 7, .series = series, .tenants = 2, .labels = MODEL_LABELS, .epoch_ms = T0};
 }
 
 TEST(every_series_has_nine_sorted_labels_of_its_own)
@@ -22,13 +19,14 @@ TEST(every_series_has_nine_sorted_labels_of_its_own)
     struct model m;
     fingerprint seen[N];
 
-    model_init(&m, &(struct model_cfg){.seed = 7, .series = N, .tenants = 2, .epoch_ms = T0});
+    model_init(&m, &(struct model_cfg){.seed = 7, .series = N, .tenants = 2, .labels = MODEL_LABELS, .epoch_ms = T0});
     for (uint32_t i = 0; i < N; i++) {
         struct label pairs[MODEL_LABELS];
         struct labels ls = {pairs, MODEL_LABELS};
         struct model_labels l;
 
         model_labels(&m, (struct series_id){1, i, 3}, &l);
+        CHECK_INT(l.n, MODEL_LABELS);
         for (size_t k = 0; k < MODEL_LABELS; k++) {
             CHECK(l.value[k].n > 0);
             CHECK(k == 0 || str_cmp(l.name[k - 1], l.name[k]) < 0);
@@ -153,82 +151,95 @@ TEST(special_series_send_every_odd_value)
     CHECK(stale && nan && payload && inf && minus_zero && denormal);
 }
 
-/* --- request bytes, read by the distributor's own decoder --- */
-
-static void check_image(struct image *im, const struct model *m, int64_t t_ms)
+TEST(a_series_has_as_many_labels_as_asked_for_and_stays_unique)
 {
-    struct buf out, body;
-    size_t raw, n;
-    struct wr_series s;
-    struct str metadata;
-    struct err err;
-    struct rd r;
+    static const uint32_t counts[] = {MODEL_LABELS_MIN, 6, 20, MODEL_LABELS_MAX};
 
-    buf_init(&out, IMAGE_BYTES_MAX);
-    buf_init(&body, IMAGE_BYTES_MAX);
-    image_at(im, t_ms, &out, &raw);
-    CHECK(snappy_uncompressed_length(out.p, out.n, &n) == SNAPPY_OK && n == raw);
-    CHECK(buf_space(&body, n) && snappy_uncompress(out.p, out.n, body.p, &n) == SNAPPY_OK);
-    r = rd_of(buf_view(&body));
-    for (uint32_t i = 0; i < im->count; i++) {
-        struct series_id id = {im->tenant, im->first + i, model_generation(m, im->tenant, model_target(im->first + i), t_ms)};
-        struct model_labels want;
-        struct label label;
-        struct rd in;
-        uint64_t bits;
-        int64_t t;
+    for (size_t c = 0; c < ARRAY_LEN(counts); c++) {
+        enum { N = 520 };
+        struct model_cfg cfg = cfg_of(N);
+        fingerprint seen[N];
+        struct model m;
 
-        CHECK_INT(wr_next(&r, &s, &metadata, &err), 1);
-        CHECK_INT(s.label_count, MODEL_LABELS);
-        CHECK_INT(s.sample_count, 1);
-        model_labels(m, id, &want);
-        in = rd_of(s.message);
-        for (size_t k = 0; k < MODEL_LABELS; k++) {
-            CHECK_INT(wr_label_next(&in, &label, &err), 1);
-            CHECK(str_eq(label.name, want.name[k]) && str_eq(label.value, want.value[k]));
+        cfg.labels = counts[c];
+        model_init(&m, &cfg);
+        for (uint32_t i = 0; i < N; i++) {
+            struct label pairs[LABELS_PER_SERIES_MAX];
+            struct labels ls = {pairs, 0};
+            struct model_labels l;
+
+            model_labels(&m, (struct series_id){0, i, 0}, &l);
+            CHECK_INT(l.n, counts[c]);
+            for (; ls.n < l.n; ls.n++) {
+                CHECK(l.value[ls.n].n > 0 && (ls.n == 0 || str_cmp(l.name[ls.n - 1], l.name[ls.n]) < 0));
+                pairs[ls.n] = (struct label){l.name[ls.n], l.value[ls.n]};
+            }
+            seen[i] = labels_fingerprint(STR(""), &ls);
+            for (uint32_t k = 0; k < i; k++)
+                CHECK(!u128_eq(seen[i], seen[k]));
         }
-        in = rd_of(s.message);
-        CHECK_INT(wr_sample_next(&in, &t, &bits, &err), 1);
-        CHECK(t == t_ms && bits == model_value(m, id, t_ms));
     }
-    CHECK_INT(wr_next(&r, &s, &metadata, &err), 0);
-    buf_fini(&out);
-    buf_fini(&body);
 }
 
-TEST(an_image_is_the_write_request_of_its_time)
+TEST(a_pair_of_replicas_has_one_cluster_per_tenant)
 {
+    struct model_cfg cfg = cfg_of(600);
+    struct model_labels l;
     struct model m;
-    struct image im;
-    struct model_cfg cfg = cfg_of(1000);
 
-    cfg.churn = 100; /* a generation each minute */
-    cfg.special = true;
+    cfg.ha = true;
     model_init(&m, &cfg);
-    image_init(&im, &m, 1, 200, 613); /* begins and ends inside a target */
-    for (int64_t t = T0; t < T0 + 120000; t += 29999)
-        check_image(&im, &m, t);
-    image_fini(&im);
+    for (uint32_t i = 0; i < 600; i++) {
+        model_labels(&m, (struct series_id){1, i, 0}, &l);
+        CHECK_INT(l.n, MODEL_LABELS);
+        CHECK(str_eqz(value_of(&l, "cluster"), "pair-2"));
+    }
 }
 
-TEST(the_same_time_gives_the_same_bytes)
+TEST(native_histograms_are_valid_and_no_bucket_ever_falls)
 {
+    struct model_cfg cfg = cfg_of(500);
+    struct model_native now, before;
+    struct err err;
     struct model m;
-    struct image im;
-    struct model_cfg cfg = cfg_of(300);
-    struct buf a, b;
-    size_t raw;
+    uint64_t most = 0;
+
+    cfg.natives = 35;
+    model_init(&m, &cfg);
+    CHECK_INT(model_series(&m), 535);
+    CHECK_INT(model_targets(&m), 4); /* 35 histograms, ten to a target */
+    for (uint32_t i = 500; i < 535; i++) {
+        CHECK(model_is_native(&m, i) && model_target(&m, i) == (i - 500) / NATIVES_PER_TARGET);
+        model_native(&m, (struct series_id){0, i, 0}, T0, &before);
+        for (int64_t t = T0; t < T0 + 100000; t += 777) {
+            model_native(&m, (struct series_id){0, i, 0}, t, &now);
+            CHECK_INT(histogram_validate(&now.h, &err), 0);
+            CHECK(now.h.sum >= before.h.sum && now.h.count.i >= before.h.count.i && now.h.zero_count.i >= before.h.zero_count.i);
+            for (size_t b = 0; b < NATIVE_BUCKETS; b++)
+                CHECK(now.counts[b] >= before.counts[b]);
+            model_native(&m, (struct series_id){0, i, 0}, t, &before);
+            most = MAX(most, now.h.count.i);
+        }
+    }
+    CHECK(most > 1000);
+}
+
+TEST(exemplars_are_on_their_share_of_the_counters)
+{
+    struct model_cfg cfg = cfg_of(10000);
+    uint32_t counters = 0, with = 0;
+    struct model m;
 
     model_init(&m, &cfg);
-    image_init(&im, &m, 0, 0, 300);
-    buf_init(&a, IMAGE_BYTES_MAX);
-    buf_init(&b, IMAGE_BYTES_MAX);
-    image_at(&im, T0, &a, &raw);
-    image_at(&im, T0 + 1, &b, &raw);
-    CHECK(!str_eq(buf_view(&a), buf_view(&b)));
-    image_at(&im, T0, &b, &raw);
-    CHECK(str_eq(buf_view(&a), buf_view(&b)));
-    image_fini(&im);
-    buf_fini(&a);
-    buf_fini(&b);
+    for (uint32_t i = 0; i < 10000; i++) {
+        enum metric_type_wire type = model_type(&m, i);
+        bool counter = type == TYPE_COUNTER || type == TYPE_HISTOGRAM, has = model_has_exemplar(&m, (struct series_id){0, i, 0}, 20);
+
+        CHECK(counter || !has);
+        CHECK(has <= model_has_exemplar(&m, (struct series_id){0, i, 0}, 40)); /* a larger share has the smaller one */
+        CHECK(!model_has_exemplar(&m, (struct series_id){0, i, 0}, 0));
+        counters += counter;
+        with += has;
+    }
+    CHECK(counters > 5000 && with > counters / 6 && with < counters / 4);
 }

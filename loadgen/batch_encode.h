@@ -1,0 +1,11 @@
+/* batch_encode.h - parts of batch.h: one encoder per protocol, and what two of them share. */
+#pragma once
+#include "loadgen/batch.h"
+
+void batch_encode_rw1(const struct batch *b, int64_t t_ms, struct skeleton *out);
+void batch_encode_rw2(const struct batch *b, int64_t t_ms, struct skeleton *out);
+void batch_encode_otlp(const struct batch *b, int64_t t_ms, struct skeleton *out);
+
+/* Both versions of remote write have the same Sample and Histogram. */
+void put_sample(struct skeleton *out, uint32_t field, uint32_t k);
+void put_native(struct skeleton *out, uint32_t field, const struct histogram *h, int64_t t_ms);
