@@ -414,7 +414,7 @@ bool model_has_exemplar(const struct model *m, struct series_id id, double perce
 
 void model_exemplar(const struct model_seed *s, int64_t t_ms, uint8_t trace[static 16], double *ret_value)
 {
-    uint64_t h = mix(s->own, (uint64_t)t_ms);
+    uint64_t h = mix(mix(s->own, s->kind), (uint64_t)t_ms);
 
     be_put64(trace, h);
     be_put64(trace + 8, mix64(h + 1));

@@ -272,10 +272,22 @@ static bool writes_done(const struct sender *s)
     return true;
 }
 
-/* Queries end with the writes. */
+/* The last batch is due a little before the end of the last interval: the run has its planned length all the same. */
+static int64_t plan_end(const struct sender *s, int64_t now)
+{
+    if (s->plan.max || s->stopping)
+        return now;
+    return MAX(now, MIN(s->end_ns, s->plan.rounds ? s->plan.start_ns + (int64_t)s->plan.rounds * s->plan.interval_ns : INT64_MAX));
+}
+
+/* Queries go on for as long as writes are planned; without a plan, for as long as there are any. */
 static bool asking_ends(const struct sender *s)
 {
-    return s->stopping || clock_mono_ns(s->clock) >= s->end_ns || writes_done(s);
+    int64_t now = clock_mono_ns(s->clock);
+
+    if (s->plan.max)
+        return s->stopping || now >= s->end_ns || writes_done(s);
+    return s->stopping || now >= plan_end(s, s->plan.start_ns);
 }
 
 static void wait_events(struct sender *s, int64_t tick_ns)
@@ -343,14 +355,6 @@ static void tick(struct sender *s, int64_t now)
         s->cfg->tick(s->cfg->tick_arg, st);
 }
 
-/* The last batch is due a little before the end of the last interval: the run has its planned length all the same. */
-static int64_t plan_end(const struct sender *s, int64_t now)
-{
-    if (s->plan.max || s->stopping)
-        return now;
-    return MAX(now, MIN(s->end_ns, s->plan.rounds ? s->plan.start_ns + (int64_t)s->plan.rounds * s->plan.interval_ns : INT64_MAX));
-}
-
 static int step_lanes(struct sender *s, struct err *err)
 {
     int rc = 0;
@@ -380,7 +384,7 @@ static int loop(struct sender *s, struct err *err)
     int64_t next_tick = s->plan.start_ns + 1000 * NS_PER_MS, now;
     int rc = 0;
 
-    while (rc == 0 && (!writes_done(s) || (s->cfg->ask && !ask_idle(s->cfg->ask)))) {
+    while (rc == 0 && (!writes_done(s) || (s->cfg->ask && !(asking_ends(s) && ask_idle(s->cfg->ask))))) {
         wait_events(s, next_tick);
         rc = step_lanes(s, err);
         if (s->cfg->ask)

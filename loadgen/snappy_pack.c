@@ -6,7 +6,8 @@ enum {
     MATCH_MIN = 4,
     OFFSET_MAX = 65535,
     HASH_BITS = 16,
-    CHAIN_MAX = 4, /* candidates that are tried */
+    CHAIN_MAX = 4,   /* candidates that are tried, */
+    LONG_MATCH = 64, /* until one is that long */
     SHORT_LITERAL_MAX = 60,
     COPY_MAX = 64,
 };
@@ -48,6 +49,13 @@ static size_t match_length(const struct packing *p, size_t from, size_t at)
 {
     size_t n = 0;
 
+    /* Four at a time; only SYMBOL_OWN has the upper bit. */
+    for (uint64_t a, b; at + n + 4 <= p->n; n += 4) {
+        memcpy(&a, p->symbols + from + n, sizeof a);
+        memcpy(&b, p->symbols + at + n, sizeof b);
+        if (a != b || (b & 0x8000800080008000ULL))
+            break;
+    }
     while (at + n < p->n && p->symbols[from + n] == p->symbols[at + n] && p->symbols[at + n] != SYMBOL_OWN)
         n++;
     return n;
@@ -61,7 +69,7 @@ static size_t longest(const struct packing *p, size_t at, size_t *ret_from)
     if (at + MATCH_MIN > p->n)
         return 0;
     from = p->last[hash_at(p, at)];
-    for (int i = 0; i < CHAIN_MAX && from >= 0 && at - (size_t)from <= OFFSET_MAX; i++) {
+    for (int i = 0; i < CHAIN_MAX && best < LONG_MATCH && from >= 0 && at - (size_t)from <= OFFSET_MAX; i++) {
         size_t n = match_length(p, (size_t)from, at);
 
         if (n > best) {
