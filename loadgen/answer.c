@@ -4,9 +4,10 @@
 
 #include <stdio.h>
 
+/* The first line of it; nothing of nothing. */
 static void say(struct answer *a, struct str text)
 {
-    struct str line = str_trim(str_sub(text, 0, str_find(text, '\n')));
+    struct str line = text.n ? str_trim(str_sub(text, 0, str_find(text, '\n'))) : STR("");
 
     snprintf(a->text, sizeof a->text, "%.*s", STR_FMT(line));
 }
@@ -83,7 +84,7 @@ static void judge_otlp(const struct http_client *c, uint32_t samples, struct ans
     } else if (rejected > 0) {
         a->fate = ANSWER_PARTIAL;
         a->written = samples - (uint32_t)MIN(rejected, samples);
-        say(a, message);
+        say(a, message.n ? message : STR("data points rejected without a reason"));
     }
 }
 
