@@ -31,7 +31,8 @@ void image_init(struct image *im, const struct image_cfg *cfg, struct image_tool
     const struct model *m = cfg->model;
 
     ASSERT(count > 0 && count <= BATCH_SERIES_MAX && first + count <= model_series(m) && model_is_native(m, first) == model_is_native(m, first + count - 1));
-    *im = (struct image){.cfg = cfg, .tools = tools, .batch = {.model = m, .tenant = tenant, .first = first, .count = count, .replica = replica, .exemplars = cfg->exemplars}};
+    *im = (struct image){.cfg = cfg, .tools = tools};
+    im->batch = (struct batch){.model = m, .tenant = tenant, .first = first, .count = count, .replica = replica, .exemplars = cfg->exemplars};
     im->batch.generations = xcalloc(targets_of(im), sizeof *im->batch.generations);
     if (!batch_is_native(&im->batch)) {
         im->seeds = xcalloc(count, sizeof *im->seeds);

@@ -330,7 +330,8 @@ static void help(const struct config *c)
     struct buf out;
 
     buf_init(&out, OUTPUT_BYTES_MAX);
-    buf_z(&out, "usage: torc loadgen [flags]\n\nWrites generated or recorded series to a remote-write or OTLP endpoint, asks queries meanwhile, reports, and can read everything back.\n"
+    buf_z(&out, "usage: torc loadgen [flags]\n\n"
+                "Writes generated or recorded series to a remote-write or OTLP endpoint, asks queries meanwhile, reports, and can read everything back.\n"
                 "Exit code: 0 fine, 1 could not run or nothing was acknowledged, 2 a threshold or the verification failed. docs/loadgen.md has examples.\n\n");
     config_print_help(c, &out);
     fwrite(out.p, 1, out.n, stdout);

@@ -1,6 +1,6 @@
 /* plan.h - which request is due when, and which time its samples carry. Pure.
- * A round is one sample of every series: a request for each slot. Slots are the batches of all tenants; with an HA pair each batch has two slots next to each other, one per
- * replica, with the same samples.
+ * A round is one sample of every series: a request for each slot. Slots are the batches of all tenants; with an HA pair each batch has two slots next to
+ * each other, one per replica, with the same samples.
  *
  * Pace    open loop: slot s of S is due at start + (round + s/S) * interval, and its samples carry that time;
  *         max: as soon as the connection is free, samples carry the time of sending;

@@ -66,7 +66,11 @@ static int take_sample(struct reader *rd, const struct exposition_sample *s, str
         return rc;
     if (rd->entries.n == RECORDING_VALUES_MAX)
         return err_set(err, RC_LIMIT, "more than %d samples", RECORDING_VALUES_MAX);
-    *vec_push(&rd->entries) = (struct entry){labels_fingerprint(STR(""), &labels), s->has_time ? s->t_ms : 0, double_bits(s->value), (uint32_t)rd->series.n, (uint32_t)rd->e->line};
+    *vec_push(&rd->entries) = (struct entry){.fp = labels_fingerprint(STR(""), &labels),
+                                             .t_ms = s->has_time ? s->t_ms : 0,
+                                             .bits = double_bits(s->value),
+                                             .series = (uint32_t)rd->series.n,
+                                             .line = (uint32_t)rd->e->line};
     *vec_push(&rd->series) = (struct recorded_series){.labels = labels, .type = type_of(exposition_type(rd->e, s->name))};
     return 0;
 }

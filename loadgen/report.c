@@ -300,8 +300,8 @@ void progress_tick(struct progress *p, const struct send_stats *st, const struct
             (unsigned long long)(st->due_samples - MIN(st->due_samples, settled)), latency_quantile(&st->latency, 0.99) * 1e3,
             (unsigned long long)st->retries, (unsigned long long)st->failed_samples);
     if (asked)
-        fprintf(stderr, "  %.1f queries/s  p99 %.1f ms  errors %llu", ratio((double)(asked->done - p->last_asked), seconds), latency_quantile(&asked->latency, 0.99) * 1e3,
-                (unsigned long long)asked->errors);
+        fprintf(stderr, "  %.1f queries/s  p99 %.1f ms  errors %llu", ratio((double)(asked->done - p->last_asked), seconds),
+                latency_quantile(&asked->latency, 0.99) * 1e3, (unsigned long long)asked->errors);
     fputs(tty ? "" : "\n", stderr);
     fflush(stderr);
     p->last_acked = st->acked_samples;

@@ -61,7 +61,8 @@ TEST(thresholds_hold_break_or_are_refused)
     } cases[] = {
         {"push_p99<50ms", 0},       {"push_p99<9ms", RC_LIMIT},    {"push_p99 <= 0.0102", 0},   {"samples_failed<=100", 0}, {"samples_failed<100", RC_LIMIT},
         {"acked_rate>=450", 0},     {"acked_rate>450", RC_LIMIT},  {"error_ratio<0.2", 0},      {"lost<=0", RC_LIMIT},      {"wrong<=0", 0},
-        {"acked>=900", 0}, {"samples_per_second<450", RC_LIMIT}, {"errors<=0", 0}, {"query_p99<1", RC_INVALID}, {"no_such_figure<1", RC_INVALID}, {"push_p99", RC_INVALID}, {"push_p99<", RC_INVALID}, {"push_p99<fast", RC_INVALID}, {"", RC_INVALID}, {"<", RC_INVALID},
+        {"acked>=900", 0},          {"samples_per_second<450", RC_LIMIT}, {"errors<=0", 0},       {"query_p99<1", RC_INVALID},
+        {"no_such_figure<1", RC_INVALID}, {"push_p99", RC_INVALID}, {"push_p99<", RC_INVALID}, {"push_p99<fast", RC_INVALID}, {"", RC_INVALID}, {"<", RC_INVALID},
     };
     struct report r = sample_report();
 
