@@ -21,6 +21,28 @@ void batch_labels(const struct batch *b, uint32_t k, struct model_labels *ret)
     }
 }
 
+bool piece_copy(const struct batch *b, uint32_t i, struct skeleton *out)
+{
+    const struct pieces *p = b->labels;
+    uint32_t begin;
+
+    if (!p || i >= p->ends.n)
+        return false;
+    begin = i ? p->ends.v[i - 1] : 0;
+    buf_add(&out->body, p->bytes.p + begin, p->ends.v[i] - begin);
+    return true;
+}
+
+void piece_keep(const struct batch *b, uint32_t i, const struct skeleton *out, size_t begin)
+{
+    if (!b->labels)
+        return;
+    ASSERT(i == b->labels->ends.n);
+    buf_add(&b->labels->bytes, out->body.p + begin, out->body.n - begin);
+    ASSERT(buf_ok(&b->labels->bytes));
+    *vec_push(&b->labels->ends) = (uint32_t)b->labels->bytes.n;
+}
+
 void put_sample(struct skeleton *out, uint32_t field, uint32_t k)
 {
     size_t sample = pb_begin(out, field);

@@ -12,12 +12,19 @@ enum protocol {
 };
 enum { BATCH_SERIES_MAX = 100000 };
 
+/* Bytes that an encoder would write again and again: its labels, by number. */
+struct pieces {
+    struct buf bytes;
+    VEC(uint32_t) ends; /* of each in bytes */
+};
+
 struct batch {
     const struct model *model; /* borrowed */
     uint32_t tenant, first, count; /* series [first, first + count) */
     uint32_t *generations;     /* of the targets that it touches, in their order */
     uint8_t replica;           /* of an HA pair: 'a', 'b'; 0: none */
     double exemplars;          /* percent, see model_has_exemplar() */
+    struct pieces *labels;     /* native histograms: kept from one encoding to the next; empty it when a generation changes. NULL: nothing is kept */
 };
 
 struct series_id batch_id(const struct batch *b, uint32_t k);

@@ -27,17 +27,27 @@ static void put_exemplar(struct skeleton *out, uint32_t k)
     pb_end(out, exemplar);
 }
 
+static void put_labels(const struct batch *b, uint32_t k, struct skeleton *out)
+{
+    size_t begin = out->body.n;
+    struct model_labels labels;
+
+    if (piece_copy(b, k, out))
+        return;
+    batch_labels(b, k, &labels);
+    for (size_t i = 0; i < labels.n; i++)
+        put_label(out, labels.name[i], labels.value[i]);
+    piece_keep(b, k, out, begin);
+}
+
 void batch_encode_rw1(const struct batch *b, int64_t t_ms, struct skeleton *out)
 {
-    struct model_labels labels;
     struct model_native native;
 
     for (uint32_t k = 0; k < b->count; k++) {
         size_t series = pb_begin(out, 1);
 
-        batch_labels(b, k, &labels);
-        for (size_t i = 0; i < labels.n; i++)
-            put_label(out, labels.name[i], labels.value[i]);
+        put_labels(b, k, out);
         if (batch_is_native(b)) {
             model_native(b->model, batch_id(b, k), t_ms, &native);
             put_native(out, 4, &native.h, t_ms);

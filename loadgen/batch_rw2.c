@@ -1,4 +1,5 @@
 /* Remote Write 2.0. Request: 4 symbols, 5 timeseries. TimeSeries: 1 labels_refs (packed), 2 samples, 3 histograms, 4 exemplars, 5 metadata.
+ * Piece 0 are the symbols, piece k + 1 the references of series k.
  * Exemplar: 1 labels_refs, 2 value, 3 timestamp. Metadata: 1 type, 3 help_ref, 4 unit_ref. A trace is different each time: it is a symbol
  * of its own, behind all others, whose bytes are left open. */
 #include "loadgen/batch_encode.h"
@@ -10,6 +11,8 @@ static void put_symbols(const struct batch *b, struct symbols *symbols, struct s
 {
     struct model_labels labels;
 
+    if (piece_copy(b, 0, out))
+        return;
     for (uint32_t k = 0; k < b->count; k++) {
         batch_labels(b, k, &labels);
         for (size_t i = 0; i < labels.n; i++) {
@@ -21,6 +24,7 @@ static void put_symbols(const struct batch *b, struct symbols *symbols, struct s
         symbols_ref(symbols, trace_name);
     for (uint32_t i = 0; i < symbols->v.n; i++)
         pb_str(out, 4, symbols_text(symbols, i));
+    piece_keep(b, 0, out, 0);
     for (uint32_t k = 0; k < b->count; k++)
         if (model_has_exemplar(b->model, batch_id(b, k), b->exemplars)) {
             size_t at = pb_begin(out, 4);
@@ -47,14 +51,18 @@ static void put_exemplar(struct skeleton *out, uint32_t k, uint32_t name, uint32
 static void put_labels(const struct batch *b, uint32_t k, struct symbols *symbols, struct skeleton *out)
 {
     struct model_labels labels;
-    size_t refs = pb_begin(out, 1);
+    size_t begin = out->body.n, refs;
 
+    if (piece_copy(b, k + 1, out))
+        return;
+    refs = pb_begin(out, 1);
     batch_labels(b, k, &labels);
     for (size_t i = 0; i < labels.n; i++) {
         buf_uvarint(&out->body, symbols_ref(symbols, labels.name[i]));
         buf_uvarint(&out->body, symbols_ref(symbols, labels.value[i]));
     }
     pb_end(out, refs);
+    piece_keep(b, k + 1, out, begin);
 }
 
 void batch_encode_rw2(const struct batch *b, int64_t t_ms, struct skeleton *out)

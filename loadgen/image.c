@@ -34,7 +34,10 @@ void image_init(struct image *im, const struct image_cfg *cfg, struct image_tool
     *im = (struct image){.cfg = cfg, .tools = tools};
     im->batch = (struct batch){.model = m, .tenant = tenant, .first = first, .count = count, .replica = replica, .exemplars = cfg->exemplars};
     im->batch.generations = xcalloc(targets_of(im), sizeof *im->batch.generations);
-    if (!batch_is_native(&im->batch)) {
+    if (batch_is_native(&im->batch)) {
+        im->batch.labels = &im->labels;
+        buf_init(&im->labels.bytes, IMAGE_BYTES_MAX);
+    } else {
         im->seeds = xcalloc(count, sizeof *im->seeds);
         im->value_at = xcalloc(count, sizeof *im->value_at);
     }
@@ -46,14 +49,16 @@ void image_fini(struct image *im)
     free(im->batch.generations);
     free(im->seeds);
     free(im->value_at);
+    buf_fini(&im->labels.bytes);
+    vec_fini(&im->labels.ends);
     vec_fini(&im->patches.v);
     buf_fini(&im->body);
 }
 
-/* Has a target been replaced since the labels were written? */
+/* Has a target been replaced since the last time? */
 static bool age(struct image *im, int64_t t_ms)
 {
-    bool changed = im->body.n == 0;
+    bool changed = false;
 
     for (uint32_t i = 0; i < targets_of(im); i++) {
         uint32_t generation = model_generation(im->batch.model, im->batch.tenant, first_target(im) + i, t_ms);
@@ -156,7 +161,10 @@ static struct str native_at(struct image *im, int64_t t_ms, struct buf *out, siz
 {
     struct skeleton *s = &im->tools->skeleton;
 
-    age(im, t_ms);
+    if (age(im, t_ms)) {
+        buf_clear(&im->labels.bytes);
+        vec_clear(&im->labels.ends);
+    }
     batch_encode(&im->batch, im->cfg->protocol, t_ms, s);
     compressor_run(im->tools->compressor, buf_view(&s->body), out);
     *ret_raw = s->body.n;
@@ -170,7 +178,7 @@ struct str image_at(struct image *im, int64_t t_ms, struct buf *out, size_t *ret
     ASSERT(uvarint_put(time, (uint64_t)t_ms) == TIME_MS_BYTES);
     if (batch_is_native(&im->batch))
         return native_at(im, t_ms, out, ret_raw);
-    if (age(im, t_ms))
+    if (age(im, t_ms) || im->body.n == 0)
         write_down(im, t_ms);
     patch(im, t_ms);
     *ret_raw = im->raw_n;

@@ -22,10 +22,12 @@ struct image_tools {
 void image_tools_init(struct image_tools *t, enum codec codec);
 void image_tools_fini(struct image_tools *t);
 
+/* Does not move once it is made. */
 struct image {
     const struct image_cfg *cfg; /* borrowed */
     struct image_tools *tools;   /* borrowed */
     struct batch batch;
+    struct pieces labels;        /* native histograms */
     struct model_seed *seeds;    /* plain series: of each */
     uint32_t *value_at;          /* and where its value stands in body */
     struct patches patches;      /* all but values */

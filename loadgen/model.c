@@ -292,7 +292,7 @@ struct model_seed model_seed(const struct model *m, struct series_id id)
     if (model_is_special(m, id.index))
         return (struct model_seed){group, own, SPECIAL, 0};
     /* The count and the sum of a histogram go with its buckets. */
-    return (struct model_seed){group, metric->family == 1 ? group : own, metric->kind, slot.y};
+    return (struct model_seed){group, metric->family == 1 && metric->kind != BUCKET ? group : own, metric->kind, slot.y};
 }
 
 static uint64_t recorded_value(const struct model *m, uint64_t series, int64_t t_ms)
