@@ -23,7 +23,7 @@ static const struct {
 } commands[] = {
     {"version", "print version and revision", command_version},
     {"config", "check, print or document the configuration", app_command_config},
-    {"loadgen", "write generated series to a remote-write endpoint and report", loadgen_main},
+    {"loadgen", "send a load by remote write or OTLP, ask queries, report and verify", loadgen_main},
 };
 
 static int help(struct app *app)

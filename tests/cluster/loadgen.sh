@@ -20,7 +20,7 @@ claim "a cluster starts" up
 claim "plain series, native histograms, exemplars, churn, tenants: all there" code_is 0 torc_load --series 2000 --native-histograms 60 --exemplars 10 --churn 300 --tenants 2 \
     --interval 500ms --duration 4s --batch 300 --connections 4 --seed 21 --tenant kinds --verify --threshold 'lost<=0,errors<=0' --threshold 'push_p99<10s'
 claim "and it is the whole load that was read" is '.verified >= 2 * 2060 * 8 and .clean and .samples_failed == 0'
-claim "few and many labels" code_is 0 torc_load --series 600 --labels 4 --rounds 2 --interval 200ms --tenant few --verify
+claim "few labels" code_is 0 torc_load --series 600 --labels 4 --rounds 2 --interval 200ms --tenant few --verify
 claim "many labels" code_is 0 torc_load --series 600 --labels 25 --rounds 2 --interval 200ms --tenant many --verify
 claim "out of order" code_is 0 torc_load --series 500 --interval 200ms --duration 2s --out-of-order 20 --tenant late --verify
 
