@@ -26,7 +26,7 @@ struct exporter {
     const char *file;
     bool told;
     struct exported figures[FIGURES_MAX];
-    size_t figure_n; /* the report's figures keep their number and order while it runs */
+    size_t figure_n; /* further ones come behind these, see report_figures() */
 };
 
 static void put_text(struct exporter *e, struct buf *out)
@@ -149,6 +149,7 @@ void exporter_update(struct exporter *e, const struct figures *f)
 
         if (i == e->figure_n)
             add_figure(e, &f->v[i]);
+        ASSERT(str_has_prefix(str_of(x->name + strlen("torc_loadgen_")), str_of(f->v[i].name)));
         if (f->v[i].counts) {
             metric_add(x->metric, (uint64_t)f->v[i].v - x->counted);
             x->counted = (uint64_t)f->v[i].v;

@@ -114,29 +114,6 @@ static void tick(void *arg, const struct send_stats *st)
     }
 }
 
-static struct history_cfg history_cfg_of(const struct loadgen *g)
-{
-    const struct load_options *o = &g->o;
-    struct history_cfg h = {
-        .model = {.seed = (uint64_t)o->seed,
-                  .series = (uint32_t)o->series,
-                  .natives = (uint32_t)o->natives,
-                  .tenants = (uint32_t)o->tenants,
-                  .labels = (uint32_t)o->labels,
-                  .churn = o->churn,
-                  .special = o->special,
-                  .ha = o->ha,
-                  .epoch_ms = clock_wall_ms(clock_system()) - o->backfill_ms,
-                  .step_ms = o->interval_ms,
-                  .recording = *o->replay ? &g->recording : NULL},
-        .batch = (uint32_t)o->batch,
-        .recording = g->recording.fingerprint,
-    };
-
-    snprintf(h.tenant, sizeof h.tenant, "%s", o->tenant);
-    return h;
-}
-
 static struct plan plan_of(const struct load_options *o)
 {
     struct plan p = {
@@ -154,6 +131,30 @@ static struct plan plan_of(const struct load_options *o)
     if (o->rate > 0)
         p.interval_ns = MAX((int64_t)((double)(o->series + o->natives) * (double)o->tenants * plan_replicas(&p) / o->rate * 1e9), 1);
     return p;
+}
+
+static struct history_cfg history_cfg_of(const struct loadgen *g)
+{
+    const struct load_options *o = &g->o;
+    struct plan plan = plan_of(o);
+    struct history_cfg h = {
+        .model = {.seed = (uint64_t)o->seed,
+                  .series = (uint32_t)o->series,
+                  .natives = (uint32_t)o->natives,
+                  .tenants = (uint32_t)o->tenants,
+                  .labels = (uint32_t)o->labels,
+                  .churn = o->churn,
+                  .special = o->special,
+                  .ha = o->ha,
+                  .epoch_ms = clock_wall_ms(clock_system()) - o->backfill_ms,
+                  .step_ms = plan.backfill_ms || plan.max ? plan.step_ms : MAX(plan.interval_ns / 1000000, 1),
+                  .recording = *o->replay ? &g->recording : NULL},
+        .batch = (uint32_t)o->batch,
+        .recording = g->recording.fingerprint,
+    };
+
+    snprintf(h.tenant, sizeof h.tenant, "%s", o->tenant);
+    return h;
 }
 
 static int write_all(struct loadgen *g, struct err *err)

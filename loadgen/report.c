@@ -98,9 +98,9 @@ void report_figures(const struct report *r, struct figures *ret)
         add_sent(ret, r);
     if (r->asked)
         add_asked(ret, r);
+    add(ret, "cpu", "s", r->cpu_seconds);
     if (r->verified)
         add_verified(ret, r);
-    add(ret, "cpu", "s", r->cpu_seconds);
 }
 
 static void number(struct buf *out, const struct figure *f)

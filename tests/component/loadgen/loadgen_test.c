@@ -579,7 +579,12 @@ TEST(figures_are_scraped_and_stand_in_the_file)
     CHECK(fs_read(path, &text, &err) == 0);
     CHECK(memmem(text.p, text.n, "\ntorc_loadgen_samples_acked_total 25\n", 37));
     buf_fini(&text);
+    f.v[f.n++] = (struct figure){"lost", "", true, 3}; /* as the verification adds some */
+    exporter_update(e, &f);
     exporter_free(e);
+    buf_init(&text, 1 << 20);
+    CHECK(fs_read(path, &text, &err) == 0 && memmem(text.p, text.n, "\ntorc_loadgen_lost_total 3\n", 27));
+    buf_fini(&text);
     CHECK_INT(exporter_new("nonsense", "", &e, &err), RC_INVALID);
     CHECK_INT(exporter_new("127.0.0.1:99999", "", &e, &err), RC_INVALID);
     CHECK_INT(exporter_new("", "/no/such/folder/file", &e, &err), RC_IO);
