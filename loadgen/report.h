@@ -24,7 +24,7 @@ struct figures {
     struct figure v[FIGURES_MAX];
     size_t n;
 };
-/* In an order of their own; verifying adds some behind those of the run. */
+/* Always in the same order; verifying adds some behind those of the run. */
 void report_figures(const struct report *r, struct figures *ret);
 
 void report_text(const struct report *r, struct buf *out);
