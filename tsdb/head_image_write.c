@@ -337,16 +337,6 @@ static void put_state(struct imaging *g, struct head_series *s)
 }
 
 /* --- slices --- */
-/* The windows of a list are found one by one: of a series two places nearer, one more is on its way. */
-static void prefetch_window(const struct head *h, uint32_t at, uint32_t end, int nth)
-{
-    const struct window *w = at < end ? series_at(h, h->by_ordinal[at])->cur.next : NULL;
-
-    for (int i = 1; w && i < nth; i++)
-        w = w->next;
-    __builtin_prefetch(w);
-}
-
 /* What the series some places on will be asked for. */
 static void prefetch(const struct head *h, uint32_t at, uint32_t end)
 {
@@ -360,9 +350,6 @@ static void prefetch(const struct head *h, uint32_t at, uint32_t end)
         __builtin_prefetch(s->open);
         __builtin_prefetch(s->cur.next);
     }
-    prefetch_window(h, at + 6, end, 2);
-    prefetch_window(h, at + 4, end, 3);
-    prefetch_window(h, at + 2, end, 4);
     if (at + 4 < end) {
         s = series_at(h, h->by_ordinal[at + 4]);
         if (s->open)
