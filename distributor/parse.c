@@ -384,12 +384,9 @@ struct group {
 
 static int group_take(struct push *p, struct group *g, const struct sample_rules *rules, struct err *err)
 {
-    uint64_t found;
+    uint64_t found = series_cache_get_many(p->tenant->cache, g->hashes, g->n, (uint32_t)p->limits->generation, g->known);
     int rc = 0;
 
-    if (g->n == 0)
-        return 0;
-    found = series_cache_get_many(p->tenant->cache, g->hashes, g->n, (uint32_t)p->limits->generation, g->known);
     for (size_t i = 0; i < g->n && rc >= 0; i++)
         rc = series_take(p, &g->series[i], g->hashes[i], found >> i & 1 ? &g->known[i] : NULL, rules, err);
     g->n = 0;

@@ -278,7 +278,9 @@ uint64_t series_cache_get_many(struct series_cache *c, const struct u128 *hashes
 {
     uint64_t of_stripe[STRIPES] = {0}, found = 0;
 
-    ASSERT(n > 0 && n <= SERIES_CACHE_GROUP);
+    ASSERT(n <= SERIES_CACHE_GROUP);
+    if (n == 0)
+        return 0;
     for (size_t i = 0; i < n; i++) {
         series_cache_prefetch(c, hashes[i]);
         of_stripe[stripe_number(hashes[i])] |= 1ULL << i;
