@@ -160,7 +160,7 @@ int promql_parse_selector(struct str text, struct arena *arena, struct promql_as
 /* Fills in durations from expressions and @ start()/end(); checks ranges are > 0. RC_INVALID otherwise. */
 int promql_resolve(struct promql_ast *ast, int64_t start_ms, int64_t end_ms, int64_t step_ms, struct err *err);
 /* Whether the result at each step of a range query depends on that step's time alone and on nothing later: no @, no negative offset, no smoothed
- * selector, no duration that asks for range or step of the query. Then a range query is the union of queries over parts of its range. */
+ * selector, no duration that asks for range or step of the query, no sort*(). Then a range query is the union of queries over parts of its range. */
 bool promql_steps_independent(const struct node *n);
 /* Whether an aggregation can be evaluated apart over parts of the series, each series in one of them, and the parts then be folded as if they were series: it is over an
  * expression that makes of each series what depends on that series alone, and has no parameter that depends on series. */

@@ -29,6 +29,7 @@ struct folding {
     const struct node *n;
     enum agg_op op; /* the node's, or that of its parts */
     bool whole;     /* rows with the same labels are a group, whatever the node says */
+    bool part;      /* of sums, which leave out what they have lost: lost_row gives it */
     struct pos_range pos; /* of the operand, for annotations */
     struct keymap map;
     struct group *groups;
@@ -334,11 +335,11 @@ static int fold_row(struct folding *f, const struct row *r)
 }
 
 /* --- results --- */
-static double cell_value(enum agg_op op, const struct cells *c, size_t i)
+static double cell_value(const struct folding *f, const struct cells *c, size_t i)
 {
-    switch (op) {
+    switch (f->op) {
     case AGG_SUM:
-        return c->v[i] + c->c[i];
+        return f->part ? c->v[i] : c->v[i] + c->c[i];
     case AGG_AVG:
         return c->flags[i] & RUNNING_MEAN ? c->mean[i] + c->c[i] : c->v[i] / c->n[i] + c->c[i] / c->n[i];
     case AGG_COUNT:
@@ -371,7 +372,7 @@ static int cell_point(struct folding *f, const struct group *g, size_t i, struct
     if (flags & BROKEN || !(flags & (SAW_FLOAT | SAW_HIST)))
         return 0;
     if (flags & SAW_FLOAT) {
-        *ret = (struct point){.kind = POINT_FLOAT, .v = cell_value(op, c, i)};
+        *ret = (struct point){.kind = POINT_FLOAT, .v = cell_value(f, c, i)};
         return 0;
     }
     h = op == AGG_SUM ? fhist_sum_result(q->arena, &g->hists[i].sum)
@@ -430,7 +431,37 @@ static int fold_result(struct folding *f, struct matrix *out)
     return rc;
 }
 
-/* --- averages in parts: sums, and how many values are behind them --- */
+/* --- parts of sums and averages: sums, what they have lost (as one more value of the group, so that values that cancel out between parts leave the right
+ * rest), and how many values are behind them --- */
+
+static int lost_row(struct folding *f, const struct group *g, struct matrix *out)
+{
+    struct ev *ev = f->ev;
+    struct row r;
+    int rc = row_init(ev, &r, false);
+
+    for (size_t i = 0; rc == 0 && i < ev->steps; i++) {
+        bool lost = (g->cells.flags[i] & (SAW_FLOAT | SAW_HIST | BROKEN)) == SAW_FLOAT && g->cells.c[i] != 0;
+
+        r.kind[i] = lost ? POINT_FLOAT : POINT_NONE;
+        r.v[i] = g->cells.c[i];
+    }
+    r.labels = g->labels;
+    r.drop_name = g->drop_name;
+    r.stable = true;
+    return rc < 0 || row_empty(ev, &r) ? rc : matrix_add(ev, out, &r);
+}
+
+static int sum_part(struct folding *f, struct matrix *out)
+{
+    int rc;
+
+    f->part = true;
+    rc = fold_result(f, out);
+    for (size_t i = 0; rc == 0 && i < f->count; i++)
+        rc = lost_row(f, &f->groups[i], out);
+    return rc;
+}
 
 static int not_in_parts(struct query *q, const char *what)
 {
@@ -477,7 +508,7 @@ static int average_part(struct folding *f, struct stream *in, struct matrix *out
     if (rc == 0 && !sums_finite(f))
         rc = not_in_parts(f->ev->q, "values whose sum is not finite");
     if (rc == 0)
-        rc = fold_result(f, out);
+        rc = sum_part(f, out);
     for (size_t i = 0; rc == 0 && i < f->count; i++)
         rc = count_row(f, &f->groups[i], out);
     return rc;
@@ -563,7 +594,7 @@ int eval_aggregate(struct ev *ev, const struct node *n, struct stream **ret)
     } else if (rc == 0) {
         rc = fold_rows(&f, in);
         if (rc == 0)
-            rc = fold_result(&f, &out);
+            rc = n == ev->q->part && f.op == AGG_SUM ? sum_part(&f, &out) : fold_result(&f, &out);
     }
     return rc < 0 ? rc : stream_of_matrix(ev, &out, ret);
 }

@@ -1,6 +1,8 @@
 /* independent.c - whether the steps of a range query can be evaluated apart from each other. */
 #include "promql/ast.h"
 
+#include "promql/functions.h"
+
 static bool fixed(const struct dur_expr *d)
 {
     return d == NULL; /* an expression may ask for the range or step of the query */
@@ -9,6 +11,12 @@ static bool fixed(const struct dur_expr *d)
 static bool looks_back(enum at_kind at, int64_t offset_ms)
 {
     return at == AT_NONE && offset_ms >= 0;
+}
+
+/* What sorts warns of ranges of several steps, which a part of one step is not. */
+static bool sorts(enum function_id id)
+{
+    return id == FN_SORT || id == FN_SORT_DESC || id == FN_SORT_BY_LABEL || id == FN_SORT_BY_LABEL_DESC;
 }
 
 bool promql_steps_independent(const struct node *n)
@@ -20,6 +28,8 @@ bool promql_steps_independent(const struct node *n)
         return looks_back(n->subquery.at, n->subquery.offset_ms) && fixed(n->subquery.range_expr) && fixed(n->subquery.step_expr) &&
                fixed(n->subquery.offset_expr) && promql_steps_independent(n->subquery.expr);
     case NODE_CALL:
+        if (sorts(n->call.fn->id))
+            return false;
         for (size_t i = 0; i < n->call.arg_count; i++)
             if (!promql_steps_independent(n->call.args[i]))
                 return false;

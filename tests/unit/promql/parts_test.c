@@ -36,8 +36,10 @@ static void fill(struct world *w, struct rng *r)
             double v = dice == 1 ? NAN : dice == 2 && s % 5 == 3 ? INFINITY : dice < 25 ? (double)rng_below(r, 5) : (double)rng_below(r, 1000) / 7;
             bool is_hist = s % 5 == 1 || (s % 5 == 2 && i % 4 == 0 && s % 2);
 
-            if (dice == 0)
+            if (dice == 0 && s != 4 && s != 9)
                 continue;
+            if (s == 4 || s == 9) /* these cancel out, and leave what the others sum up to */
+                v = s == 4 ? 1e100 : -1e100;
             hist.sum = v;
             CHECK(memsource_append(w->all, &ls, (int64_t)i * INTERVAL_MS, v, is_hist ? &hist : NULL, 0, NULL) == 0);
             CHECK(memsource_append(w->shards[(s * 7 / 5) % SHARDS], &ls, (int64_t)i * INTERVAL_MS, v, is_hist ? &hist : NULL, 0, NULL) == 0);
