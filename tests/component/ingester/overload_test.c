@@ -176,6 +176,7 @@ TEST(a_push_that_nobody_waits_for_is_not_done)
     CHECK_INT(p.timed_out, 1);
     while (shard_queued(f.in->shards[0]) < 2) /* the late push may still be on its way to the queue */
         sched_yield();
+    usleep(30000); /* the ingester counts its 50 ms from the arrival */
     hold_end(&hold);
     push_one(&f, &t, &next, WITH_LABELS, PUSH_ACCEPTED);
     CHECK_INT((int)metric_of(&f, "torc_ingester_refused_pushes_total{reason=\"late\"} "), 1);
