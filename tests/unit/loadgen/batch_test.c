@@ -5,7 +5,7 @@
 #include "distributor/write_request.h"
 #include "loadgen/image.h"
 #include "otlp.pb-c.h"
-#include "rw2.pb-c.h"
+#include "remote_write2.pb-c.h"
 #include "tests/test.h"
 
 #include <snappy-c.h>
@@ -250,13 +250,13 @@ static void check_rw1(const struct world *w, int64_t t_ms)
     arena_fini(&arena);
 }
 
-static struct str symbol(const LoadgenRw2__Request *q, uint32_t ref)
+static struct str symbol(const Remote2__Request *q, uint32_t ref)
 {
     CHECK(ref < q->n_symbols);
     return str_n(q->symbols[ref].data, q->symbols[ref].len);
 }
 
-static void check_rw2_native(const struct world *w, const LoadgenRw2__Histogram *h, struct series_id id, int64_t t_ms)
+static void check_rw2_native(const struct world *w, const Remote2__Histogram *h, struct series_id id, int64_t t_ms)
 {
     struct model_native n;
     int64_t sum = 0;
@@ -276,11 +276,11 @@ static void check_rw2_native(const struct world *w, const LoadgenRw2__Histogram 
 
 static void check_rw2(const struct world *w, int64_t t_ms)
 {
-    LoadgenRw2__Request *q = loadgen_rw2__request__unpack(NULL, w->body.n, (const uint8_t *)w->body.p);
+    Remote2__Request *q = remote2__request__unpack(NULL, w->body.n, (const uint8_t *)w->body.p);
 
     CHECK(q && q->n_timeseries == w->im.batch.count && q->symbols[0].len == 0);
     for (uint32_t k = 0; k < w->im.batch.count; k++) {
-        const LoadgenRw2__TimeSeries *s = q->timeseries[k];
+        const Remote2__TimeSeries *s = q->timeseries[k];
         struct series_id id = id_at(w, k, t_ms);
         bool native = model_is_native(&w->m, id.index);
         struct model_labels want;
@@ -309,7 +309,7 @@ static void check_rw2(const struct world *w, int64_t t_ms)
     for (size_t i = 0; i < q->n_symbols; i++)
         for (size_t k = 0; k < i; k++)
             CHECK(!str_eq(symbol(q, (uint32_t)i), symbol(q, (uint32_t)k)));
-    loadgen_rw2__request__free_unpacked(q, NULL);
+    remote2__request__free_unpacked(q, NULL);
 }
 
 /* --- OTLP: as a receiver makes labels of it --- */
