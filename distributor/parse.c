@@ -117,19 +117,13 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
     return 1;
 }
 
-/* The slow way: once per new series. 1: fine, 0: refused (noted), negative: the request is malformed. */
+/* The slow way: once per new series, whose labels stay with the push. 1: fine, 0: refused (noted), negative: the request is malformed. */
 static int series_new(struct push *p, const struct wr_series *ws, struct push_series *s, struct err *err)
 {
-    struct arena scratch; /* a request may bring a million new series */
     struct labels ls;
-    int rc;
+    int rc = labels_take(ws->message, &p->arena, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
 
-    arena_init_in(&scratch, &p->arena);
-    rc = labels_take(ws->message, &scratch, MIN(ws->label_count, (uint32_t)LABELS_MAX), &ls, err);
-    if (rc == 0)
-        rc = push_series_judge(p, &ls, ws->label_count, ws->sample_count + ws->histogram_count, s);
-    arena_fini(&scratch);
-    return rc;
+    return rc < 0 ? rc : push_series_judge(p, &ls, ws->label_count, ws->sample_count + ws->histogram_count, s);
 }
 
 static struct u128 series_hash(struct push *p, const struct wr_series *ws)
