@@ -263,7 +263,7 @@ static void check_rw2_native(const struct world *w, const Remote2__Histogram *h,
     size_t at = 0;
 
     model_native(&w->m, id, t_ms, &n);
-    CHECK(h->count_case == LOADGEN_RW2__HISTOGRAM__COUNT_COUNT_INT && h->count_int == n.h.count.i && h->zero_count_int == n.h.zero_count.i);
+    CHECK(h->count_case == REMOTE2__HISTOGRAM__COUNT_COUNT_INT && h->count_int == n.h.count.i && h->zero_count_int == n.h.zero_count.i);
     CHECK(h->sum == n.h.sum && h->schema == n.h.schema && h->zero_threshold == n.h.zero_threshold && h->timestamp == t_ms);
     CHECK(h->n_positive_spans == n.h.pos.span_count && h->n_negative_spans == 0 && h->n_positive_deltas == NATIVE_BUCKETS);
     for (size_t i = 0; i < h->n_positive_spans; i++)
