@@ -3,14 +3,12 @@
 
 #include <stdlib.h>
 
-enum { PUSH_SERIES_MAX = 1 << 20 };
-
 int push_list_grow(void **list, uint32_t *cap, uint32_t first, size_t size, struct err *err)
 {
-    uint32_t want = *cap ? *cap * 2 : first;
+    uint32_t want = MIN(*cap ? *cap * 2 : first, (uint32_t)PUSH_ROWS_MAX);
     void *more;
 
-    if (want > PUSH_ROWS_MAX)
+    if (*cap == PUSH_ROWS_MAX)
         return err_set(err, RC_LIMIT, "more than %d samples or series in one request", PUSH_ROWS_MAX);
     more = realloc(*list, want * size);
     if (!more)
@@ -19,6 +17,7 @@ int push_list_grow(void **list, uint32_t *cap, uint32_t first, size_t size, stru
     *cap = want;
     return 0;
 }
+
 uint32_t push_list_first(const struct push *p)
 {
     enum { SERIES_BYTES = 200, FIRST_MIN = 16 }; /* of a usual series */
