@@ -42,6 +42,15 @@ alive() {
     pid=$(pid_of "$1")
     [ -n "$pid" ] && grep -qs '^State:.[^ZX]' "/proc/$pid/status" && tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline" | grep -qxF -- "--data-dir=$dir/data/$1"
 }
+# A process that was killed holds its sockets until its last thread is gone; its first may be a zombie by then.
+settle() {
+    local pid n=0
+    pid=$(pid_of "$1")
+    while [ -n "$pid" ] && [ $n -lt 200 ] && [ "$(ls "/proc/$pid/task" 2> /dev/null | wc -l)" -gt 1 ]; do
+        n=$((n + 1))
+        sleep 0.05
+    done
+}
 ready() { curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(http_port "$1")/ready"; }
 
 target_of() {
@@ -95,6 +104,7 @@ stop() {
         [ $n -gt 600 ] && { kill -9 "$pid" 2> /dev/null || true; }
         sleep 0.05
     done
+    settle "$name"
     rm -f "$dir/pids/$name.pid"
 }
 
