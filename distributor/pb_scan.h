@@ -51,3 +51,17 @@ static inline bool pb_is(const struct pb_field *f, uint32_t number, enum pb_wire
 {
     return f->number == number && f->wire == wire;
 }
+/* Skips to the next BYTES field with this number; 1, 0 and errors as pb_next. */
+static inline int pb_next_bytes(struct rd *r, uint32_t number, struct str *ret, struct err *err)
+{
+    struct pb_field f;
+    int rc;
+
+    while ((rc = pb_next(r, &f, err)) > 0) {
+        if (pb_is(&f, number, PB_BYTES)) {
+            *ret = f.bytes;
+            return 1;
+        }
+    }
+    return rc;
+}

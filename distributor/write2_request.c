@@ -180,25 +180,10 @@ static int series_scan(struct str message, struct w2_series *ret, struct w2_refs
     return rc;
 }
 
-/* Next BYTES field with this number. */
-static int next_of(struct rd *r, uint32_t number, struct str *ret, struct err *err)
-{
-    struct pb_field f;
-    int rc;
-
-    while ((rc = pb_next(r, &f, err)) > 0) {
-        if (pb_is(&f, number, PB_BYTES)) {
-            *ret = f.bytes;
-            return 1;
-        }
-    }
-    return rc;
-}
-
 int w2_next(struct rd *r, struct w2_series *ret, struct w2_refs *ret_refs, struct err *err)
 {
     struct str message;
-    int rc = next_of(r, REQUEST_TIMESERIES, &message, err);
+    int rc = pb_next_bytes(r, REQUEST_TIMESERIES, &message, err);
 
     if (rc <= 0)
         return rc;
@@ -211,7 +196,7 @@ int w2_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, int64_t *r
     struct str message;
     struct pb_field f;
     struct rd in;
-    int rc = next_of(r, SERIES_SAMPLES, &message, err);
+    int rc = pb_next_bytes(r, SERIES_SAMPLES, &message, err);
 
     if (rc <= 0)
         return rc;
@@ -232,7 +217,7 @@ int w2_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, int64_t *r
 int w2_histogram_next(struct rd *r, struct arena *a, int64_t *ret_t, int64_t *ret_st, struct histogram *ret, struct err *err)
 {
     struct str message;
-    int rc = next_of(r, SERIES_HISTOGRAMS, &message, err);
+    int rc = pb_next_bytes(r, SERIES_HISTOGRAMS, &message, err);
 
     return rc <= 0 ? rc : wr_histogram_decode(message, a, ret_t, ret_st, ret, err);
 }
@@ -242,7 +227,7 @@ int w2_exemplar_next(struct rd *r, int64_t *ret_t, double *ret_v, struct w2_refs
     struct str message;
     struct pb_field f;
     struct rd in;
-    int rc = next_of(r, SERIES_EXEMPLARS, &message, err);
+    int rc = pb_next_bytes(r, SERIES_EXEMPLARS, &message, err);
 
     if (rc <= 0)
         return rc;

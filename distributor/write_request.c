@@ -99,21 +99,6 @@ int wr_next(struct rd *r, struct wr_series *ret_series, struct str *ret_metadata
     return rc;
 }
 
-/* Next BYTES field with this number. */
-static int next_of(struct rd *r, uint32_t number, struct str *ret, struct err *err)
-{
-    struct pb_field f;
-    int rc;
-
-    while ((rc = pb_next(r, &f, err)) > 0) {
-        if (pb_is(&f, number, PB_BYTES)) {
-            *ret = f.bytes;
-            return 1;
-        }
-    }
-    return rc;
-}
-
 /* A sample of value (left out when 0) and time, in this order, alone in a field with a length of one byte. False: nothing was read. */
 static bool sample_usual(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits)
 {
@@ -151,7 +136,7 @@ int wr_sample_next(struct rd *r, int64_t *ret_t, uint64_t *ret_vbits, struct err
 
     if (LIKELY(sample_usual(r, ret_t, ret_vbits)))
         return 1;
-    rc = next_of(r, SERIES_SAMPLES, &message, err);
+    rc = pb_next_bytes(r, SERIES_SAMPLES, &message, err);
     if (rc <= 0)
         return rc;
     *ret_t = 0;
@@ -218,7 +203,7 @@ int wr_label_next(struct rd *r, struct label *ret, struct err *err)
 
     if (LIKELY(label_usual(r, ret)))
         return 1;
-    rc = next_of(r, SERIES_LABELS, &message, err);
+    rc = pb_next_bytes(r, SERIES_LABELS, &message, err);
     if (rc <= 0)
         return rc;
     rc = label_decode(message, ret, err);
@@ -249,7 +234,7 @@ int wr_exemplar_next(struct rd *r, struct arena *a, int64_t *ret_t, double *ret_
     struct str message;
     struct pb_field f;
     struct rd in;
-    int rc = next_of(r, SERIES_EXEMPLARS, &message, err);
+    int rc = pb_next_bytes(r, SERIES_EXEMPLARS, &message, err);
 
     if (rc <= 0)
         return rc;

@@ -12,6 +12,7 @@ import tempfile
 import time
 
 HOST = "127.0.0.1"
+PATIENCE = 30  # seconds, where the claim is that something happens at all
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "assertion failed", "Assertion")
 
 
@@ -25,6 +26,22 @@ def free_port():
                 return port
             except OSError:
                 continue
+
+
+def until(condition, seconds=PATIENCE):
+    """Seconds until the condition held, or None."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            return None
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def metric(cluster, process, name, labels=""):
+    """Sum over the children whose text holds labels."""
+    return sum(float(line.rsplit(" ", 1)[1]) for line in cluster.get(process, "/metrics").text().splitlines()
+               if line.startswith((name + "{", name + " ")) and labels in line)
 
 
 class Process:

@@ -13,35 +13,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import rows  # noqa: E402
 import table  # noqa: E402
-from cluster import HOST, Cluster  # noqa: E402
+from cluster import HOST, PATIENCE, Cluster, metric, until  # noqa: E402
 from score import Score  # noqa: E402
 
 BUDGET = 64 << 20   # query_memory of everybody who has no other
-PATIENCE = 30       # seconds, where the claim is that something happens at all
 CANCEL_SECONDS = 10 # of a claim of 1 s, under a sanitizer beside other work
 WORKERS = 2
 FLAGS = [f"--querier.max-concurrent={WORKERS}", "--querier.max-waiting-per-tenant=4", "--querier.max-waiting-time=2s",
          f"--limits.query_memory={BUDGET}", "--limits.max_sample_age=0", "--limits.request_rate=0", "--limits.label_request_rate=0",
          "--ingester.retain-period=0", "--ingester.flush-check-period=200ms"]
-
-
-def until(condition, seconds=PATIENCE):
-    """Seconds until the condition held, or None."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > seconds:
-            return None
-        time.sleep(0.02)
-    return time.monotonic() - start
-
-
-def metric(cluster, process, name, labels=""):
-    """Sum over the children whose text holds labels."""
-    total = 0.0
-    for line in cluster.get(process, "/metrics").text().splitlines():
-        if line.startswith((name + "{", name + " ")) and labels in line:
-            total += float(line.rsplit(" ", 1)[1])
-    return total
 
 
 def cpu(process):

@@ -13,32 +13,15 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hostile"))
 
 import rows  # noqa: E402
-from cluster import HOST, Cluster  # noqa: E402
+from cluster import HOST, PATIENCE, Cluster, metric, until  # noqa: E402
 from score import Score  # noqa: E402
 
 HELD = 16           # distributor.max-inflight-requests
 LINGER = 1 << 20    # distributor.max-lingering-bytes
 PUSH_SECONDS = 4    # distributor.push-timeout
-PATIENCE = 30       # where the claim is that something happens at all
 FLAGS = ["--limits.request_rate=0", "--limits.ingestion_rate=0", "--limits.max_sample_age=0", f"--distributor.push-timeout={PUSH_SECONDS}s",
          f"--distributor.max-inflight-requests={HELD}", f"--distributor.max-lingering-bytes={LINGER}", "--limits.max_request_body_size=8MiB"]
 PUSH = "/api/v1/push"
-
-
-def until(condition, seconds=PATIENCE):
-    """Seconds until the condition held, or None."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > seconds:
-            return None
-        time.sleep(0.02)
-    return time.monotonic() - start
-
-
-def metric(cluster, process, name, labels=""):
-    """Sum over the children whose text holds labels."""
-    return sum(float(line.rsplit(" ", 1)[1]) for line in cluster.get(process, "/metrics").text().splitlines()
-               if line.startswith((name + "{", name + " ")) and labels in line)
 
 
 def body(i):
