@@ -178,7 +178,7 @@ FUNCTIONS = [
     NEAR("log2(node_memory_MemFree_bytes) + log10(node_memory_MemFree_bytes)"),
     R("sqrt(node_memory_MemFree_bytes)"),
     R("sgn(deriv(node_memory_MemFree_bytes[20s]))"),
-    NEAR("sin(node_load1) + cos(node_load1) + tan(node_load1) + atan(node_load1) + sinh(node_load1)"),
+    *(NEAR(f"{f}(node_load1)") for f in ("sin", "cos", "tan", "atan", "sinh")),  # not as one sum: its terms can cancel, and their last bits then are all of it
     "deg(node_load1) + rad(node_load1) + pi()",
     "ln(-node_load1)",
     "1 / (up - up)",
