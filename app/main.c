@@ -1,5 +1,6 @@
 /* torc: commands, or - without one - a process that runs the targets. */
 #include "app/app.h"
+#include "blocktool/blocktool.h"
 #include "loadgen/loadgen.h"
 
 #include <stdio.h>
@@ -26,6 +27,7 @@ static const struct {
     {"version", "print version and revision", command_version},
     {"config", "check, print or document the configuration", app_command_config},
     {"loadgen", "send a load by remote write or OTLP, ask queries, report and verify", loadgen_main},
+    {"blocks", "look into blocks, check them, import and export", blocktool_main},
 };
 
 static int help(struct app *app)

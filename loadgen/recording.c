@@ -3,7 +3,7 @@
 #include "common/base/hash.h"
 #include "common/base/vec.h"
 #include "common/sys/fs.h"
-#include "loadgen/exposition.h"
+#include "common/obs/exposition.h"
 
 enum { ARENA_BYTES_MAX = 1 << 30 };
 _Static_assert(EXPOSITION_LABELS_MAX + 4 <= LABELS_PER_SERIES_MAX, "name, job, instance and a replica fit");

@@ -6,11 +6,12 @@
 #include "tsdb/bucket.h"
 #include "tsdb/store.h"
 
-enum { ULID_TEXT = 26 };
+enum { ULID_TEXT = 26, ULID_TAIL = 16 };
 struct ulid {
     char text[ULID_TEXT + 1];
 };
 void ulid_new(struct ulid *ret, int64_t now_ms); /* sortable by time, random tail */
+void ulid_of(struct ulid *ret, int64_t time_ms, const uint8_t tail[ULID_TAIL]); /* five bits of each byte */
 bool ulid_valid(struct str s);
 int64_t ulid_time_ms(const struct ulid *u);
 

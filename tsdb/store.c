@@ -338,6 +338,44 @@ int stored_series_compact(const struct stored_series *s, struct arena *a, struct
     return 0;
 }
 
+/* --- building --- */
+static size_t window_end(fingerprint fp, const struct chunk_columns *c, size_t from, int64_t *ret_start)
+{
+    int64_t end;
+
+    *ret_start = window_start(fp, c->t[from], &end);
+    while (from < c->n && c->t[from] < end)
+        from++;
+    return from;
+}
+
+int stored_series_build(fingerprint fp, const struct labels *ls, const struct chunk_columns *c, struct arena *a, struct stored_series *ret, struct err *err)
+{
+    struct stored_series out = {.fp = fp, .labels = *ls};
+    struct stored_window *windows;
+    size_t count = 0;
+    int64_t start;
+    int rc = 0;
+
+    if (c->n && (c->t[0] < TIMESTAMP_MIN_MS || c->t[c->n - 1] > TIMESTAMP_MAX_MS))
+        return err_set(err, RC_INVALID, "a timestamp of %lld ms is out of range", (long long)(c->t[0] < TIMESTAMP_MIN_MS ? c->t[0] : c->t[c->n - 1]));
+    for (size_t i = 0; i < c->n; count++)
+        i = window_end(fp, c, i, &start);
+    windows = arena_array(a, count, sizeof *windows);
+    if (!windows)
+        return no_memory(err);
+    for (size_t i = 0, end; rc == 0 && i < c->n; i = end) {
+        end = window_end(fp, c, i, &start);
+        struct chunk_columns part = {end - i, c->t + i, c->v + i, c->st ? c->st + i : NULL, c->hist ? c->hist + i : NULL};
+
+        rc = window_encode(&part, start, a, &windows[out.window_count++], err);
+    }
+    out.windows = windows;
+    if (rc == 0)
+        *ret = out;
+    return rc;
+}
+
 /* --- reading --- */
 static bool touches(const struct stored_window *w, int64_t mint_ms, int64_t maxt_ms)
 {

@@ -67,3 +67,5 @@ int stored_series_compact(const struct stored_series *s, struct arena *a, struct
 /* All samples with mint <= t <= maxt of one merged series, in time order. */
 int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
                           struct arena *a, struct chunk_columns *ret, struct err *err);
+/* A series from samples in time order, cut into windows, chunks by size. Result in the arena; labels are borrowed. RC_INVALID: a timestamp outside of window.h's range. */
+int stored_series_build(fingerprint fp, const struct labels *ls, const struct chunk_columns *c, struct arena *a, struct stored_series *ret, struct err *err);

@@ -6,14 +6,20 @@ static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 void ulid_new(struct ulid *ret, int64_t now_ms)
 {
-    uint64_t t = (uint64_t)MAX(now_ms, 0);
-    uint8_t r[16];
+    uint8_t r[ULID_TAIL];
 
     random_bytes(r, sizeof r);
+    ulid_of(ret, now_ms, r);
+}
+
+void ulid_of(struct ulid *ret, int64_t time_ms, const uint8_t r[ULID_TAIL])
+{
+    uint64_t t = (uint64_t)MAX(time_ms, 0);
+
     for (int i = 9; i >= 0; i--, t >>= 5)
         ret->text[i] = digits[t & 31];
     ret->text[0] = (char)MIN(ret->text[0], '7');
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < ULID_TAIL; i++)
         ret->text[10 + i] = digits[r[i] & 31];
     ret->text[ULID_TEXT] = '\0';
 }

@@ -1,6 +1,6 @@
 /* Scrapes, read strictly, and what becomes of them. */
 #include "common/base/bytes.h"
-#include "loadgen/exposition.h"
+#include "common/obs/exposition.h"
 #include "loadgen/model.h"
 #include "tests/test.h"
 

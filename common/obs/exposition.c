@@ -1,4 +1,4 @@
-#include "loadgen/exposition.h"
+#include "common/obs/exposition.h"
 
 #include "common/model/duration.h"
 #include "common/model/labels.h"
