@@ -119,7 +119,7 @@ static int judge_window(struct reconciling *rc, const struct series_entry *e,
         int ret = 0;
 
         for (size_t k = 0; k < n; k++) {
-            if (!u128_eq(m[i].w->digest, m[k].w->digest))
+            if (k != i && !stored_windows_alike(m[i].w, m[k].w))
                 continue;
             seen |= k < i;
             bytes |= m[k].w->chunk_count > 0;
@@ -155,8 +155,7 @@ static bool all_agree(const struct series_entry *e)
     for (size_t i = 0; i < a->window_count; i++) {
         const struct stored_window *x = &a->windows[i], *y = &b->windows[i];
 
-        if (x->start_ms != y->start_ms || !u128_eq(x->digest, y->digest) ||
-            x->chunk_count + y->chunk_count == 0)
+        if (!stored_windows_alike(x, y) || x->chunk_count + y->chunk_count == 0)
             return false;
     }
     return true;

@@ -99,7 +99,7 @@ bool series_entry_has_bytes(const struct series_entry *e, const struct stored_wi
     for (const struct series_input *in = e->inputs; in; in = in->next) {
         const struct stored_window *mine = series_input_window(in, w->start_ms);
 
-        if (mine && mine->chunk_count > 0 && u128_eq(mine->digest, w->digest))
+        if (mine && mine->chunk_count > 0 && stored_windows_alike(mine, w))
             return true;
     }
     return false;

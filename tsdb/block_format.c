@@ -146,6 +146,7 @@ int block_symbols_decode(struct str payload, struct str *page, size_t *ret_n, st
 
 void block_series_encode(struct buf *out, const struct block_series *s)
 {
+    const struct block_window *w = s->windows;
     int64_t last = 0;
 
     buf_u64(out, s->fp.hi);
@@ -155,18 +156,20 @@ void block_series_encode(struct buf *out, const struct block_series *s)
         buf_uvarint(out, s->symbols[i][0]);
         buf_uvarint(out, s->symbols[i][1]);
     }
-    buf_uvarint(out, s->window_count);
+    buf_uvarint(out, (uint64_t)s->window_count * 2 + s->digests);
     for (size_t i = 0; i < s->window_count; i++) {
-        const struct block_window *w = &s->windows[i];
-
-        buf_svarint(out, w->start_ms - last);
-        buf_svarint(out, w->mint_ms - w->start_ms);
-        buf_uvarint(out, (uint64_t)(w->maxt_ms - w->mint_ms));
-        buf_u64(out, w->digest.hi);
-        buf_u64(out, w->digest.lo);
-        buf_uvarint(out, w->count - 1);
-        buf_uvarint(out, (uint64_t)w->chunk_count * 2 + w->first);
-        last = w->start_ms;
+        buf_svarint(out, w[i].mint_ms - last);
+        last = w[i].maxt_ms;
+    }
+    for (size_t i = 0; i < s->window_count; i++)
+        buf_uvarint(out, (uint64_t)(w[i].maxt_ms - w[i].mint_ms));
+    for (size_t i = 0; i < s->window_count; i++)
+        buf_uvarint(out, w[i].count - 1);
+    for (size_t i = 0; i < s->window_count; i++)
+        buf_uvarint(out, (uint64_t)w[i].chunk_count * 2 + w[i].first);
+    for (size_t i = 0; s->digests && i < s->window_count; i++) {
+        buf_u64(out, w[i].digest.hi);
+        buf_u64(out, w[i].digest.lo);
     }
 }
 
@@ -176,6 +179,17 @@ static bool time_ok(int64_t t)
     return t >= 2 * TIMESTAMP_MIN_MS && t <= 2 * TIMESTAMP_MAX_MS;
 }
 
+static int counts_decode(uint64_t count, uint64_t chunks, bool is_first, struct block_window *w, struct err *err)
+{
+    CORRUPT_UNLESS(count < UINT32_MAX && chunks / 2 > 0 && chunks / 2 <= UINT32_MAX, err);
+    w->count = (uint32_t)count + 1;
+    w->chunk_count = (uint32_t)(chunks / 2);
+    w->first = chunks & 1;
+    CORRUPT_UNLESS(w->first || !is_first, err);
+    return 0;
+}
+
+/* Version 1. */
 static int window_decode(struct rd *r, int64_t last, bool is_first, struct block_window *w, struct err *err)
 {
     int64_t gap = rd_svarint(r), lead = rd_svarint(r);
@@ -190,12 +204,47 @@ static int window_decode(struct rd *r, int64_t last, bool is_first, struct block
     w->digest.lo = rd_u64(r);
     count = rd_uvarint(r);
     chunks = rd_uvarint(r);
-    CORRUPT_UNLESS(rd_ok(r) && count < UINT32_MAX && chunks / 2 > 0 && chunks / 2 <= UINT32_MAX, err);
-    w->count = (uint32_t)count + 1;
-    w->chunk_count = (uint32_t)(chunks / 2);
-    w->first = chunks & 1;
-    CORRUPT_UNLESS(w->first || !is_first, err);
+    CORRUPT_UNLESS(rd_ok(r), err);
+    return counts_decode(count, chunks, is_first, w, err);
+}
+
+/* Times are checked before anything is made of them. */
+static int times_decode(struct rd *r, fingerprint fp, struct block_window *w, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i].mint_ms = rd_svarint(r);
+    for (size_t i = 0; i < n; i++) {
+        int64_t gap = w[i].mint_ms;
+        uint64_t length = rd_uvarint(r);
+
+        CORRUPT_UNLESS(rd_ok(r) && time_ok(gap) && length < WINDOW_MS, err);
+        w[i].mint_ms = i ? w[i - 1].maxt_ms + gap : gap;
+        w[i].maxt_ms = w[i].mint_ms + (int64_t)length;
+        CORRUPT_UNLESS(time_ok(w[i].mint_ms) && time_ok(w[i].maxt_ms), err);
+        w[i].start_ms = window_start(fp, w[i].mint_ms, NULL);
+        CORRUPT_UNLESS(i == 0 || w[i].start_ms > w[i - 1].start_ms, err);
+    }
     return 0;
+}
+
+static int columns_decode(struct rd *r, const struct block_series *s, struct err *err)
+{
+    struct block_window *w = s->windows;
+    int rc = times_decode(r, s->fp, w, s->window_count, err);
+
+    for (size_t i = 0; rc == 0 && i < s->window_count; i++) {
+        uint64_t count = rd_uvarint(r);
+
+        CORRUPT_UNLESS(count < UINT32_MAX, err);
+        w[i].count = (uint32_t)count;
+    }
+    for (size_t i = 0; rc == 0 && i < s->window_count; i++)
+        rc = counts_decode(w[i].count, rd_uvarint(r), i == 0, &w[i], err);
+    for (size_t i = 0; rc == 0 && i < s->window_count; i++) {
+        w[i].digest.hi = s->digests ? rd_u64(r) : 0;
+        w[i].digest.lo = s->digests ? rd_u64(r) : 0;
+    }
+    return rc;
 }
 
 fingerprint block_series_fp(struct str payload)
@@ -207,7 +256,7 @@ fingerprint block_series_fp(struct str payload)
     return fp;
 }
 
-int block_series_decode(struct str payload, struct arena *a, struct block_series *ret, struct err *err)
+int block_series_decode(uint32_t version, struct str payload, struct arena *a, struct block_series *ret, struct err *err)
 {
     struct rd r = rd_of(payload);
     struct block_series s = {.fp.hi = rd_u64(&r)};
@@ -227,12 +276,16 @@ int block_series_decode(struct str payload, struct arena *a, struct block_series
         s.symbols[i / 2][i % 2] = (uint32_t)n;
     }
     n = rd_uvarint(&r);
-    CORRUPT_UNLESS(rd_ok(&r) && n > 0 && n <= BLOCK_WINDOWS_MAX && n * 21 <= rd_left(&r), err);
+    s.digests = version == 1 || (n & 1);
+    n = version == 1 ? n : n / 2;
+    CORRUPT_UNLESS(rd_ok(&r) && n > 0 && n <= BLOCK_WINDOWS_MAX && n * (s.digests ? 20 : 4) <= rd_left(&r), err);
     s.window_count = (size_t)n;
     s.windows = arena_array(a, s.window_count, sizeof *s.windows);
     if (!s.windows)
         return err_set(err, RC_NOMEM, "series: memory budget is spent");
-    for (size_t i = 0; rc == 0 && i < s.window_count; i++)
+    if (version > 1)
+        rc = columns_decode(&r, &s, err);
+    for (size_t i = 0; version == 1 && rc == 0 && i < s.window_count; i++)
         rc = window_decode(&r, i ? s.windows[i - 1].start_ms : 0, i == 0, &s.windows[i], err);
     if (rc < 0)
         return rc;
@@ -424,39 +477,119 @@ int block_postings_decode(struct str payload, roaring_bitmap_t **ret, struct err
 
 /* --- chunk groups --- */
 
-int block_group_open(struct str payload, int64_t start_ms, struct block_group *ret, struct err *err)
+/* How many bytes of the window's only chunk are its front, behind the first byte; 0: it has another, or there are more chunks. */
+static size_t front_of(const struct block_window *w, const struct block_chunks *c)
 {
-    struct block_group g = {.rd = rd_of(payload), .start_ms = start_ms};
+    char front[CHUNK_FRONT_MAX];
+    size_t n = chunk_front(front, w->count, w->mint_ms, w->maxt_ms);
+
+    return c->n == 1 && c->chunks[0].n > n && memcmp(c->chunks[0].p + 1, front, n) == 0 ? n : 0;
+}
+
+void block_group_encode(struct buf *out, const struct block_window *windows, const struct block_chunks *chunks, size_t n)
+{
+    buf_uvarint(out, n);
+    for (size_t i = 0; i < n; i++) {
+        size_t front = front_of(&windows[i], &chunks[i]);
+
+        for (uint32_t k = 0; k < chunks[i].n; k++)
+            buf_uvarint(out, (chunks[i].chunks[k].n - front) * 2 + (front > 0));
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t front = front_of(&windows[i], &chunks[i]);
+
+        for (uint32_t k = 0; k < chunks[i].n; k++) {
+            struct str c = chunks[i].chunks[k];
+
+            if (front) {
+                buf_char(out, c.p[0]);
+                c = str_skip(c, 1 + front);
+            }
+            buf_str(out, c);
+        }
+    }
+}
+
+int block_group_open(uint32_t version, struct str payload, const struct block_window *windows, size_t n, struct block_group *ret, struct err *err)
+{
+    struct block_group g = {.version = version, .rd = rd_of(payload), .start_ms = windows[0].start_ms};
 
     g.left = rd_uvarint(&g.rd);
-    CORRUPT_UNLESS(rd_ok(&g.rd) && time_ok(start_ms) && g.left > 0 && g.left <= BLOCK_WINDOWS_MAX, err);
+    CORRUPT_UNLESS(rd_ok(&g.rd) && g.left == n, err);
+    g.bytes = g.rd;
+    for (size_t i = 0; version > 1 && i < n; i++)
+        for (uint32_t k = 0; k < windows[i].chunk_count && rd_ok(&g.bytes); k++)
+            rd_uvarint(&g.bytes);
+    CORRUPT_UNLESS(rd_ok(&g.bytes), err);
     *ret = g;
     return 0;
 }
 
-int block_group_next(struct block_group *g, struct arena *a, int64_t *ret_start_ms, const struct str **ret_chunks,
-                     uint32_t *ret_n, struct err *err)
+static int no_memory(struct err *err)
 {
-    uint64_t gap, n;
-    struct str *chunks;
+    return err_set(err, RC_NOMEM, "chunks: memory budget is spent");
+}
 
-    if (g->left == 0) {
-        CORRUPT_UNLESS(rd_done(&g->rd), err);
-        return 0;
+/* bytes: a chunk without its front. */
+static int front_put_back(const struct block_window *w, struct str bytes, struct arena *a, struct str *ret, struct err *err)
+{
+    char front[CHUNK_FRONT_MAX], *p;
+    size_t n = chunk_front(front, w->count, w->mint_ms, w->maxt_ms);
+
+    CORRUPT_UNLESS(w->chunk_count == 1 && bytes.n > 0, err);
+    p = arena_alloc(a, bytes.n + n);
+    if (!p)
+        return no_memory(err);
+    p[0] = bytes.p[0];
+    memcpy(p + 1, front, n);
+    memcpy(p + 1 + n, bytes.p + 1, bytes.n - 1);
+    *ret = str_n(p, bytes.n + n);
+    return 0;
+}
+
+static int window_v1(struct block_group *g, const struct block_window *w, struct err *err)
+{
+    uint64_t gap = rd_uvarint(&g->rd), n = rd_uvarint(&g->rd);
+
+    CORRUPT_UNLESS(rd_ok(&g->rd) && gap == (uint64_t)(w->start_ms - g->start_ms) && n == w->chunk_count && n <= rd_left(&g->rd), err);
+    return 0;
+}
+
+int block_group_next(struct block_group *g, const struct block_window *w, struct arena *a, struct block_chunks *ret, struct err *err)
+{
+    struct str *chunks;
+    int rc = 0;
+
+    CORRUPT_UNLESS(g->left-- > 0, err);
+    if (g->version == 1)
+        rc = window_v1(g, w, err);
+    if (rc < 0)
+        return rc;
+    CORRUPT_UNLESS(w->chunk_count <= rd_left(&g->rd), err);
+    chunks = ret ? arena_array(a, w->chunk_count, sizeof *chunks) : NULL;
+    if (ret && !chunks)
+        return no_memory(err);
+    for (uint32_t i = 0; rc == 0 && i < w->chunk_count; i++) {
+        uint64_t size = rd_uvarint(&g->rd);
+        struct rd *from = g->version == 1 ? &g->rd : &g->bytes;
+        bool bare = g->version > 1 && (size & 1);
+        struct str bytes;
+
+        size = g->version == 1 ? size : size / 2;
+        CORRUPT_UNLESS(rd_ok(&g->rd) && size > 0 && size <= rd_left(from), err);
+        bytes = rd_str(from, (size_t)size);
+        if (ret && bare)
+            rc = front_put_back(w, bytes, a, &chunks[i], err);
+        else if (ret)
+            chunks[i] = bytes;
     }
-    gap = rd_uvarint(&g->rd);
-    n = rd_uvarint(&g->rd);
-    CORRUPT_UNLESS(rd_ok(&g->rd) && gap <= 2 * (uint64_t)TIMESTAMP_MAX_MS && n > 0 && n <= rd_left(&g->rd), err);
-    chunks = arena_array(a, (size_t)n, sizeof *chunks);
-    if (!chunks)
-        return err_set(err, RC_NOMEM, "chunks: memory budget is spent");
-    for (uint64_t i = 0; i < n; i++) {
-        chunks[i] = rd_lstr(&g->rd);
-        CORRUPT_UNLESS(rd_ok(&g->rd) && chunks[i].n > 0, err);
-    }
-    g->left--;
-    *ret_start_ms = g->start_ms + (int64_t)gap;
-    *ret_chunks = chunks;
-    *ret_n = (uint32_t)n;
-    return 1;
+    if (ret)
+        *ret = (struct block_chunks){chunks, w->chunk_count};
+    return rc;
+}
+
+int block_group_end(const struct block_group *g, struct err *err)
+{
+    CORRUPT_UNLESS(g->left == 0 && rd_done(g->version == 1 ? &g->rd : &g->bytes), err);
+    return 0;
 }

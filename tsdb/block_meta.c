@@ -136,8 +136,8 @@ static int meta_decode(const json_t *obj, struct block_meta *m, struct err *err)
 
     if (rc < 0)
         return rc;
-    if (version != BLOCK_VERSION)
-        return err_set(err, RC_VERSION, "block version %lld, this binary reads %d", (long long)version, BLOCK_VERSION);
+    if (version < BLOCK_VERSION_OLDEST || version > BLOCK_VERSION)
+        return err_set(err, RC_VERSION, "block version %lld, this binary reads %d to %d", (long long)version, BLOCK_VERSION_OLDEST, BLOCK_VERSION);
     m->version = (uint32_t)version;
     rc = ulid_from_json(obj, "id", &m->id, err);
     if (rc == 0)

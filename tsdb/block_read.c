@@ -372,7 +372,7 @@ int block_scan_record(struct block_scan *s, uint32_t ordinal, bool may_end, stru
     if (s->shard_count > 1 && payload.n >= 16 && fingerprint_mod(block_series_fp(payload), s->shard_count) != s->shard)
         *ret = (struct block_series){.fp = block_series_fp(payload)};
     else
-        rc = block_series_decode(payload, &s->scratch, ret, err);
+        rc = block_series_decode(s->reader->meta.version, payload, &s->scratch, ret, err);
     if (rc < 0)
         return block_cursor_wrap(&s->series, key, rc, err);
     s->next = ordinal == UINT32_MAX ? UINT32_MAX : ordinal + 1;
@@ -400,11 +400,6 @@ static bool touches(const struct block_window *w, int64_t mint_ms, int64_t maxt_
     return w->mint_ms <= maxt_ms && w->maxt_ms >= mint_ms;
 }
 
-static int group_mismatch(struct err *err)
-{
-    return err_set(err, RC_CORRUPT, "windows differ from those of the series' record");
-}
-
 /* Loads the group of windows [from, to) and fills in the chunks of those in out, of which *at comes next. */
 static int scan_group(struct block_scan *s, uint32_t ordinal, const struct block_series *rec, size_t from, size_t to,
                       struct stored_window *out, size_t out_n, size_t *at, struct err *err)
@@ -421,23 +416,19 @@ static int scan_group(struct block_scan *s, uint32_t ordinal, const struct block
     if (rc < 0)
         return rc;
     payload = arena_str(&s->scratch, payload);
-    rc = payload.p ? block_group_open(payload, rec->windows[from].start_ms, &g, err) : over_budget(err);
-    for (size_t i = from; rc >= 0 && i < to; i++) {
-        const struct block_window *w = &rec->windows[i];
-        const struct str *chunks;
-        int64_t start;
-        uint32_t n;
+    rc = payload.p ? block_group_open(s->reader->meta.version, payload, &rec->windows[from], to - from, &g, err) : over_budget(err);
+    for (size_t i = from; rc == 0 && i < to; i++) {
+        bool wanted = *at < out_n && out[*at].start_ms == rec->windows[i].start_ms;
+        struct block_chunks c;
 
-        rc = block_group_next(&g, &s->scratch, &start, &chunks, &n, err);
-        if (rc == 0 || (rc > 0 && (start != w->start_ms || n != w->chunk_count)))
-            rc = group_mismatch(err);
-        if (rc > 0 && *at < out_n && out[*at].start_ms == start) {
-            out[*at].chunk_count = n;
-            out[(*at)++].chunks = chunks;
+        rc = block_group_next(&g, &rec->windows[i], &s->scratch, wanted ? &c : NULL, err);
+        if (rc == 0 && wanted) {
+            out[*at].chunk_count = c.n;
+            out[(*at)++].chunks = c.chunks;
         }
     }
-    if (rc >= 0 && (g.left > 0 || !rd_done(&g.rd)))
-        rc = group_mismatch(err);
+    if (rc == 0)
+        rc = block_group_end(&g, err);
     return rc < 0 ? block_cursor_wrap(&s->chunks, key, rc, err) : 0;
 }
 

@@ -258,10 +258,10 @@ static int series_check(const struct stored_series *s, struct err *err)
     for (size_t i = 0; i < s->window_count; i++) {
         const struct stored_window *w = &s->windows[i];
         bool ok = w->count > 0 && w->chunk_count > 0 && w->mint_ms <= w->maxt_ms &&
-                  (i == 0 || w->start_ms > s->windows[i - 1].start_ms);
+                  (i == 0 || w->start_ms > s->windows[i - 1].start_ms) && w->start_ms == window_start(s->fp, w->mint_ms, NULL);
 
         if (!ok)
-            return err_set(err, RC_INVALID, "window %zu of a series is empty or out of order", i);
+            return err_set(err, RC_INVALID, "window %zu of a series is empty, out of order or not where its samples are", i);
     }
     return 0;
 }
@@ -321,21 +321,17 @@ static size_t window_bytes(const struct stored_window *w)
 }
 
 /* Writes the windows [from, to) as one group. */
-static int write_group(struct block_writer *w, const struct stored_series *s, size_t from, size_t to, struct err *err)
+static int write_group(struct block_writer *w, const struct stored_series *s, const struct block_window *windows, size_t from, size_t to, struct err *err)
 {
-    int64_t start = s->windows[from].start_ms;
+    struct block_chunks *chunks = arena_array(&w->arena, to - from, sizeof *chunks);
 
-    block_key_chunks(&w->key, str_of(w->tenant), w->ordinal, start);
+    if (!chunks)
+        return err_set(err, RC_NOMEM, "windows: memory budget is spent");
+    for (size_t i = from; i < to; i++)
+        chunks[i - from] = (struct block_chunks){s->windows[i].chunks, s->windows[i].chunk_count};
+    block_key_chunks(&w->key, str_of(w->tenant), w->ordinal, s->windows[from].start_ms);
     buf_clear(&w->value);
-    buf_uvarint(&w->value, to - from);
-    for (size_t i = from; i < to; i++) {
-        const struct stored_window *win = &s->windows[i];
-
-        buf_uvarint(&w->value, (uint64_t)(win->start_ms - start));
-        buf_uvarint(&w->value, win->chunk_count);
-        for (uint32_t c = 0; c < win->chunk_count; c++)
-            buf_lstr(&w->value, win->chunks[c]);
-    }
+    block_group_encode(&w->value, windows + from, chunks, to - from);
     return table_put(w, BLOCK_CHUNKS, err);
 }
 
@@ -350,7 +346,7 @@ static int write_chunks(struct block_writer *w, const struct stored_series *s, s
         bytes += window_bytes(&s->windows[i]);
         if (bytes < BLOCK_GROUP_BYTES && i + 1 < s->window_count)
             continue;
-        rc = write_group(w, s, from, i + 1, err);
+        rc = write_group(w, s, windows, from, i + 1, err);
         from = i + 1;
         bytes = 0;
     }
@@ -376,7 +372,7 @@ static void count_windows(struct block_writer *w, const struct stored_series *s,
 
 static int write_series(struct block_writer *w, const struct stored_series *s, struct err *err)
 {
-    struct block_series out = {.fp = s->fp, .label_count = s->labels.n, .window_count = s->window_count};
+    struct block_series out = {.fp = s->fp, .digests = w->meta.level == 0, .label_count = s->labels.n, .window_count = s->window_count};
     int rc = labels_to_symbols(w, &s->labels, &out.symbols, err);
 
     if (rc == 0)

@@ -55,6 +55,10 @@ struct chunk_info {
 /* Cheap look at the front, without decoding the samples. RC_CORRUPT, RC_VERSION. */
 int chunk_info(struct str bytes, struct chunk_info *ret, struct err *err);
 
+/* What stands behind the first byte of a sealed chunk: count and times, which a block knows anyhow and leaves out. Returns the bytes. */
+enum { CHUNK_FRONT_MAX = 30 };
+size_t chunk_front(char out[CHUNK_FRONT_MAX], uint32_t count, int64_t mint_ms, int64_t maxt_ms);
+
 /* The form of an open chunk: worth encoding again. */
 bool chunk_is_stream(struct str bytes);
 

@@ -236,13 +236,21 @@ enum start_codec columns_put_starts(struct buf *out, const int64_t *t, const int
     return START_INTS;
 }
 
+size_t chunk_front(char out[CHUNK_FRONT_MAX], uint32_t count, int64_t mint_ms, int64_t maxt_ms)
+{
+    size_t n = uvarint_put(out, count);
+
+    n += uvarint_put(out + n, zigzag(mint_ms));
+    return n + uvarint_put(out + n, (uint64_t)maxt_ms - (uint64_t)mint_ms);
+}
+
 void columns_put_header(struct buf *out, enum chunk_encoding e, const int64_t *t, size_t n)
 {
+    char front[CHUNK_FRONT_MAX];
+
     ASSERT(n >= 1 && n <= CHUNK_SAMPLES_MAX);
     buf_u8(out, chunk_first_byte(e));
-    buf_uvarint(out, n);
-    buf_svarint(out, t[0]);
-    buf_uvarint(out, (uint64_t)t[n - 1] - (uint64_t)t[0]);
+    buf_add(out, front, chunk_front(front, (uint32_t)n, t[0], t[n - 1]));
 }
 
 void chunk_encode_floats(struct buf *out, size_t n, const int64_t *t, const double *v,

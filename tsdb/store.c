@@ -233,32 +233,63 @@ static bool next_start(const struct stored_series *const *in, const size_t *at, 
     return any;
 }
 
-/* One candidate per digest, in order of digests so that the order of inputs does not matter. */
+/* The windows at start, each a candidate; the inputs' positions move past them. */
 static size_t gather(const struct stored_series *const *in, const uint32_t *votes, size_t *at,
                      size_t n, int64_t start, struct candidate *out)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const struct stored_window *w = &in[i]->windows[at[i]];
-        size_t k = 0;
-
-        if (at[i] == in[i]->window_count || w->start_ms != start)
+        if (at[i] == in[i]->window_count || in[i]->windows[at[i]].start_ms != start)
             continue;
-        at[i]++;
-        while (k < count && u128_cmp(out[k].w->digest, w->digest) < 0)
-            k++;
-        if (k < count && u128_eq(out[k].w->digest, w->digest)) {
-            out[k].votes += votes ? votes[i] : 1;
-            if (out[k].w->chunk_count == 0)
-                out[k].w = w;
-            continue;
-        }
-        memmove(&out[k + 1], &out[k], (count - k) * sizeof *out);
-        out[k] = (struct candidate){w, votes ? votes[i] : 1};
-        count++;
+        out[count++] = (struct candidate){&in[i]->windows[at[i]++], votes ? votes[i] : 1};
     }
     return count;
+}
+
+/* Works out the digest where it is not known and can be. */
+static int make_known(struct candidate *c, struct arena *a, struct err *err)
+{
+    struct stored_window *copy;
+    struct chunk_columns columns;
+    int rc;
+
+    if (digest_known(c->w->digest) || c->w->chunk_count == 0)
+        return 0;
+    copy = arena_dup(a, c->w, sizeof *copy);
+    rc = copy ? window_columns(c->w, a, &columns, err) : no_memory(err);
+    if (rc == 0) {
+        copy->digest = chunk_digest(&columns);
+        c->w = copy;
+    }
+    return rc;
+}
+
+/* One candidate per digest, in order of digests so that the order of inputs does not matter. */
+static int unite(struct candidate *c, size_t n, size_t *ret_n, struct arena *a, struct err *err)
+{
+    size_t count = 0;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct candidate now = c[i];
+        size_t k = 0;
+
+        rc = make_known(&now, a, err);
+        while (k < count && u128_cmp(c[k].w->digest, now.w->digest) < 0)
+            k++;
+        if (k < count && stored_windows_alike(c[k].w, now.w)) {
+            c[k].votes += now.votes;
+            if (c[k].w->chunk_count == 0)
+                c[k].w = now.w;
+            continue;
+        }
+        memmove(&c[k + 1], &c[k], (count - k) * sizeof *c);
+        c[k] = now;
+        count++;
+    }
+    *ret_n = count;
+    return rc;
 }
 
 int stored_series_merge(const struct stored_series *const *in, const uint32_t *votes, size_t n,
@@ -283,6 +314,10 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
         size_t count = gather(in, votes, at, n, start, c);
         struct stored_window *w = &windows[out.window_count++];
 
+        if (count > 1)
+            rc = unite(c, count, &count, a, err);
+        if (rc < 0)
+            break;
         if (count == 1)
             *w = *c[0].w;
         else if (have_data(c, count))
@@ -309,7 +344,7 @@ static int window_compact(const struct stored_window *w, struct arena *a, struct
         rc = window_encode(&c, w->start_ms, a, &out, err);
     if (rc < 0)
         return rc;
-    CORRUPT_UNLESS(u128_eq(out.digest, w->digest), err);
+    CORRUPT_UNLESS(!digest_known(w->digest) || u128_eq(out.digest, w->digest), err);
     for (uint32_t i = 0; i < w->chunk_count; i++)
         before += w->chunks[i].n;
     for (uint32_t i = 0; i < out.chunk_count; i++)

@@ -12,11 +12,20 @@
 struct stored_window {
     int64_t start_ms; /* window_start() of every sample in it */
     int64_t mint_ms, maxt_ms;
-    struct u128 digest;
+    struct u128 digest; /* zero: not known (merged blocks do not keep it), equal to none */
     uint32_t count;       /* samples */
     uint32_t chunk_count; /* 0 when only digests were asked for */
     const struct str *chunks;
 };
+static inline bool digest_known(struct u128 d)
+{
+    return d.hi | d.lo;
+}
+/* For sure the same samples. */
+static inline bool stored_windows_alike(const struct stored_window *a, const struct stored_window *b)
+{
+    return a->start_ms == b->start_ms && digest_known(a->digest) && u128_eq(a->digest, b->digest);
+}
 struct stored_series {
     fingerprint fp;
     struct labels labels;

@@ -20,16 +20,18 @@ static void fuzz_symbols(struct str in)
             ASSERT(page[i].n > 0 && page[i].p >= in.p && page[i].p + page[i].n <= in.p + in.n);
 }
 
-static void fuzz_series(struct str in, struct arena *a)
+static void fuzz_series(struct str in, uint32_t version, struct arena *a)
 {
     struct block_series s, again;
     struct buf b;
 
-    if (block_series_decode(in, a, &s, NULL) < 0)
+    if (block_series_decode(version, in, a, &s, NULL) < 0)
+        return;
+    if (version == 1) /* is not written any more */
         return;
     buf_init(&b, 64 << 20);
     block_series_encode(&b, &s);
-    ASSERT(block_series_decode(buf_view(&b), a, &again, NULL) == 0);
+    ASSERT(block_series_decode(BLOCK_VERSION, buf_view(&b), a, &again, NULL) == 0);
     ASSERT(again.window_count == s.window_count && again.label_count == s.label_count);
     ASSERT(again.windows[s.window_count - 1].maxt_ms == s.windows[s.window_count - 1].maxt_ms);
     buf_fini(&b);
@@ -66,18 +68,33 @@ static void fuzz_postings(struct str in)
     roaring_bitmap_free(set);
 }
 
-static void fuzz_group(struct str in, struct arena *a)
+/* Three windows of one, two and one chunks. What decodes is written the same way again. */
+static void fuzz_group(struct str in, uint32_t version, struct arena *a)
 {
+    struct block_window w[3] = {{1700000000000, 1700000000000, 1700000060000, {0}, 5, 1, true},
+                                {1700000100000, 1700000100001, 1700000160000, {0}, 5, 2, false},
+                                {1700000200000, 1700000200000, 1700000260000, {0}, 5, 1, false}};
+    struct block_chunks c[3], again;
     struct block_group g;
-    const struct str *chunks;
-    int64_t start;
-    uint32_t n;
+    struct buf b;
 
-    if (block_group_open(in, 1700000000000, &g, NULL) < 0)
+    if (block_group_open(version, in, w, ARRAY_LEN(w), &g, NULL) < 0)
         return;
-    while (block_group_next(&g, a, &start, &chunks, &n, NULL) > 0)
-        for (uint32_t i = 0; i < n; i++)
-            ASSERT(chunks[i].p >= in.p && chunks[i].p + chunks[i].n <= in.p + in.n);
+    for (size_t i = 0; i < ARRAY_LEN(w); i++)
+        if (block_group_next(&g, &w[i], a, &c[i], NULL) < 0)
+            return;
+    if (block_group_end(&g, NULL) < 0)
+        return;
+    buf_init(&b, 64 << 20);
+    block_group_encode(&b, w, c, ARRAY_LEN(w));
+    ASSERT(block_group_open(BLOCK_VERSION, buf_view(&b), w, ARRAY_LEN(w), &g, NULL) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+        ASSERT(block_group_next(&g, &w[i], a, &again, NULL) == 0 && again.n == c[i].n);
+        for (uint32_t k = 0; k < again.n; k++)
+            ASSERT(str_eq(again.chunks[k], c[i].chunks[k]));
+    }
+    ASSERT(block_group_end(&g, NULL) == 0);
+    buf_fini(&b);
 }
 
 static void fuzz_key(struct str in)
@@ -136,14 +153,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     in = str_n(data + 1, n - 1);
     arena_init(&a, 64 << 20);
-    switch (data[0] % 7) {
+    switch (data[0] % 9) {
     case 0: fuzz_symbols(in); break;
-    case 1: fuzz_series(in, &a); break;
+    case 1: fuzz_series(in, BLOCK_VERSION, &a); break;
     case 2: fuzz_postings(in); break;
-    case 3: fuzz_group(in, &a); break;
+    case 3: fuzz_group(in, BLOCK_VERSION, &a); break;
     case 4: fuzz_key(in); break;
     case 5: fuzz_json(in, true); break;
     case 6: fuzz_json(in, false); break;
+    case 7: fuzz_series(in, 1, &a); break;
+    case 8: fuzz_group(in, 1, &a); break;
     }
     arena_fini(&a);
     return 0;
