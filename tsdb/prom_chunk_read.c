@@ -83,7 +83,7 @@ static int64_t take_signed(struct bits *b, unsigned n)
 {
     uint64_t v = take(b, n);
 
-    return n < 64 && v > 1ULL << (n - 1) ? (int64_t)(v - (1ULL << n)) : (int64_t)v;
+    return n > 0 && n < 64 && v > 1ULL << (n - 1) ? (int64_t)(v - (1ULL << n)) : (int64_t)v;
 }
 
 static const uint8_t varbit_sizes[] = {0, 3, 6, 9, 12, 18, 25, 56, 64};
