@@ -2,6 +2,7 @@
  * answer. */
 #include "common/http/http_impl.h"
 #include "common/base/rng.h"
+#include "common/http/confirm.h"
 #include "common/sys/clock.h"
 
 #include <stdio.h>
@@ -262,6 +263,19 @@ static bool admit(struct http_req *req)
     return ok;
 }
 
+static bool is_change(const struct http_req *req)
+{
+    return req->route && (req->route->route.flags & HTTP_CONFIRM) && req->method != HTTP_GET &&
+           req->method != HTTP_HEAD;
+}
+
+static struct http_resp *not_confirmed(void)
+{
+    return resp_text(403, "not confirmed: a browser must send the form that this process gave it within the last hour "
+                          "(it may have been another process, or an earlier start); other clients send the header "
+                          HTTP_CONFIRM_HEADER ": yes");
+}
+
 /* The whole request is here. */
 static void dispatch(struct http_req *req)
 {
@@ -271,6 +285,8 @@ static void dispatch(struct http_req *req)
     req->dispatched = true;
     if (!req->discarding && req_params_parse(req, &status, &err) < 0)
         refuse(req, resp_text(status, "%s", err_text(&err)));
+    if (!req->discarding && is_change(req) && !req_confirmed(req))
+        refuse(req, not_confirmed());
     if (!admit(req)) {
         if (req->state == REQ_READING)
             refuse(req, busy("shutting down"));
@@ -345,6 +361,17 @@ enum MHD_Result exchange_on_access(UNUSED void *arg, struct MHD_Connection *mhd,
     return answer_or_wait(req);
 }
 
+/* What was done is written in full; what was refused is anybody's to send. */
+static void audit(struct http_server *s, const struct http_req *req, const char *status)
+{
+    if (req->status == 403)
+        log_limited(s->log, LOG_WARN, "admin call refused", "method", method_names[req->method], "route",
+                    http_route_pattern(req), "client", req->conn->address, "request_id", req->id);
+    else
+        log_info(s->log, "admin call", "method", method_names[req->method], "route", http_route_pattern(req), "path",
+                 req->uri, "status", status, "client", req->conn->address, "request_id", req->id);
+}
+
 static void account(struct http_server *s, struct http_req *req)
 {
     double seconds = (double)(clock_mono_ns(clock_system()) - req->received_ns) / 1e9;
@@ -356,6 +383,8 @@ static void account(struct http_server *s, struct http_req *req)
         metric_observe(metric_with(s->duration, method_names[req->method], http_route_pattern(req),
                                    status, NULL),
                        seconds);
+    if (is_change(req))
+        audit(s, req, status);
     if (req->status >= 500)
         log_limited(s->log, LOG_WARN, "request failed", "method", method_names[req->method],
                     "route", http_route_pattern(req), "status", status, "seconds", log_f64(seconds),

@@ -75,6 +75,8 @@ enum {
                                parameters come first */
     HTTP_BLOCKING = 1 << 1, /* run on a worker */
     HTTP_ALWAYS = 1 << 2,   /* answers during the drain too: /ready, /metrics */
+    HTTP_CONFIRM = 1 << 3,  /* changes something by hand: see confirm.h; written to the log. With
+                               HTTP_FORM, else the token of a form is not seen */
 };
 
 /* Patterns: "/ready" exact; "{name}" stands for one non-empty segment, as in

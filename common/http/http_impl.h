@@ -1,6 +1,7 @@
 /* http_impl.h - what the files of the HTTP server share.
  * server.c: life of the server and of connections; exchange.c: life of a request; request.c:
  * checking a request and reading from it; response.c: building answers; router.c: patterns;
+ * confirm.c: requests that must be meant;
  * watch.c: deadlines and lost clients. */
 #pragma once
 #include "common/http/http.h"
@@ -79,6 +80,7 @@ struct http_route_entry {
 
 struct http_server {
     struct http_cfg cfg; /* --- fixed after new --- */
+    uint8_t secret[32];  /* of confirmation tokens */
     char address[64];
     struct log *log;
     struct metric_family *duration, *inflight, *closed;
@@ -147,6 +149,9 @@ int resp_status(const struct http_resp *r);
 /* Compresses a whole body; on the thread that answers, not on the server's. */
 void resp_prepare(struct http_req *req, struct http_resp *r);
 struct http_resp *resp_text(int status, const char *fmt, ...) PRINTF(2, 3);
+
+/* confirm.c: meant, not slipped under somebody's browser. Once the parameters are parsed. */
+bool req_confirmed(const struct http_req *req);
 
 /* watch.c */
 void *watch_main(void *server);

@@ -1,4 +1,5 @@
 #include "common/http/http_impl.h"
+#include "common/base/hash.h"
 #include "common/obs/memory.h"
 #include "common/sys/clock.h"
 
@@ -137,6 +138,7 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
     s->cfg = *cfg;
     snprintf(s->address, sizeof s->address, "%s", cfg->address);
     s->cfg.address = s->address;
+    random_bytes(s->secret, sizeof s->secret);
     atomic_store(&s->routed, !cfg->routes_follow);
     s->log = deps->log;
     s->listen_fd = -1;
