@@ -69,6 +69,10 @@ static const struct api_endpoint endpoints[] = {
     {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
     {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
     {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},
+    {API("/user_limits"), HTTP_M_GET, API_NOW, api_user_limits},
+    {API("/cardinality/label_names"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_cardinality_names},
+    {API("/cardinality/label_values"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_cardinality_values},
+    {API("/cardinality/active_series"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_active_series},
 };
 _Static_assert(ARRAY_LEN(endpoints) * 3 <= API_ROUTES_MAX, "every route has its argument");
 

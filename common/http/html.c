@@ -52,6 +52,13 @@ void html_end(struct buf *out)
     buf_z(out, "</body></html>\n");
 }
 
+void html_pre(struct buf *out, struct str text)
+{
+    buf_z(out, "<pre>");
+    html_str(out, text);
+    buf_z(out, "</pre>\n");
+}
+
 void html_table_begin(struct buf *out)
 {
     buf_z(out, "<table>\n");
