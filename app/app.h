@@ -119,6 +119,8 @@ void app_notify(const char *state);
 void app_pages_add(struct app *app);
 /* memory_page.c: /debug/memory */
 void app_memory_page_add(struct app *app);
+/* debug_pages.c: /debug/profile, /debug/heap, /debug/threads */
+void app_debug_pages_add(struct app *app);
 /* True when every module is ready; else the reasons, one a line. */
 bool app_ready(struct app *app, struct buf *why_not);
 

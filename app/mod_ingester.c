@@ -102,11 +102,15 @@ static void *join_ring(void *arg)
 static void page_tenants(void *arg, struct http_req *req)
 {
     struct ingester_module *m = arg;
+    bool html = http_wants_html(req);
     struct buf out;
 
     buf_init(&out, 64 << 20);
-    ingester_write_tenants(m->ingester, &out);
-    http_reply_buf(req, buf_ok(&out) ? 200 : 500, HTTP_TYPE_JSON, &out);
+    if (html)
+        ingester_write_tenants_html(m->ingester, &out);
+    else
+        ingester_write_tenants_json(m->ingester, &out);
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
     buf_fini(&out);
 }
 

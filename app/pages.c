@@ -290,6 +290,7 @@ void app_pages_add(struct app *app)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         http_route(app->http, &routes[i]);
     app_memory_page_add(app);
+    app_debug_pages_add(app);
     app_link(app, "/ready", "whether this process takes requests", false);
     app_link(app, "/services", "modules and their states", false);
     app_link(app, "/metrics", "metrics of this process", false);
