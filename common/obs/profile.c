@@ -12,16 +12,17 @@
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 #ifdef TORC_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #endif
 
-enum { FRAMES_OF_THE_HANDLER = 2, THREAD_NAME_MAX = 16, HEAP_TEXT_BYTES_MAX = 256 << 20, WAIT_MS = 50 };
+enum { THREAD_NAME_MAX = 16, HEAP_TEXT_BYTES_MAX = 256 << 20, WAIT_MS = 50 };
 
 struct sample {
     void *pc[PROFILE_DEPTH_MAX];
-    int n;
+    int n, first; /* first: what was interrupted; before it the handler itself */
     char thread[THREAD_NAME_MAX];
 };
 
@@ -38,7 +39,29 @@ struct profile {
 static struct profile *_Atomic current;
 static _Atomic bool busy;
 
-static void on_tick(UNUSED int sig)
+static void *interrupted_pc(const ucontext_t *u)
+{
+#if defined(__x86_64__)
+    return (void *)u->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (void *)u->uc_mcontext.pc;
+#else
+    (void)u;
+    return NULL;
+#endif
+}
+
+static void sample_take(struct sample *s, const ucontext_t *u)
+{
+    void *pc = interrupted_pc(u);
+
+    prctl(PR_GET_NAME, s->thread);
+    s->n = backtrace(s->pc, PROFILE_DEPTH_MAX);
+    while (s->first < s->n && s->pc[s->first] != pc)
+        s->first++;
+}
+
+static void on_tick(UNUSED int sig, UNUSED siginfo_t *info, void *context)
 {
     int before = errno;
     struct profile *p = atomic_load(&current);
@@ -48,10 +71,8 @@ static void on_tick(UNUSED int sig)
         return;
     atomic_fetch_add(&p->inside, 1);
     i = atomic_fetch_add(&p->taken, 1);
-    if (i < PROFILE_SAMPLES_MAX) {
-        prctl(PR_GET_NAME, p->v[i].thread);
-        p->v[i].n = backtrace(p->v[i].pc, PROFILE_DEPTH_MAX);
-    }
+    if (i < PROFILE_SAMPLES_MAX)
+        sample_take(&p->v[i], context);
     atomic_fetch_sub(&p->inside, 1);
     errno = before;
 }
@@ -72,7 +93,7 @@ static void sleep_ms(int64_t ms)
 
 static void take(struct profile *p, int64_t ms, const _Atomic bool *cancel)
 {
-    struct sigaction sa = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+    struct sigaction sa = {.sa_sigaction = on_tick, .sa_flags = SA_RESTART | SA_SIGINFO};
     int64_t until = clock_mono_ms(clock_system()) + ms, left;
     void *warm[4];
 
@@ -151,7 +172,7 @@ static void group(struct profile *p)
         return;
     p->groups = xcalloc(all + 1, sizeof *p->groups);
     for (size_t i = 0; i < all; i++)
-        if (p->v[i].n > FRAMES_OF_THE_HANDLER)
+        if (p->v[i].n > p->v[i].first)
             p->groups[n++] = (struct group){&p->v[i], 1};
     if (n)
         qsort(p->groups, n, sizeof *p->groups, by_stack);
@@ -166,24 +187,58 @@ static void group(struct profile *p)
 /* Of frames above the innermost the address is that after the call. */
 static const void *pc_of(const struct sample *s, int i)
 {
-    return i == FRAMES_OF_THE_HANDLER ? s->pc[i] : (const char *)s->pc[i] - 1;
+    return i == s->first ? s->pc[i] : (const char *)s->pc[i] - 1;
 }
 
+struct line {
+    char *text;
+    size_t n;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(((const struct line *)a)->text, ((const struct line *)b)->text);
+}
+
+static char *folded(const struct sample *s, const struct funcnames *names)
+{
+    struct buf out;
+    size_t n;
+
+    buf_init(&out, 1 << 20);
+    buf_printf(&out, "%.*s", THREAD_NAME_MAX, s->thread);
+    for (int i = s->n - 1; i >= s->first; i--) {
+        buf_char(&out, ';');
+        funcnames_name(names, pc_of(s, i), &out);
+    }
+    buf_char(&out, '\0');
+    ASSERT(buf_ok(&out));
+    return buf_take(&out, &n);
+}
+
+/* Places of one function make one line. */
 void profile_folded(struct profile *p, struct buf *out)
 {
     struct funcnames *names = funcnames_new();
+    struct line *lines;
+    size_t count = 0;
 
     group(p);
-    for (size_t g = 0; g < p->group_count && buf_ok(out); g++) {
-        const struct sample *s = p->groups[g].s;
-
-        buf_printf(out, "%.*s", THREAD_NAME_MAX, s->thread);
-        for (int i = s->n - 1; i >= FRAMES_OF_THE_HANDLER; i--) {
-            buf_char(out, ';');
-            funcnames_name(names, pc_of(s, i), out);
+    lines = xcalloc(p->group_count + 1, sizeof *lines);
+    for (size_t g = 0; g < p->group_count; g++)
+        lines[g] = (struct line){folded(p->groups[g].s, names), p->groups[g].n};
+    if (p->group_count)
+        qsort(lines, p->group_count, sizeof *lines, by_text);
+    for (size_t i = 0; i < p->group_count; i++) {
+        count += lines[i].n;
+        if (i + 1 == p->group_count || strcmp(lines[i].text, lines[i + 1].text) != 0) {
+            buf_printf(out, "%s %zu\n", lines[i].text, count);
+            count = 0;
         }
-        buf_printf(out, " %zu\n", p->groups[g].n);
     }
+    for (size_t i = 0; i < p->group_count; i++)
+        free(lines[i].text);
+    free(lines);
     funcnames_free(names);
 }
 
@@ -238,7 +293,7 @@ static struct places places_of(const struct profile *p)
     l.v = xcalloc(n + 1, sizeof *l.v);
     n = 0;
     for (size_t g = 0; g < p->group_count; g++)
-        for (int i = FRAMES_OF_THE_HANDLER; i < p->groups[g].s->n; i++)
+        for (int i = p->groups[g].s->first; i < p->groups[g].s->n; i++)
             l.v[n++] = (uintptr_t)pc_of(p->groups[g].s, i);
     if (n)
         qsort(l.v, n, sizeof *l.v, by_pc);
@@ -264,7 +319,7 @@ static void put_sample(struct buf *out, const struct group *g, const struct plac
     buf_init(&ids, 2048);
     buf_init(&values, 64);
     buf_init(&label, 64);
-    for (int i = FRAMES_OF_THE_HANDLER; i < g->s->n; i++)
+    for (int i = g->s->first; i < g->s->n; i++)
         buf_uvarint(&ids, place_id(l, pc_of(g->s, i)));
     buf_uvarint(&values, g->n);
     buf_uvarint(&values, g->n * (1000000000 / PROFILE_HZ));
