@@ -72,6 +72,12 @@ static void page_healthy(UNUSED void *arg, struct http_req *req)
     http_reply(req, 200, HTTP_TYPE_TEXT, STR("OK\n"));
 }
 
+/* Browsers ask for one beside any text. */
+static void page_no_icon(UNUSED void *arg, struct http_req *req)
+{
+    http_reply(req, 204, NULL, STR(""));
+}
+
 static void page_metrics(void *arg, struct http_req *req)
 {
     struct app *app = arg;
@@ -276,6 +282,7 @@ void app_pages_add(struct app *app)
         {"/ready", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_ready, app},
         {"/-/ready", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_ready, app},
         {"/-/healthy", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_healthy, app},
+        {"/favicon.ico", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_no_icon, app},
         {"/metrics", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_metrics, app},
         {"/config", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_config, app},
         {"/runtime_config", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_runtime_config, app},

@@ -447,7 +447,7 @@ enum MHD_Result exchange_on_access(UNUSED void *arg, struct MHD_Connection *mhd,
 /* What was done is written in full; what was refused is anybody's to send. */
 static void audit(struct http_server *s, const struct http_req *req, const char *status)
 {
-    if (req->status == 403)
+    if (req->status == 401 || req->status == 403)
         log_limited(s->log, LOG_WARN, "admin call refused", "method", method_names[req->method], "route",
                     http_route_pattern(req), "client", req->conn->address, "request_id", req->id);
     else

@@ -39,7 +39,7 @@ static bool is_rules(struct str pattern, struct str rest)
 
 enum http_role http_role_of(const char *text, unsigned methods, unsigned flags)
 {
-    static const char *const open[] = {"/ready", "/-/ready", "/-/healthy", NULL};
+    static const char *const open[] = {"/ready", "/-/ready", "/-/healthy", "/favicon.ico", NULL};
     static const char *const writes[] = {"push", "write", "remote_write", "otlp/v1/metrics", NULL};
     static const char *const asks[] = {"read", NULL};
     static const char *const of_the_process[] = {"status/config", "status/flags", NULL};
