@@ -2,6 +2,7 @@
  * A module is a role or what roles share. modules.c lists them; main.c starts those that are
  * wanted, each after its dependencies, and stops them in reverse. Only app/ sees every room. */
 #pragma once
+#include "common/auth/auth.h"
 #include "common/config/config.h"
 #include "common/config/limits.h"
 #include "common/http/http.h"
@@ -14,7 +15,9 @@ struct app_cfg {
     struct opt_list target;
     char *config_file, *data_dir;
     bool tenancy;
-    char *http_address;
+    char *http_address, *admin_address, *tls_cert_file, *tls_key_file, *tls_client_ca_file;
+    char *users_file;
+    int64_t users_period_ms;
     int64_t http_port, http_threads, http_workers, http_connections, http_connections_per_ip,
         http_queue;
     int64_t header_timeout_ms, idle_timeout_ms, body_grace_ms;
@@ -80,7 +83,9 @@ struct app {
     int64_t started_wall_ms;
     struct log *log;
     struct metrics *metrics;
-    struct http_server *http;
+    struct http_server *http;  /* routes are given to this one */
+    struct http_server *admin; /* NULL: http serves admin pages too */
+    struct auth *auth;         /* NULL: anybody may do anything */
     struct overrides *overrides;
     struct app_module modules[APP_MODULES_MAX]; /* as in app_modules */
     size_t module_count;
@@ -119,6 +124,8 @@ void app_notify(const char *state);
 void app_pages_add(struct app *app);
 /* memory_page.c: /debug/memory */
 void app_memory_page_add(struct app *app);
+/* debug_pages.c: /debug/profile, /debug/heap, /debug/threads */
+void app_debug_pages_add(struct app *app);
 /* True when every module is ready; else the reasons, one a line. */
 bool app_ready(struct app *app, struct buf *why_not);
 

@@ -143,6 +143,8 @@ static struct memory_account *account(struct app *app)
             m->module->memory(m->self, a);
     }
     http_server_memory(app->http, a);
+    if (app->admin)
+        http_server_memory(app->admin, a);
     memory_add(a, (struct str){0}, MEMORY_METRICS, metrics_memory(app->metrics));
     /* Results that are kept live in arenas too, and those of running queries have been added to their tenants. */
     known = memory_total(a, MEMORY_ARENAS) + memory_total(a, MEMORY_RESULT_CACHE);

@@ -1,4 +1,5 @@
 #include "app/cluster.h"
+#include "common/http/confirm.h"
 #include "compactor/compactor.h"
 
 #include <limits.h>
@@ -77,6 +78,11 @@ static void page_run(void *arg, struct http_req *req)
         http_reply(req, 200, HTTP_TYPE_JSON, STR("{\"status\":\"done\"}\n"));
 }
 
+static void page_run_form(UNUSED void *arg, struct http_req *req)
+{
+    http_reply_form(req, "Compact", "Merges the blocks that there are, also those that may still get neighbours, and waits for it.", "Compact");
+}
+
 static int start(void *self, UNUSED struct err *err)
 {
     struct compactor_module *m = self;
@@ -84,7 +90,8 @@ static int start(void *self, UNUSED struct err *err)
 
     compactor_start(m->compactor);
     http_route(http, &(struct http_route){"/compactor/tenants", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page, m});
-    http_route(http, &(struct http_route){"/compactor/run", HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_run, m});
+    http_route(http, &(struct http_route){"/compactor/run", HTTP_M_POST, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_run, m});
+    http_route(http, &(struct http_route){"/compactor/run", HTTP_M_GET, 0, 0, NULL, page_run_form, m});
     app_link(m->app, "/compactor/tenants", "Compaction by tenant", false);
     app_link(m->app, "/compactor/run", "Compact now (POST)", true);
     return 0;

@@ -67,6 +67,7 @@ static int start(void *self, UNUSED struct err *err)
     struct distributor_module *m = self;
 
     distributor_routes(m->distributor, m->app->http);
+    app_link(m->app, "/distributor/all_user_stats", "tenants, their series and rates", false);
     return 0;
 }
 

@@ -1,4 +1,5 @@
 #include "app/cluster.h"
+#include "common/http/confirm.h"
 #include "ingester/ingester.h"
 
 #include <limits.h>
@@ -101,11 +102,15 @@ static void *join_ring(void *arg)
 static void page_tenants(void *arg, struct http_req *req)
 {
     struct ingester_module *m = arg;
+    bool html = http_wants_html(req);
     struct buf out;
 
     buf_init(&out, 64 << 20);
-    ingester_write_tenants(m->ingester, &out);
-    http_reply_buf(req, buf_ok(&out) ? 200 : 500, HTTP_TYPE_JSON, &out);
+    if (html)
+        ingester_write_tenants_html(m->ingester, &out);
+    else
+        ingester_write_tenants_json(m->ingester, &out);
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
     buf_fini(&out);
 }
 
@@ -141,6 +146,11 @@ static void page_flush(void *arg, struct http_req *req)
     buf_fini(&out);
 }
 
+static void page_flush_form(UNUSED void *arg, struct http_req *req)
+{
+    http_reply_form(req, "Flush", "Cuts everything in this ingester's memory into blocks, publishes them in the bucket, and waits for it.", "Flush");
+}
+
 static int start(void *self, struct err *err)
 {
     struct ingester_module *m = self;
@@ -153,7 +163,8 @@ static int start(void *self, struct err *err)
     m->joining = true;
     http_route(http, &(struct http_route){"/ingester/tenants", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_tenants, m});
     http_route(http, &(struct http_route){"/ingester/replay", HTTP_M_GET, 0, 0, NULL, page_replay, m});
-    http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_flush, m});
+    http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_POST, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_flush, m});
+    http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_GET, 0, 0, NULL, page_flush_form, m});
     app_link(m->app, "/ingester/tenants", "Tenants of this ingester", false);
     app_link(m->app, "/ingester/replay", "Replay after the last start", false);
     app_link(m->app, "/ingester/flush", "Cut everything in memory into blocks (POST)", true);

@@ -4,6 +4,7 @@
 #include "common/http/html.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
@@ -71,6 +72,12 @@ static void page_healthy(UNUSED void *arg, struct http_req *req)
     http_reply(req, 200, HTTP_TYPE_TEXT, STR("OK\n"));
 }
 
+/* Browsers ask for one beside any text. */
+static void page_no_icon(UNUSED void *arg, struct http_req *req)
+{
+    http_reply(req, 204, NULL, STR(""));
+}
+
 static void page_metrics(void *arg, struct http_req *req)
 {
     struct app *app = arg;
@@ -103,18 +110,57 @@ static bool wants_diff(const struct http_req *req)
     return str_eqz(http_param(req, "mode"), "diff");
 }
 
-static void page_config(void *arg, struct http_req *req)
+/* YAML for a terminal, the same in a page for a browser. Takes the buffer. */
+static void reply_yaml(struct http_req *req, const char *title, struct buf *yaml)
 {
-    struct app *app = arg;
+    struct buf page;
+
+    if (!http_wants_html(req)) {
+        reply_buf_or_500(req, HTTP_TYPE_TEXT, yaml);
+        return;
+    }
+    buf_init(&page, PAGE_BYTES_MAX);
+    html_begin(&page, title);
+    html_pre(&page, buf_view(yaml));
+    html_end(&page);
+    page.failed |= !buf_ok(yaml);
+    buf_fini(yaml);
+    reply_buf_or_500(req, HTTP_TYPE_HTML, &page);
+}
+
+static void reply_config(struct http_req *req, const struct config *c)
+{
+    bool json = http_accepts(req, "application/json");
     struct buf out;
 
     buf_init(&out, PAGE_BYTES_MAX);
-    if (http_accepts(req, "application/json"))
-        config_print_json(app->config, wants_diff(req), &out);
+    if (json) {
+        config_print_json(c, wants_diff(req), &out);
+        reply_buf_or_500(req, HTTP_TYPE_JSON, &out);
+    } else {
+        config_print_yaml(c, wants_diff(req), &out);
+        reply_yaml(req, wants_diff(req) ? "Configuration that differs from the defaults" : "Configuration", &out);
+    }
+}
+
+static void reply_config_defaults(struct http_req *req)
+{
+    struct app *fresh = xcalloc(1, sizeof *fresh);
+
+    app_config_compose(fresh);
+    reply_config(req, fresh->config);
+    app_config_free(fresh);
+    free(fresh);
+}
+
+static void page_config(void *arg, struct http_req *req)
+{
+    struct app *app = arg;
+
+    if (str_eqz(http_param(req, "mode"), "defaults"))
+        reply_config_defaults(req);
     else
-        config_print_yaml(app->config, wants_diff(req), &out);
-    reply_buf_or_500(req, http_accepts(req, "application/json") ? HTTP_TYPE_JSON : HTTP_TYPE_TEXT,
-                     &out);
+        reply_config(req, app->config);
 }
 
 static void page_runtime_config(void *arg, struct http_req *req)
@@ -123,8 +169,13 @@ static void page_runtime_config(void *arg, struct http_req *req)
     struct buf out;
 
     buf_init(&out, PAGE_BYTES_MAX);
-    overrides_print_yaml(app->overrides, wants_diff(req), &out);
-    reply_buf_or_500(req, HTTP_TYPE_TEXT, &out);
+    if (http_accepts(req, "application/json")) {
+        overrides_print_json(app->overrides, wants_diff(req), &out);
+        reply_buf_or_500(req, HTTP_TYPE_JSON, &out);
+    } else {
+        overrides_print_yaml(app->overrides, wants_diff(req), &out);
+        reply_yaml(req, "Limits per tenant", &out);
+    }
 }
 
 static void services_html(struct app *app, struct buf *out)
@@ -231,6 +282,7 @@ void app_pages_add(struct app *app)
         {"/ready", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_ready, app},
         {"/-/ready", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_ready, app},
         {"/-/healthy", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_healthy, app},
+        {"/favicon.ico", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_no_icon, app},
         {"/metrics", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_metrics, app},
         {"/config", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_config, app},
         {"/runtime_config", HTTP_M_GET, HTTP_ALWAYS, 0, NULL, page_runtime_config, app},
@@ -245,11 +297,14 @@ void app_pages_add(struct app *app)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         http_route(app->http, &routes[i]);
     app_memory_page_add(app);
+    app_debug_pages_add(app);
     app_link(app, "/ready", "whether this process takes requests", false);
     app_link(app, "/services", "modules and their states", false);
     app_link(app, "/metrics", "metrics of this process", false);
     app_link(app, "/config", "effective configuration", false);
     app_link(app, "/config?mode=diff", "what differs from the defaults", false);
+    app_link(app, "/config?mode=defaults", "the defaults", false);
+    app_link(app, "/runtime_config", "limits of tenants that have their own, and how the last look at the file went", false);
     app_link(app, "/runtime_config?mode=diff", "limits per tenant that differ from the defaults",
              false);
     app_link(app, "/api/v1/status/buildinfo", "version", false);

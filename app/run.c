@@ -29,6 +29,8 @@ static void reload(struct app *app)
                   err_log(&err));
     else
         log_info(app->log, "runtime config looked at on SIGHUP");
+    if (app->auth && auth_reload(app->auth, &err) < 0)
+        log_error(app->log, "users not loaded, the previous ones stay", "err", err_log(&err));
 }
 
 static void *signal_main(void *arg)
@@ -101,10 +103,9 @@ static int signals_wait(struct signals *s)
 
 /* --- parts --- */
 
-static int http_start(struct app *app, struct err *err)
+static struct http_cfg http_cfg_of(const struct app_cfg *c)
 {
-    const struct app_cfg *c = &app->cfg;
-    struct http_cfg cfg = {
+    return (struct http_cfg){
         .address = c->http_address,
         .port = (uint16_t)c->http_port,
         .threads = (int)c->http_threads,
@@ -118,18 +119,90 @@ static int http_start(struct app *app, struct err *err)
         .bodies_bytes_max = c->bodies_bytes_max,
         .blocking_queue_max = (int)c->http_queue,
         .gzip_level = (int)c->gzip_level,
+        .tls = {c->tls_cert_file, c->tls_key_file, c->tls_client_ca_file},
         .routes_follow = true,
     };
+}
+
+/* "127.0.0.1:9010", "[::1]:9010". */
+static int admin_address(const char *text, char *host, size_t host_n, uint16_t *ret_port, struct err *err)
+{
+    const char *colon = strrchr(text, ':');
+    struct str name = str_n(text, colon ? (size_t)(colon - text) : 0);
+    char *end = NULL;
+    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
+
+    if (name.n >= 2 && name.p[0] == '[' && name.p[name.n - 1] == ']')
+        name = str_sub(name, 1, name.n - 1);
+    if (name.n == 0 || name.n >= host_n || !end || end == colon + 1 || *end || port > 65535)
+        return err_set(err, RC_INVALID, "server.admin-listen-address: want host:port, not \"%s\"", text);
+    snprintf(host, host_n, "%.*s", STR_FMT(name));
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+static int admin_new(struct app *app, struct err *err)
+{
+    struct http_cfg cfg = http_cfg_of(&app->cfg);
+    char host[64];
+    int rc;
+
+    if (!*app->cfg.admin_address)
+        return 0;
+    cfg.address = host;
+    cfg.threads = 1;
+    rc = admin_address(app->cfg.admin_address, host, sizeof host, &cfg.port, err);
+    if (rc == 0)
+        rc = http_server_new(&cfg, &(struct http_deps){app->log, app->metrics}, &app->admin, err);
+    if (rc < 0)
+        return rc;
+    http_server_roles(app->http, ~(1u << HTTP_ROLE_ADMIN));
+    http_server_roles(app->admin, 1u << HTTP_ROLE_ADMIN | 1u << HTTP_ROLE_METRICS | 1u << HTTP_ROLE_OPEN);
+    http_server_twin(app->http, app->admin);
+    return 0;
+}
+
+static int auth_start(struct app *app, struct err *err)
+{
+    struct auth_cfg cfg = {app->cfg.users_file, app->cfg.users_period_ms, app->cfg.tenancy};
+    struct http_guard guard;
+    int rc;
+
+    if (!*cfg.users_file)
+        return 0;
+    rc = auth_new(&cfg, &(struct auth_deps){app->log, app->metrics}, &app->auth, err);
+    if (rc < 0)
+        return rc;
+    guard = auth_guard(app->auth);
+    http_server_guard(app->http, &guard);
+    if (app->admin)
+        http_server_guard(app->admin, &guard);
+    return 0;
+}
+
+static int listen_as(struct app *app, struct http_server *s, const char *what, const char *address, struct err *err)
+{
+    int rc = http_server_start(s, err);
+
+    if (rc == 0)
+        log_info(app->log, what, "address", address, "port", log_i64(http_server_port(s)), "tls", *app->cfg.tls_cert_file ? "on" : "off");
+    return rc;
+}
+
+static int http_start(struct app *app, struct err *err)
+{
+    struct http_cfg cfg = http_cfg_of(&app->cfg);
     int rc = http_server_new(&cfg, &(struct http_deps){app->log, app->metrics}, &app->http, err);
 
+    if (rc == 0)
+        rc = admin_new(app, err);
+    if (rc == 0)
+        rc = auth_start(app, err);
     if (rc < 0)
         return rc;
     app_pages_add(app);
-    rc = http_server_start(app->http, err);
-    if (rc == 0)
-        log_info(app->log, "listening", "address", c->http_address, "port",
-                 log_i64(http_server_port(app->http)));
-    return rc;
+    rc = listen_as(app, app->http, "listening", app->cfg.http_address, err);
+    return rc == 0 && app->admin ? listen_as(app, app->admin, "listening for admin pages", app->cfg.admin_address, err) : rc;
 }
 
 static int parts_start(struct app *app, struct err *err)
@@ -174,6 +247,8 @@ static int modules_start(struct app *app, struct err *err)
         atomic_store(&m->state, MODULE_RUNNING);
     }
     http_server_routed(app->http);
+    if (app->admin)
+        http_server_routed(app->admin);
     return 0;
 }
 
@@ -202,6 +277,8 @@ static void modules_stop(struct app *app)
 static void parts_free(struct app *app)
 {
     http_server_free(app->http);
+    http_server_free(app->admin);
+    auth_free(app->auth);
     for (size_t i = app->order_count; i-- > 0;)
         if (app->order[i]->module->free && app->order[i]->self)
             app->order[i]->module->free(app->order[i]->self);
@@ -216,9 +293,13 @@ static void shut_down(struct app *app)
     modules_drain(app);
     if (app->http)
         http_server_drain(app->http, app->cfg.drain_timeout_ms);
+    if (app->admin)
+        http_server_drain(app->admin, app->cfg.drain_timeout_ms);
     modules_stop(app);
     if (app->http)
         http_server_stop(app->http, app->cfg.drain_timeout_ms);
+    if (app->admin)
+        http_server_stop(app->admin, app->cfg.drain_timeout_ms);
 }
 
 int app_run(struct app *app)

@@ -1,3 +1,4 @@
+#include "common/http/html.h"
 #include "common/base/json.h"
 #include "compactor/compactor_impl.h"
 
@@ -94,20 +95,10 @@ static void status_json(const struct compactor *c, uint64_t series_done, struct 
     buf_z(out, "]}\n");
 }
 
-static void html_text(struct buf *out, const char *s)
-{
-    for (; *s; s++) {
-        if (*s == '<' || *s == '>' || *s == '&' || *s == '"' || *s == '\'')
-            buf_printf(out, "&#%d;", *s);
-        else
-            buf_char(out, *s);
-    }
-}
-
 static void tenant_html(struct buf *out, const struct tenant_status *s)
 {
     buf_z(out, "<tr><td>");
-    html_text(out, s->name);
+    html_str(out, str_of(s->name));
     buf_printf(out,
                "</td><td>%" PRIu64 "</td><td>%" PRIu64 " / %" PRIu64 " / %" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64
                "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRId64 "</td><td>%" PRId64 "</td></tr>\n",
@@ -117,18 +108,19 @@ static void tenant_html(struct buf *out, const struct tenant_status *s)
 
 static void status_html(const struct compactor *c, uint64_t series_done, struct buf *out)
 {
-    buf_z(out, "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>Compactor tenants</title></head><body>\n"
-               "<h1>Compactor tenants</h1>\n<p>Level 0: ");
+    html_begin(out, "Compaction by tenant");
+    buf_z(out, "<p>Level 0: ");
     buf_printf(out, "%" PRIu64 " blocks, %" PRIu64 " bytes, %" PRIu64 " quarantined.</p>\n<p>Job: ", c->l0_blocks, c->l0_bytes,
                c->l0_quarantined);
-    html_text(out, c->job[0] ? c->job : "none");
+    html_str(out, str_of(c->job[0] ? c->job : "none"));
     buf_printf(out, " (%" PRIu64 " series). Last error: ", series_done);
-    html_text(out, c->last_error[0] ? c->last_error : "none");
-    buf_z(out, "</p>\n<table border=\"1\">\n<tr><th>Tenant</th><th>Blocks</th><th>2 h / 12 h / 24 h</th><th>Samples</th>"
+    html_str(out, str_of(c->last_error[0] ? c->last_error : "none"));
+    buf_z(out, "</p>\n<table>\n<tr><th>Tenant</th><th>Blocks</th><th>2 h / 12 h / 24 h</th><th>Samples</th>"
                "<th>Bytes</th><th>Deleted</th><th>Quarantined</th><th>Lag, s</th><th>Retention, s</th></tr>\n");
     for (size_t i = 0; i < c->tenants.n; i++)
         tenant_html(out, &c->tenants.v[i]);
-    buf_z(out, "</table>\n</body></html>\n");
+    html_table_end(out);
+    html_end(out);
 }
 
 void compactor_status(struct compactor *c, bool html, struct buf *out)

@@ -126,6 +126,7 @@ static void otlp_routes(struct distributor *d, struct http_server *http)
 void distributor_routes(struct distributor *d, struct http_server *http)
 {
     static const char *const patterns[] = {"/api/v1/push", "/api/v1/write", "/workspaces/{id}/api/v1/remote_write"};
+    static const char *const user_stats[] = {"/api/v1/user_stats", "/prometheus/api/v1/user_stats", "/workspaces/{id}/api/v1/user_stats"};
 
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
         http_route(http, &(struct http_route){
@@ -136,6 +137,9 @@ void distributor_routes(struct distributor *d, struct http_server *http)
             .arg = d,
         });
     otlp_routes(d, http);
+    http_route(http, &(struct http_route){"/distributor/all_user_stats", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, dist_page_all_user_stats, d});
+    for (size_t i = 0; i < ARRAY_LEN(user_stats); i++)
+        http_route(http, &(struct http_route){user_stats[i], HTTP_M_GET, HTTP_BLOCKING, 0, NULL, dist_page_user_stats, d});
 }
 
 void distributor_memory(struct distributor *d, struct memory_account *a)

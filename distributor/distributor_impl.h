@@ -143,6 +143,8 @@ struct push {
 };
 
 /* receive.c: HTTP side */
+/* Of the path, or of the header when tenancy is on; not checked. */
+struct str dist_request_tenant(const struct distributor *d, const struct http_req *req);
 void push_handle(void *distributor, struct http_req *req);
 void push_handle_otlp(void *distributor, struct http_req *req);
 void push_answer(struct push *p); /* lock held; answers when the state allows and it was not answered yet */
@@ -218,6 +220,10 @@ void dist_linger_add(struct distributor *d, const char *instance, int64_t bytes)
 bool dist_linger_fits(struct distributor *d, const char *instance);
 void dist_linger_collect(struct distributor *d);
 void dist_heads_free(struct distributor *d);
+
+/* user_stats.c: /distributor/all_user_stats, /api/v1/user_stats */
+void dist_page_all_user_stats(void *distributor, struct http_req *req);
+void dist_page_user_stats(void *distributor, struct http_req *req);
 
 struct push *push_ref(struct push *p);
 void push_unref(struct push *p);

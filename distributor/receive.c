@@ -187,7 +187,7 @@ static void reply_error(struct push *p, const struct err *err)
 
 /* --- judging the request --- */
 
-static struct str tenant_of(const struct distributor *d, const struct http_req *req)
+struct str dist_request_tenant(const struct distributor *d, const struct http_req *req)
 {
     struct str id = http_path_param(req, "id");
 
@@ -357,7 +357,7 @@ void push_handle(void *arg, struct http_req *req)
 
     if (!dist_admit_take(d, req, false, &taken_ns))
         return;
-    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
+    if (dist_tenant_get(d, dist_request_tenant(d, req), &tenant, &err) < 0) {
         http_reply_text(req, err.rc == RC_UNAVAILABLE ? 503 : 400, "%s", err_text(&err));
         dist_admit_answered(d, taken_ns, false);
         return;
@@ -426,7 +426,7 @@ void push_handle_otlp(void *arg, struct http_req *req)
     if (!dist_admit_take(d, req, true, &taken_ns))
         return;
     otlp = otlp_push_new(d, taken_ns, req);
-    if (dist_tenant_get(d, tenant_of(d, req), &tenant, &err) < 0) {
+    if (dist_tenant_get(d, dist_request_tenant(d, req), &tenant, &err) < 0) {
         otlp_push_fail(otlp, err.rc == RC_UNAVAILABLE ? 503 : 400, str_of(err_text(&err)));
         return;
     }

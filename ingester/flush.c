@@ -314,6 +314,7 @@ void ingester_drop_due(struct ingester *in)
 void *ingester_maintain(void *arg)
 {
     struct ingester *in = arg;
+    int64_t ticked_ms = clock_mono_ms(in->deps.clock);
     bool stopping = false;
 
     while (!stopping) {
@@ -326,6 +327,8 @@ void *ingester_maintain(void *arg)
         mutex_unlock(&in->wake_lock);
         if (stopping || atomic_load(&in->state) != INGESTER_SERVING)
             continue;
+        ingester_rates_tick(in, clock_mono_ms(in->deps.clock) - ticked_ms);
+        ticked_ms = clock_mono_ms(in->deps.clock);
         if (ingester_flush_due(in, &err) < 0)
             log_warn(in->deps.log, "flush failed, will retry", "err", err_log(&err));
         ingester_drop_due(in);

@@ -1,4 +1,5 @@
 #include "ingester/image.h"
+#include "common/http/html.h"
 #include "common/base/fault.h"
 #include "ingester/checkpoint.h"
 
@@ -357,14 +358,14 @@ void ingester_write_replay_html(struct ingester *in, struct buf *out)
     struct replay_sum sum = ingester_replay_sum(in);
     bool replaying = atomic_load(&in->state) == INGESTER_REPLAYING;
 
-    buf_z(out, "<!doctype html><meta charset=utf-8><title>Replay</title>");
+    html_begin(out, "Replay");
     if (replaying)
-        buf_z(out, "<meta http-equiv=refresh content=1>");
-    buf_printf(out, "<h1>Replay</h1><p>%s, %d %% of %.1f MB", state_name(in), percent(sum.done, sum.total), (double)sum.total / 1e6);
+        buf_z(out, "<meta http-equiv=\"refresh\" content=\"1\">");
+    buf_printf(out, "<p>%s, %d %% of %.1f MB", state_name(in), percent(sum.done, sum.total), (double)sum.total / 1e6);
     buf_printf(out, " in %.1f s", sum.seconds);
     if (replaying && sum.seconds_left >= 0)
         buf_printf(out, ", about %.0f s left", sum.seconds_left);
-    buf_z(out, ".<table border=1 cellpadding=4><tr><th>Directory<th>Image MB read<th>of<th><th>Log MB read<th>of<th>");
+    buf_z(out, ".<table><tr><th>Directory<th>Image MB read<th>of<th><th>Log MB read<th>of<th>");
     for (size_t i = 0; i < in->wal_dirs.n; i++) {
         const struct wal_dir *d = &in->wal_dirs.v[i];
 
@@ -372,5 +373,6 @@ void ingester_write_replay_html(struct ingester *in, struct buf *out)
         html_cells(out, atomic_load(&d->image_done), atomic_load(&d->image_total));
         html_cells(out, atomic_load(&d->log_done), atomic_load(&d->log_total));
     }
-    buf_z(out, "</table>");
+    html_table_end(out);
+    html_end(out);
 }

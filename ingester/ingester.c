@@ -1,5 +1,7 @@
 #include "ingester/ingester.h"
 #include "ingester/checkpoint.h"
+#include "common/base/bytes.h"
+#include "common/http/html.h"
 #include "common/obs/memory.h"
 #include "ingester/image.h"
 #include "ingester/ingester_impl.h"
@@ -326,7 +328,7 @@ void ingester_stats(struct ingester *in, struct ingester_stats *ret)
     *ret = st;
 }
 
-void ingester_write_tenants(struct ingester *in, struct buf *out)
+void ingester_write_tenants_json(struct ingester *in, struct buf *out)
 {
     struct ingester_tenant *t, *tmp;
     bool first = true;
@@ -340,6 +342,27 @@ void ingester_write_tenants(struct ingester *in, struct buf *out)
     }
     pthread_rwlock_unlock(&in->tenants_lock);
     buf_z(out, "]}\n");
+}
+
+void ingester_write_tenants_html(struct ingester *in, struct buf *out)
+{
+    struct ingester_tenant *t, *tmp;
+
+    html_begin(out, "Tenants of this ingester");
+    html_table_begin(out);
+    html_row(out, true, (const char *const[]){"Tenant", "Series", "Samples since the start", "Samples per second"}, 4);
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_ITER(hh, in->tenants, t, tmp) {
+        char series[24], samples[24], rate[32];
+
+        snprintf(series, sizeof series, "%llu", (unsigned long long)atomic_load(&t->series));
+        snprintf(samples, sizeof samples, "%llu", (unsigned long long)atomic_load(&t->ingested));
+        snprintf(rate, sizeof rate, "%.1f", bits_double(atomic_load(&t->rate_bits)));
+        html_row(out, false, (const char *const[]){t->id, series, samples, rate}, 4);
+    }
+    pthread_rwlock_unlock(&in->tenants_lock);
+    html_table_end(out);
+    html_end(out);
 }
 
 void ingester_memory(struct ingester *in, struct memory_account *a)

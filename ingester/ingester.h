@@ -60,8 +60,9 @@ struct ingester_stats {
     double replay_done; /* 0..1 */
 };
 void ingester_stats(struct ingester *in, struct ingester_stats *ret);
-/* JSON for /ingester/tenants. */
-void ingester_write_tenants(struct ingester *in, struct buf *out);
+/* For /ingester/tenants. */
+void ingester_write_tenants_json(struct ingester *in, struct buf *out);
+void ingester_write_tenants_html(struct ingester *in, struct buf *out);
 /* How far the replay is, or how long it took: for /ingester/replay. */
 void ingester_write_replay_json(struct ingester *in, struct buf *out);
 void ingester_write_replay_html(struct ingester *in, struct buf *out);

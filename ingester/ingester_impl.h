@@ -27,6 +27,8 @@ struct ingester_tenant {
     char *id;
     size_t id_len;
     _Atomic uint64_t series, ingested;
+    _Atomic uint64_t rate_bits; /* of a double: samples per second, lately; ingester_rates_tick */
+    uint64_t rate_ingested;     /* maintenance thread: of ingested, in the rate already */
     struct metadata *metadata; /* own lock */
     struct mutex late_lock;    /* --- innermost: guards late --- */
     struct rate_bucket late;   /* of out-of-order samples */
@@ -124,6 +126,8 @@ void ingester_explain_sample(struct head *h, const struct head_series *hs, int64
                              const struct ingester_limits *l, char *out, size_t out_n);
 void ingester_count_push(struct ingester *in, struct ingester_tenant *t, uint64_t accepted, const uint8_t *verdicts, size_t n);
 void ingester_metadata_add(struct ingester *in, struct ingester_tenant *t, struct str rows, const struct ingester_limits *l);
+/* Every flush_check_ms or so, by the maintenance thread: what each tenant has ingested since becomes part of its rate. */
+void ingester_rates_tick(struct ingester *in, int64_t elapsed_ms);
 void ingester_recount_series(struct ingester *in);
 void ingester_tenants_free(struct ingester *in);
 

@@ -275,7 +275,7 @@ void ingester_on_metadata(void *arg, struct rpc_call *call)
     ingester_answer(arg, call, &torc__wire__metadata_request__descriptor, answer_metadata);
 }
 
-static void stats_write(struct inquiry *iq, struct ingester_tenant *t)
+static void stats_write(struct inquiry *iq, struct ingester_tenant *t, struct buf *rates)
 {
     uint64_t series = 0, active = 0, samples = 0;
 
@@ -293,6 +293,7 @@ static void stats_write(struct inquiry *iq, struct ingester_tenant *t)
     buf_u64(&iq->rows, active);
     buf_u64(&iq->rows, samples);
     buf_u64(&iq->rows, atomic_load(&t->ingested));
+    buf_u64(rates, atomic_load(&t->rate_bits));
 }
 
 static int answer_user_stats(struct inquiry *iq, const void *request, struct err *err)
@@ -301,20 +302,25 @@ static int answer_user_stats(struct inquiry *iq, const void *request, struct err
     Torc__Wire__UserStatsResponse out = TORC__WIRE__USER_STATS_RESPONSE__INIT;
     struct ingester_tenant *t, *tmp;
     struct str only = pb_str(m->tenant);
+    struct buf rates;
     int rc = inquiry_version(m->version, err);
 
     if (rc < 0)
         return rc;
+    buf_init(&rates, INGESTER_TENANTS_MAX * sizeof(uint64_t));
     pthread_rwlock_rdlock(&iq->in->tenants_lock);
     HASH_ITER(hh, iq->in->tenants, t, tmp)
         if (only.n == 0 || str_eq(only, str_n(t->id, t->id_len))) {
-            stats_write(iq, t);
+            stats_write(iq, t, &rates);
             out.count++;
         }
     pthread_rwlock_unlock(&iq->in->tenants_lock);
     out.version = SELECT_VERSION;
     out.rows = pb_bytes(buf_view(&iq->rows));
-    return inquiry_pack(iq, &out.base, err);
+    out.rates = pb_bytes(buf_view(&rates));
+    rc = inquiry_pack(iq, &out.base, err);
+    buf_fini(&rates);
+    return rc;
 }
 
 void ingester_on_user_stats(void *arg, struct rpc_call *call)

@@ -3,6 +3,7 @@
 #include "common/model/tenant.h"
 #include "ingester/ingester_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tenant **ret, struct err *err)
@@ -192,6 +193,23 @@ void ingester_metadata_add(UNUSED struct ingester *in, struct ingester_tenant *t
 
     while (push_metadata_next(&r, &md, NULL) > 0)
         metadata_add(t->metadata, &md, l->metadata_metrics_max, l->metadata_per_metric_max);
+}
+
+/* The newest part weighs as much as its share of a minute. */
+void ingester_rates_tick(struct ingester *in, int64_t elapsed_ms)
+{
+    double seconds = (double)MAX(elapsed_ms, (int64_t)1) / 1000, weight = 1 - exp(-seconds / 60);
+    struct ingester_tenant *t, *tmp;
+
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_ITER(hh, in->tenants, t, tmp) {
+        uint64_t ingested = atomic_load(&t->ingested);
+        double now = (double)(ingested - t->rate_ingested) / seconds, before = bits_double(atomic_load(&t->rate_bits));
+
+        t->rate_ingested = ingested;
+        atomic_store(&t->rate_bits, double_bits(before + (now - before) * weight));
+    }
+    pthread_rwlock_unlock(&in->tenants_lock);
 }
 
 static void recount_one(void *arg, struct str tenant, const struct head_tenant_stats *st)

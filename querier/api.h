@@ -142,6 +142,10 @@ void api_explain(struct api_request *r);
 void api_status_tsdb(struct api_request *r);
 void api_top_queries(struct api_request *r);
 void api_cancel_query(struct api_request *r);
+void api_user_limits(struct api_request *r);
+void api_cardinality_names(struct api_request *r);
+void api_cardinality_values(struct api_request *r);
+void api_active_series(struct api_request *r);
 
 /* --- pages.c --- */
 void page_blocks(void *querier, struct http_req *req);

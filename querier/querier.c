@@ -69,11 +69,16 @@ static const struct api_endpoint endpoints[] = {
     {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
     {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
     {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},
+    {API("/user_limits"), HTTP_M_GET, API_NOW, api_user_limits},
+    {API("/cardinality/label_names"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_cardinality_names},
+    {API("/cardinality/label_values"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_cardinality_values},
+    {API("/cardinality/active_series"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_active_series},
 };
 _Static_assert(ARRAY_LEN(endpoints) * 3 <= API_ROUTES_MAX, "every route has its argument");
 
 static void metrics_make(struct querier *q)
 {
+    static const int retried[] = {RC_STALE, RC_MOVED, RC_NOT_FOUND}; /* there from the start: a rate needs a zero before the first */
     struct metrics *m = q->deps.metrics;
 
     q->m_seconds = metrics_histogram(m, "torc_querier_query_seconds",
@@ -93,6 +98,8 @@ static void metrics_make(struct querier *q)
     q->env.retries = metrics_family(m, METRIC_COUNTER, "torc_querier_retries_total",
                                     "Selects begun again with a fresh index and ring, by reason.",
                                     (const char *const[]){"reason", NULL});
+    for (size_t i = 0; i < ARRAY_LEN(retried); i++)
+        metric_with(q->env.retries, rc_name(retried[i]), NULL);
     q->m_peak = metrics_gauge(m, "torc_querier_query_memory_peak_bytes",
                               "Memory of the query that held most since the start (limit: query_memory).");
     q->m_processed = metrics_family(m, METRIC_COUNTER, "torc_querier_samples_processed_total",

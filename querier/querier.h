@@ -1,8 +1,8 @@
 /* querier.h - answers queries: the Prometheus HTTP API over recent samples in the ingesters and
  * older ones in blocks (design D8). Routes, all under /prometheus/api/v1, /api/v1 and
  * /workspaces/{id}/api/v1: query, query_range, series, labels, label/{name}/values, metadata,
- * format_query, parse_query, query_exemplars, rules, alerts, status/{config,flags,runtimeinfo}; and
- * /querier/blocks. The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on
+ * format_query, parse_query, query_exemplars, rules, alerts, status/{config,flags,runtimeinfo}, user_limits,
+ * cardinality/{label_names,label_values,active_series}; and /querier/blocks. The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on
  * (a|b: several, whose series get __tenant_id__). Requests wait in a queue that is fair by tenant;
  * each runs on one worker with an arena of its own. Life: querier_new, querier_routes,
  * querier_start; querier_free once the HTTP server has drained. */

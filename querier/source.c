@@ -79,6 +79,7 @@ struct gathering {
     struct source *s;
     const struct store_select *q;
     struct series_set *set;
+    bool heads_only;
 };
 
 static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view,
@@ -104,7 +105,7 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     arena_reset(g->set->arena);
     series_set_init(g->set, g->set->arena);
     rc = fanout_select(&fs, g->set, err);
-    if (rc == 0 && g->q->enough && g->set->n >= g->q->enough)
+    if (rc == 0 && (g->heads_only || (g->q->enough && g->set->n >= g->q->enough)))
         return 0;
     return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
 }
@@ -112,10 +113,18 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
 int source_gather(struct source *s, const struct store_select *q, struct series_set *set,
                   struct err *err)
 {
-    struct gathering g = {s, q, set};
+    struct gathering g = {s, q, set, false};
     int rc = source_try(s, q->tenant, gather_once, &g, err);
 
     return rc == 0 && s->days ? fetch_count_days(s->days, &s->limits, set, err) : rc;
+}
+
+int source_gather_heads(struct source *s, const struct store_select *q, struct series_set *set,
+                        struct err *err)
+{
+    struct gathering g = {s, q, set, true};
+
+    return source_try(s, q->tenant, gather_once, &g, err);
 }
 
 /* --- tenants --- */

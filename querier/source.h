@@ -55,6 +55,9 @@ int source_try(struct source *s, struct str tenant, source_try_fn *fn, void *arg
  * between attempts and must hold nothing else. */
 int source_gather(struct source *s, const struct store_select *q, struct series_set *set,
                   struct err *err);
+/* The same of the ingesters alone: what they hold and no block has yet. */
+int source_gather_heads(struct source *s, const struct store_select *q, struct series_set *set,
+                        struct err *err);
 /* Whether the tenant is chosen by the matchers on LABEL_TENANT; the others are copied (shallow) to
  * ret, which has room for all. */
 bool source_tenant_chosen(struct str tenant, const struct matcher *m, size_t n, struct matcher *ret,

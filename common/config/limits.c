@@ -170,29 +170,62 @@ const struct option limits_options[] = {
     {0},
 };
 
-void limits_print_json(const struct limits *l, struct buf *out)
+static void put_json_value(const struct option *o, const struct limits *l, struct buf *out)
 {
+    bool bare = o->type == OPT_BOOL || o->type == OPT_INT || o->type == OPT_FLOAT;
     struct buf text;
 
+    if (o->type == OPT_BYTES) {
+        buf_printf(out, "%llu",
+                   (unsigned long long)*(const uint64_t *)((const void *)((const char *)l + o->offset)));
+        return;
+    }
     buf_init(&text, OPT_TEXT_BYTES_MAX * 2);
+    option_print(o, l, &text);
+    if (bare)
+        buf_str(out, buf_view(&text));
+    else
+        json_str(out, buf_view(&text));
+    buf_fini(&text);
+}
+
+static bool is_equal(const struct option *o, const struct limits *a, const struct limits *b)
+{
+    struct buf x, y;
+    bool equal;
+
+    buf_init(&x, OPT_TEXT_BYTES_MAX * 2);
+    buf_init(&y, OPT_TEXT_BYTES_MAX * 2);
+    option_print(o, a, &x);
+    option_print(o, b, &y);
+    equal = str_eq(buf_view(&x), buf_view(&y));
+    buf_fini(&x);
+    buf_fini(&y);
+    return equal;
+}
+
+static void print_json(const struct limits *l, const struct limits *base, struct buf *out)
+{
+    bool first = true;
+
     buf_char(out, '{');
     for (const struct option *o = limits_options; o->name; o++) {
-        bool bare = o->type == OPT_BOOL || o->type == OPT_INT || o->type == OPT_FLOAT;
-
-        buf_clear(&text);
-        if (o->type == OPT_BYTES)
-            buf_printf(&text, "%llu",
-                       (unsigned long long)*(
-                           const uint64_t *)((const void *)((const char *)l + o->offset)));
-        else
-            option_print(o, l, &text);
-        buf_z(out, o == limits_options ? "" : ",");
+        if (base && is_equal(o, l, base))
+            continue;
+        buf_z(out, first ? "" : ",");
+        first = false;
         json_key(out, o->name);
-        if (bare || o->type == OPT_BYTES)
-            buf_str(out, buf_view(&text));
-        else
-            json_str(out, buf_view(&text));
+        put_json_value(o, l, out);
     }
     buf_char(out, '}');
-    buf_fini(&text);
+}
+
+void limits_print_json(const struct limits *l, struct buf *out)
+{
+    print_json(l, NULL, out);
+}
+
+void limits_print_json_diff(const struct limits *l, const struct limits *base, struct buf *out)
+{
+    print_json(l, base, out);
 }

@@ -101,5 +101,10 @@ int overrides_reload(struct overrides *o, struct err *err);
 /* The overrides as YAML. diff: only what differs from the defaults, else every limit of every
  * tenant that has an entry. */
 void overrides_print_yaml(struct overrides *o, bool diff, struct buf *out);
+/* {"file":..,"loaded":true,"error":"","overrides":{"tenant":{..}}}: the same as JSON, and how the last look at the file
+ * went; error is "" when it went well. The YAML begins with a comment when it did not. */
+void overrides_print_json(struct overrides *o, bool diff, struct buf *out);
 /* One tenant's limits as a JSON object. */
 void limits_print_json(const struct limits *l, struct buf *out);
+/* Only those that differ from base's; base NULL: all. */
+void limits_print_json_diff(const struct limits *l, const struct limits *base, struct buf *out);

@@ -7,6 +7,7 @@
 #include "common/sys/fs.h"
 #include "common/sys/thread.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <uthash.h>
 
@@ -35,8 +36,9 @@ struct overrides {
     struct limit_set *sets;   /*     guarded by reload_lock */
     uint64_t generations, file_hash;
     bool loaded;
-    pthread_rwlock_t lock; /* --- guards tenants --- */
+    pthread_rwlock_t lock; /* --- guards tenants and failure --- */
     struct tenant_entry *tenants;
+    char failure[ERR_TEXT_MAX]; /* of the last look at the file; "": it went well */
     struct mutex stop_lock;
     struct cond stop_wake;
     bool stop;
@@ -213,6 +215,9 @@ int overrides_reload(struct overrides *o, struct err *err)
     mutex_lock(&o->reload_lock);
     rc = load_if_changed(o, err);
     mutex_unlock(&o->reload_lock);
+    pthread_rwlock_wrlock(&o->lock);
+    snprintf(o->failure, sizeof o->failure, "%s", rc < 0 ? err_text(err) : "");
+    pthread_rwlock_unlock(&o->lock);
     if (o->ok)
         metric_set(o->ok, rc == 0);
     if (o->ok && rc == 0)
@@ -364,8 +369,28 @@ void overrides_print_yaml(struct overrides *o, bool diff, struct buf *out)
 {
     pthread_rwlock_wrlock(&o->lock); /* sorting moves the list */
     HASH_SORT(o->tenants, by_tenant);
+    if (*o->failure)
+        buf_printf(out, "# The file does not load, these limits are those of before: %s\n", o->failure);
     buf_z(out, o->tenants ? "overrides:\n" : "overrides: {}\n");
     for (struct tenant_entry *e = o->tenants; e; e = e->hh.next)
         print_tenant(o, e, diff, out);
+    pthread_rwlock_unlock(&o->lock);
+}
+
+void overrides_print_json(struct overrides *o, bool diff, struct buf *out)
+{
+    pthread_rwlock_wrlock(&o->lock); /* sorting moves the list */
+    HASH_SORT(o->tenants, by_tenant);
+    buf_z(out, "{\"file\":");
+    json_z(out, o->path);
+    buf_printf(out, ",\"loaded\":%s,\"error\":", *o->failure ? "false" : "true");
+    json_z(out, o->failure);
+    buf_z(out, ",\"overrides\":{");
+    for (struct tenant_entry *e = o->tenants; e; e = e->hh.next) {
+        buf_z(out, e == o->tenants ? "" : ",");
+        json_key(out, e->tenant);
+        limits_print_json_diff(e->limits, diff ? o->defaults : NULL, out);
+    }
+    buf_z(out, "}}\n");
     pthread_rwlock_unlock(&o->lock);
 }

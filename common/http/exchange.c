@@ -2,6 +2,7 @@
  * answer. */
 #include "common/http/http_impl.h"
 #include "common/base/rng.h"
+#include "common/http/confirm.h"
 #include "common/sys/clock.h"
 
 #include <stdio.h>
@@ -63,6 +64,7 @@ static void body_free(struct http_req *req)
 void req_free(struct http_req *req)
 {
     http_resp_free(req->resp);
+    http_resp_free(req->guard_no);
     body_free(req);
     arena_fini(&req->arena);
     mutex_fini(&req->lock);
@@ -154,27 +156,20 @@ static struct http_resp *too_large(const struct http_req *req)
     return resp_text(413, "request body is larger than %zu bytes", req->body_limit);
 }
 
-/* What the headers alone decide. */
-static enum MHD_Result begin(struct http_req *req, const char *method, const char *version)
+/* Nothing is wrong with the request. */
+static struct http_resp *busy(const char *text)
+{
+    struct http_resp *r = resp_text(503, "%s", text);
+
+    http_resp_header(r, "Retry-After", "1");
+    return r;
+}
+
+/* What the route says of the body; no: the answer that is known already. */
+static enum MHD_Result begin_body(struct http_req *req, struct http_resp *no)
 {
     const struct http_route *route;
-    struct http_resp *no = NULL;
-    struct err err = {0};
-    int rc;
 
-    req->begun = true;
-    req->received_ns = clock_mono_ns(clock_system());
-    req->method = method_of(method);
-    rc = req_check(req, method, version, &err);
-    if (rc < 0) {
-        server_closed(req->server, "bad_request");
-        return refuse_and_close(req, resp_text(rc == RC_LIMIT ? 431 : 400, "%s", err_text(&err)));
-    }
-    if (strcmp(version, "HTTP/1.0") == 0 && http_header(req, "Transfer-Encoding").p)
-        return refuse_and_close(req, resp_text(400, "HTTP/1.0 has no Transfer-Encoding"));
-    if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
-        return refuse_and_close(req, resp_text(505, "HTTP/1.0 and HTTP/1.1 are spoken here"));
-    no = find_route(req);
     if (!no) {
         route = &req->route->route;
         req->body_limit =
@@ -195,13 +190,96 @@ static enum MHD_Result begin(struct http_req *req, const char *method, const cha
     return MHD_YES;
 }
 
-/* Nothing is wrong with the request. */
-static struct http_resp *busy(const char *text)
+/* On the guard's thread. Once the connection is resumed req belongs to the server's. */
+static void run_guard(void *arg)
 {
-    struct http_resp *r = resp_text(503, "%s", text);
+    struct http_req *req = arg;
+    struct http_server *s = req->server;
+    struct MHD_Connection *mhd = req->mhd;
+    struct http_resp *no = s->guard.slow(s->guard.arg, req);
 
-    http_resp_header(r, "Retry-After", "1");
-    return r;
+    mutex_lock(&req->lock);
+    req->guard_no = no;
+    req->guard = GUARD_ANSWERED;
+    mutex_unlock(&req->lock);
+    MHD_resume_connection(mhd);
+    mutex_lock(&s->conns_lock);
+    s->guarded--;
+    cond_broadcast(&s->conns_changed);
+    mutex_unlock(&s->conns_lock);
+}
+
+/* Takes the connection out of the event loop until the guard has decided. */
+static enum MHD_Result guard_wait(struct http_req *req)
+{
+    struct http_server *s = req->server;
+    bool waits;
+
+    mutex_lock(&s->conns_lock);
+    waits = !s->closing;
+    s->guarded += waits;
+    mutex_unlock(&s->conns_lock);
+    if (!waits)
+        return begin_body(req, busy("shutting down"));
+    mutex_lock(&req->lock); /* it cannot be resumed before it is suspended */
+    waits = pool_submit(s->guard_pool, run_guard, req);
+    if (waits) {
+        req->guard = GUARD_WAITING;
+        conn_phase_set(req->conn, CONN_HANDLING);
+        MHD_suspend_connection(req->mhd);
+    }
+    mutex_unlock(&req->lock);
+    if (waits)
+        return MHD_YES;
+    mutex_lock(&s->conns_lock);
+    s->guarded--;
+    cond_broadcast(&s->conns_changed);
+    mutex_unlock(&s->conns_lock);
+    return begin_body(req, busy("too many passwords are being checked"));
+}
+
+/* The guard has decided. */
+static enum MHD_Result guard_over(struct http_req *req)
+{
+    struct http_resp *no;
+
+    mutex_lock(&req->lock);
+    no = req->guard_no;
+    req->guard_no = NULL;
+    req->guard = GUARD_OVER;
+    mutex_unlock(&req->lock);
+    return begin_body(req, no);
+}
+
+/* What the headers alone decide. */
+static enum MHD_Result begin(struct http_req *req, const char *method, const char *version)
+{
+    struct http_resp *no = NULL;
+    struct err err = {0};
+    int rc;
+
+    req->begun = true;
+    req->received_ns = clock_mono_ns(clock_system());
+    req->method = method_of(method);
+    rc = req_check(req, method, version, &err);
+    if (rc < 0) {
+        server_closed(req->server, "bad_request");
+        return refuse_and_close(req, resp_text(rc == RC_LIMIT ? 431 : 400, "%s", err_text(&err)));
+    }
+    if (strcmp(version, "HTTP/1.0") == 0 && http_header(req, "Transfer-Encoding").p)
+        return refuse_and_close(req, resp_text(400, "HTTP/1.0 has no Transfer-Encoding"));
+    if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
+        return refuse_and_close(req, resp_text(505, "HTTP/1.0 and HTTP/1.1 are spoken here"));
+    no = find_route(req);
+    if (!no && req->server->tls && req->route->role != HTTP_ROLE_OPEN && !http_tls_client_ok(req->server->tls, req->mhd, req->conn))
+        no = resp_text(403, "a client certificate that is signed, valid and for clients is wanted (server.tls-client-ca-file)");
+    if (!no && req->server->guard.quick) {
+        enum http_guard_answer answer = req->server->guard.quick(req->server->guard.arg, req, &no);
+
+        if (answer == HTTP_GUARD_LATER)
+            return guard_wait(req);
+    }
+    return begin_body(req, no);
 }
 
 /* Once refused the body is only dropped, and not for ever. */
@@ -262,6 +340,19 @@ static bool admit(struct http_req *req)
     return ok;
 }
 
+static bool is_change(const struct http_req *req)
+{
+    return req->route && (req->route->route.flags & HTTP_CONFIRM) && req->method != HTTP_GET &&
+           req->method != HTTP_HEAD;
+}
+
+static struct http_resp *not_confirmed(void)
+{
+    return resp_text(403, "not confirmed: a browser must send the form that this process gave it within the last hour "
+                          "(it may have been another process, or an earlier start); other clients send the header "
+                          HTTP_CONFIRM_HEADER ": yes");
+}
+
 /* The whole request is here. */
 static void dispatch(struct http_req *req)
 {
@@ -271,6 +362,8 @@ static void dispatch(struct http_req *req)
     req->dispatched = true;
     if (!req->discarding && req_params_parse(req, &status, &err) < 0)
         refuse(req, resp_text(status, "%s", err_text(&err)));
+    if (!req->discarding && is_change(req) && !req_confirmed(req))
+        refuse(req, not_confirmed());
     if (!admit(req)) {
         if (req->state == REQ_READING)
             refuse(req, busy("shutting down"));
@@ -335,6 +428,12 @@ enum MHD_Result exchange_on_access(UNUSED void *arg, struct MHD_Connection *mhd,
         return MHD_NO;
     if (!req->begun)
         return begin(req, method, version);
+    if (req->guard == GUARD_ANSWERED) {
+        enum MHD_Result ok = guard_over(req);
+
+        if (*upload_n == 0 || ok == MHD_NO)
+            return ok; /* libmicrohttpd repeats the call that was suspended */
+    }
     if (*upload_n) {
         part = str_n(upload, *upload_n);
         *upload_n = 0;
@@ -343,6 +442,17 @@ enum MHD_Result exchange_on_access(UNUSED void *arg, struct MHD_Connection *mhd,
     if (!req->dispatched)
         dispatch(req);
     return answer_or_wait(req);
+}
+
+/* What was done is written in full; what was refused is anybody's to send. */
+static void audit(struct http_server *s, const struct http_req *req, const char *status)
+{
+    if (req->status == 401 || req->status == 403)
+        log_limited(s->log, LOG_WARN, "admin call refused", "method", method_names[req->method], "route",
+                    http_route_pattern(req), "client", req->conn->address, "request_id", req->id);
+    else
+        log_info(s->log, "admin call", "method", method_names[req->method], "route", http_route_pattern(req), "path",
+                 req->uri, "status", status, "user", http_user(req), "client", req->conn->address, "request_id", req->id);
 }
 
 static void account(struct http_server *s, struct http_req *req)
@@ -356,6 +466,8 @@ static void account(struct http_server *s, struct http_req *req)
         metric_observe(metric_with(s->duration, method_names[req->method], http_route_pattern(req),
                                    status, NULL),
                        seconds);
+    if (is_change(req))
+        audit(s, req, status);
     if (req->status >= 500)
         log_limited(s->log, LOG_WARN, "request failed", "method", method_names[req->method],
                     "route", http_route_pattern(req), "status", status, "seconds", log_f64(seconds),

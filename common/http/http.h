@@ -23,6 +23,8 @@
 #pragma once
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/http/role.h"
+#include "common/http/tls.h"
 #include "common/http/url.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
@@ -51,6 +53,7 @@ struct http_cfg {
     uint64_t bodies_bytes_max; /* of all requests together; past it 503 */
     int blocking_queue_max;    /* requests waiting for a worker; past it 503 */
     int gzip_level;            /* 0 = never */
+    struct tls_cfg tls;        /* no cert_file: plain HTTP */
     bool routes_follow;        /* until http_server_routed() an unknown path is 503, not 404 */
 };
 extern const struct http_cfg http_cfg_default;
@@ -75,6 +78,8 @@ enum {
                                parameters come first */
     HTTP_BLOCKING = 1 << 1, /* run on a worker */
     HTTP_ALWAYS = 1 << 2,   /* answers during the drain too: /ready, /metrics */
+    HTTP_CONFIRM = 1 << 3,  /* changes something by hand: see confirm.h; written to the log. With
+                               HTTP_FORM, else the token of a form is not seen */
 };
 
 /* Patterns: "/ready" exact; "{name}" stands for one non-empty segment, as in
@@ -101,6 +106,22 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
                     struct http_server **ret, struct err *err);
 /* Before or after start; a second route with the same pattern and a common method is a bug. */
 void http_route(struct http_server *s, const struct http_route *route);
+/* Only routes of these roles (1 << enum http_role) are served here; default: all. Before the first route. */
+void http_server_roles(struct http_server *s, unsigned roles);
+/* Routes that are given to s are given to other too, which takes those of its roles. Before the first route. */
+void http_server_twin(struct http_server *s, struct http_server *other);
+
+/* Who may ask (common/auth): asked when a request's headers are there, before its body is read. */
+enum http_guard_answer { HTTP_GUARD_YES, HTTP_GUARD_NO, HTTP_GUARD_LATER };
+struct http_guard {
+    /* On a server thread, at once. NO: *ret_no is the answer. LATER: slow decides, on a thread that does nothing else; when HTTP_GUARD_WAITING_MAX
+     * requests wait for it already, further ones are 503. */
+    enum http_guard_answer (*quick)(void *arg, struct http_req *req, struct http_resp **ret_no);
+    struct http_resp *(*slow)(void *arg, struct http_req *req); /* NULL: the request goes on */
+    void *arg;
+};
+enum { HTTP_GUARD_WAITING_MAX = 64 };
+void http_server_guard(struct http_server *s, const struct http_guard *guard); /* before start */
 /* All routes are there. A server that listens while its modules still start must not say of their
  * paths that there is no such thing: remote write drops for ever what is answered with 404. */
 void http_server_routed(struct http_server *s);
@@ -131,6 +152,11 @@ const struct url_params *
 http_params(const struct http_req *req); /* all, body first: repeated ones such as match[] */
 struct str http_header(const struct http_req *req, const char *name); /* .p NULL when absent */
 struct str http_body(const struct http_req *req);                     /* contiguous */
+enum http_role http_req_role(const struct http_req *req); /* of its route */
+/* For guards: who asks (copied; written to the log with changes), and the tenant of a request that names none (copied; found as X-Scope-OrgID). */
+void http_req_user(struct http_req *req, const char *name);
+void http_req_tenant(struct http_req *req, struct str tenant);
+const char *http_user(const struct http_req *req); /* "": nobody said */
 const char *http_client_address(const struct http_req *req);          /* "10.0.0.7:5123" */
 const char *http_request_id(const struct http_req *req);
 const char *http_route_pattern(const struct http_req *req);

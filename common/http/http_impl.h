@@ -1,12 +1,14 @@
 /* http_impl.h - what the files of the HTTP server share.
  * server.c: life of the server and of connections; exchange.c: life of a request; request.c:
  * checking a request and reading from it; response.c: building answers; router.c: patterns;
+ * confirm.c: requests that must be meant; role.c: who may ask; tls.c;
  * watch.c: deadlines and lost clients. */
 #pragma once
 #include "common/http/http.h"
 #include "common/sys/pool.h"
 #include "common/sys/thread.h"
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <stdatomic.h>
 
@@ -34,6 +36,7 @@ struct http_conn {
     _Atomic uint64_t body_bytes;
     _Atomic bool cancel;
     struct http_req *req; /* server thread only */
+    bool client_verified; /* server thread only: its certificate */
     char address[64];
 };
 
@@ -41,6 +44,8 @@ struct http_header {
     struct str name, value;
 };
 
+/* LATER was answered, and slow is at it; then the request goes on where it stopped. */
+enum guard_state { GUARD_NONE, GUARD_WAITING, GUARD_ANSWERED, GUARD_OVER };
 enum req_state { REQ_READING, REQ_RUNNING, REQ_SUSPENDED, REQ_ANSWERED };
 
 struct http_req {
@@ -52,7 +57,7 @@ struct http_req {
     char *uri; /* as sent */
     struct str path, query;
     enum http_method method;
-    struct http_header headers[HTTP_HEADERS_MAX]; /* borrowed from libmicrohttpd until completion */
+    struct http_header headers[HTTP_HEADERS_MAX + 1]; /* one more for a guard's; borrowed from libmicrohttpd until completion */
     size_t header_count;
     const struct http_route_entry *route;
     struct str path_params[HTTP_PATH_PARAMS_MAX];
@@ -60,6 +65,9 @@ struct http_req {
     struct buf body;
     size_t body_limit;
     bool begun, dispatched;
+    const char *user; /* in the arena; NULL: nobody said */
+    enum guard_state guard;    /* under lock while it waits */
+    struct http_resp *guard_no;
     bool discarding; /* refused: the rest of the body is dropped */
     size_t discarded;
     uint64_t charged; /* against server->bodies_bytes */
@@ -72,6 +80,7 @@ struct http_req {
 
 struct http_route_entry {
     struct http_route route;
+    enum http_role role;
     struct str segments[16];
     size_t segment_count;
     struct metric *inflight;
@@ -79,10 +88,16 @@ struct http_route_entry {
 
 struct http_server {
     struct http_cfg cfg; /* --- fixed after new --- */
+    uint8_t secret[32];  /* of confirmation tokens */
     char address[64];
     struct log *log;
     struct metric_family *duration, *inflight, *closed;
     struct metric *connections;
+    struct http_tls *tls; /* NULL: plain */
+    unsigned roles;
+    struct http_server *twin;
+    struct http_guard guard; /* quick NULL: none */
+    struct pool *guard_pool;
     struct MHD_Daemon *daemon;
     int listen_fd;
     uint16_t port;
@@ -100,6 +115,7 @@ struct http_server {
         int in_flight;  /* dispatched, not completed */
         int unanswered; /* handler begun, http_respond not yet called */
     } work, always;     /* always: of HTTP_ALWAYS routes */
+    int guarded;        /* requests that wait for the guard */
     bool closing;       /* not even HTTP_ALWAYS is dispatched any more */
     bool watch_stop;
     pthread_t watcher;
@@ -147,6 +163,18 @@ int resp_status(const struct http_resp *r);
 /* Compresses a whole body; on the thread that answers, not on the server's. */
 void resp_prepare(struct http_req *req, struct http_resp *r);
 struct http_resp *resp_text(int status, const char *fmt, ...) PRINTF(2, 3);
+
+/* confirm.c: meant, not slipped under somebody's browser. Once the parameters are parsed. */
+bool req_confirmed(const struct http_req *req);
+
+/* tls.c */
+enum { TLS_SERVERS_MAX = 4 }; /* with TLS, in one process */
+struct http_tls;
+/* For MHD_OPTION_HTTPS_CERT_CALLBACK; NULL: too many. Until http_tls_forget. */
+gnutls_certificate_retrieve_function2 *http_tls_retriever(struct http_tls *t);
+void http_tls_forget(struct http_tls *t);
+const char *http_tls_client_ca(const struct http_tls *t); /* PEM; NULL: not asked for */
+bool http_tls_client_ok(const struct http_tls *t, struct MHD_Connection *mhd, struct http_conn *c);
 
 /* watch.c */
 void *watch_main(void *server);

@@ -360,3 +360,33 @@ bool http_accepts_gzip(const struct http_req *req)
 
     return list_has(list, STR("gzip"));
 }
+
+enum http_role http_req_role(const struct http_req *req)
+{
+    return req->route->role;
+}
+
+void http_req_user(struct http_req *req, const char *name)
+{
+    struct str copy = arena_str(&req->arena, str_n(name, strlen(name) + 1));
+
+    req->user = copy.p;
+}
+
+const char *http_user(const struct http_req *req)
+{
+    return req->user ? req->user : "";
+}
+
+void http_req_tenant(struct http_req *req, struct str tenant)
+{
+    struct str copy = arena_str(&req->arena, tenant);
+
+    for (size_t i = 0; i < req->header_count; i++)
+        if (str_ieq(req->headers[i].name, STR("X-Scope-OrgID"))) { /* there, and empty */
+            req->headers[i].value = copy;
+            return;
+        }
+    ASSERT(req->header_count <= HTTP_HEADERS_MAX);
+    req->headers[req->header_count++] = (struct http_header){STR("X-Scope-OrgID"), copy};
+}

@@ -77,6 +77,20 @@ static bool has_header(const struct http_resp *r, const char *name)
     return false;
 }
 
+/* Our pages have no script, no frame and nothing from elsewhere, and nobody else may frame them. A page that needs more
+ * brings its own policy. */
+static void guard_html(struct http_resp *r)
+{
+    http_resp_header(r, "X-Frame-Options", "DENY");
+    http_resp_header(r, "Referrer-Policy", "same-origin");
+    if (!has_header(r, "Cache-Control"))
+        http_resp_header(r, "Cache-Control", "no-store");
+    if (!has_header(r, "Content-Security-Policy"))
+        http_resp_header(r, "Content-Security-Policy",
+                         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
+                         "frame-ancestors 'none'; base-uri 'none'");
+}
+
 static void set_type(struct http_resp *r, const char *content_type)
 {
     ASSERT(!r->body && !r->streaming);
@@ -85,12 +99,7 @@ static void set_type(struct http_resp *r, const char *content_type)
     http_resp_header(r, "Content-Type", content_type);
     http_resp_header(r, "X-Content-Type-Options", "nosniff");
     if (str_has_prefix(str_of(content_type), STR("text/html")))
-        http_resp_header(r, "X-Frame-Options", "DENY");
-    if (str_has_prefix(str_of(content_type), STR("text/html")) &&
-        !has_header(r, "Content-Security-Policy"))
-        http_resp_header(r, "Content-Security-Policy",
-                         "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-                         "frame-ancestors 'none'; base-uri 'none'");
+        guard_html(r);
 }
 
 void http_resp_body(struct http_resp *r, const char *content_type, struct buf *take)

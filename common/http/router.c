@@ -26,11 +26,18 @@ static struct str segment_take(struct str *rest)
 
 void http_route(struct http_server *s, const struct http_route *route)
 {
-    struct http_route_entry *e = xcalloc(1, sizeof *e);
+    enum http_role role = http_role_of(route->pattern, route->methods, route->flags);
+    struct http_route_entry *e;
     struct str rest = str_of(route->pattern);
     size_t params = 0;
 
     ASSERT(rest.n && rest.p[0] == '/' && route->handle && route->methods);
+    if (s->twin)
+        http_route(s->twin, route);
+    if (!(s->roles & 1u << role))
+        return;
+    e = xcalloc(1, sizeof *e);
+    e->role = role;
     e->route = *route;
     if (e->route.methods & HTTP_M_GET)
         e->route.methods |= 1 << HTTP_HEAD;

@@ -1,4 +1,5 @@
 #include "common/http/http_impl.h"
+#include "common/base/hash.h"
 #include "common/obs/memory.h"
 #include "common/sys/clock.h"
 
@@ -137,8 +138,10 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
     s->cfg = *cfg;
     snprintf(s->address, sizeof s->address, "%s", cfg->address);
     s->cfg.address = s->address;
+    random_bytes(s->secret, sizeof s->secret);
     atomic_store(&s->routed, !cfg->routes_follow);
     s->log = deps->log;
+    s->roles = ~0u;
     s->listen_fd = -1;
     mutex_init(&s->routes_lock);
     mutex_init(&s->conns_lock);
@@ -158,8 +161,31 @@ int http_server_new(const struct http_cfg *cfg, const struct http_deps *deps,
             metrics_gauge(deps->metrics, "torc_http_connections", "Open HTTP connections.");
         server_closed(s, "header_timeout");
     }
+    if (cfg->tls.cert_file && *cfg->tls.cert_file) {
+        int rc = http_tls_new(&cfg->tls, deps->log, deps->metrics, &s->tls, err);
+
+        if (rc < 0) {
+            http_server_free(s);
+            return rc;
+        }
+    }
     *ret = s;
     return 0;
+}
+
+void http_server_roles(struct http_server *s, unsigned roles)
+{
+    s->roles = roles;
+}
+
+void http_server_twin(struct http_server *s, struct http_server *other)
+{
+    s->twin = other;
+}
+
+void http_server_guard(struct http_server *s, const struct http_guard *guard)
+{
+    s->guard = *guard;
 }
 
 static int listen_on(struct http_server *s, struct err *err)
@@ -212,6 +238,25 @@ static size_t keep_escapes(UNUSED void *arg, UNUSED struct MHD_Connection *mhd, 
     return strlen(text);
 }
 
+enum { TLS_OPTIONS = 3 };
+
+static int tls_options(struct http_server *s, struct MHD_OptionItem out[TLS_OPTIONS + 1], unsigned *flags, struct err *err)
+{
+    gnutls_certificate_retrieve_function2 *retriever = http_tls_retriever(s->tls);
+    struct MHD_OptionItem *o = out;
+
+    if (!retriever)
+        return err_set(err, RC_LIMIT, "more than %d servers with TLS in one process", TLS_SERVERS_MAX);
+    *flags |= MHD_USE_TLS;
+    *o++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                   (void *)(uintptr_t) "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:%SERVER_PRECEDENCE"};
+    *o++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)retriever};
+    if (http_tls_client_ca(s->tls))
+        *o++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)http_tls_client_ca(s->tls)};
+    *o = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    return 0;
+}
+
 int http_server_start(struct http_server *s, struct err *err)
 {
     unsigned flags =
@@ -219,10 +264,15 @@ int http_server_start(struct http_server *s, struct err *err)
     struct MHD_OptionItem pool[] = {
         {s->cfg.threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, s->cfg.threads, NULL},
         {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem tls[TLS_OPTIONS + 1] = {{MHD_OPTION_END, 0, NULL}};
     int rc = listen_on(s, err);
 
+    if (rc == 0 && s->tls)
+        rc = tls_options(s, tls, &flags, err);
     if (rc < 0)
         return rc;
+    if (s->guard.quick)
+        s->guard_pool = pool_new("http-guard", 1, HTTP_GUARD_WAITING_MAX);
     if (strchr(s->address, ':'))
         flags |= MHD_USE_IPv6;
     s->pool = pool_new("http-worker", s->cfg.workers, s->cfg.blocking_queue_max);
@@ -237,7 +287,8 @@ int http_server_start(struct http_server *s, struct err *err)
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)s->cfg.connections_per_ip_max,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((s->cfg.idle_timeout_ms + 999) / 1000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADER_BYTES_MAX,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     if (!s->daemon)
         return err_set(err, RC_INTERNAL, "the HTTP server did not start");
     return 0;
@@ -298,6 +349,8 @@ void http_server_stop(struct http_server *s, int64_t drain_ms)
         http_server_drain(s, drain_ms);
         mutex_lock(&s->conns_lock);
         s->closing = true;
+        while (s->guarded) /* a hash or two each */
+            cond_wait(&s->conns_changed, &s->conns_lock);
         wait_out(s, &s->always,
                  until); /* libmicrohttpd must not be stopped over suspended connections */
         mutex_unlock(&s->conns_lock);
@@ -318,6 +371,8 @@ void http_server_stop(struct http_server *s, int64_t drain_ms)
     }
     pool_free(s->pool);
     s->pool = NULL;
+    pool_free(s->guard_pool);
+    s->guard_pool = NULL;
     if (s->listen_fd >= 0)
         close(s->listen_fd);
     s->listen_fd = -1;
@@ -330,6 +385,9 @@ void http_server_free(struct http_server *s)
     http_server_stop(s, 0);
     for (size_t i = 0; i < s->route_count; i++)
         free(s->routes[i]);
+    if (s->tls)
+        http_tls_forget(s->tls);
+    http_tls_free(s->tls);
     cond_fini(&s->watch_wake);
     cond_fini(&s->conns_changed);
     mutex_fini(&s->conns_lock);

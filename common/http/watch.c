@@ -107,6 +107,8 @@ void *watch_main(void *server)
 
         for (struct http_conn *c = s->conns; c; c = c->next)
             watch_one(s, c, now);
+        if (s->tls)
+            http_tls_tick(s->tls, now / 1000000);
         cond_wait_ms(&s->watch_wake, &s->conns_lock, WATCH_TICK_MS);
     }
     mutex_unlock(&s->conns_lock);

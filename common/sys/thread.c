@@ -62,6 +62,7 @@ pthread_t thread_start(const char *name, void *(*fn)(void *arg), void *arg)
     pthread_t t;
 
     sigfillset(&all);
+    sigdelset(&all, SIGPROF); /* goes to the thread that ran when the timer fired: common/obs/profile.h */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     ASSERT(pthread_create(&t, NULL, fn, arg) == 0);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -38,5 +38,5 @@ static inline void cond_broadcast(struct cond *c)
 enum { NICE_READS = 5 };
 /* The calling thread's; not below 0, which would need a privilege. */
 void thread_nice(int nice);
-/* Starts a named, joinable thread with all signals blocked; aborts when the system has no more. name: 15 bytes at most. */
+/* Starts a named, joinable thread with all signals but SIGPROF blocked; aborts when the system has no more. name: 15 bytes at most. */
 pthread_t thread_start(const char *name, void *(*fn)(void *arg), void *arg);

@@ -288,7 +288,7 @@ TEST(pages_are_html_for_browsers_and_json_on_request)
     start(&p, NULL, NULL);
     r = raw_get(p.port, "/\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n");
     CHECK_STR(raw_header(&r, "Content-Type"), "text/html; charset=utf-8");
-    CHECK(strstr(r.text, "Content-Security-Policy: default-src 'self'"));
+    CHECK(strstr(r.text, "Content-Security-Policy: default-src 'none'"));
     CHECK(strstr(r.body, "<a href=\"/services\">"));
     raw_free(&r);
     r = raw_get(p.port, "/\nAccept: application/json\r\n");

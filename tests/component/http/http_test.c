@@ -1,3 +1,4 @@
+#include "common/http/confirm.h"
 #include "common/http/http.h"
 #include "common/sys/thread.h"
 #include "tests/raw_http.h"
@@ -105,6 +106,19 @@ static void fails(UNUSED void *arg, struct http_req *req)
     http_respond(req, r);
 }
 
+static _Atomic int changes;
+
+static void change_form(UNUSED void *arg, struct http_req *req)
+{
+    http_reply_form(req, "Change", "changes <b>it</b>", "Do it");
+}
+
+static void change(UNUSED void *arg, struct http_req *req)
+{
+    atomic_fetch_add(&changes, 1);
+    http_reply_text(req, 200, "changed");
+}
+
 static size_t limit_of_tenant(UNUSED void *arg, const struct http_req *req,
                               struct http_resp **ret_no)
 {
@@ -131,6 +145,9 @@ static const struct http_route routes[] = {
     {"/broken", HTTP_M_GET, 0, 0, NULL, stream, &server},
     {"/big", HTTP_M_GET, 0, 0, NULL, big, NULL},
     {"/fails", HTTP_M_GET, 0, 0, NULL, fails, NULL},
+    {"/change", HTTP_M_GET, 0, 0, NULL, change_form, NULL},
+    {"/change", HTTP_M_POST, HTTP_CONFIRM | HTTP_FORM, 4096, NULL, change, NULL},
+    {"/change2", HTTP_M_POST, HTTP_CONFIRM | HTTP_FORM, 4096, NULL, change, NULL},
     {"/limited", HTTP_M_POST, 0, 0, limit_of_tenant, echo, NULL},
 };
 
@@ -768,5 +785,90 @@ TEST(a_port_in_use_and_a_bad_address_are_errors)
     CHECK(http_server_new(&cfg, &(struct http_deps){0}, &second, &err) == 0);
     CHECK(http_server_start(second, &err) == RC_INVALID);
     http_server_free(second);
+    stop();
+}
+
+/* The token in a page with a form. */
+static void token_of_form(char token[HTTP_CONFIRM_TOKEN_SIZE])
+{
+    static const char before[] = "name=\"" HTTP_CONFIRM_PARAM "\" value=\"";
+    struct raw_reply r = raw_get(port, "/change\nAccept: text/html\r\n");
+    const char *at = strstr(r.text, before);
+
+    CHECK(at);
+    CHECK(strstr(r.text, "<form method=\"post\" action=\"/change\">"));
+    CHECK(strstr(r.text, "changes &lt;b&gt;it&lt;/b&gt;"));
+    CHECK(strstr(r.text, "default-src 'none'") && strstr(r.text, "frame-ancestors 'none'"));
+    CHECK(strstr(r.text, "X-Frame-Options: DENY") && strstr(r.text, "nosniff"));
+    CHECK(strstr(r.text, "Cache-Control: no-store"));
+    snprintf(token, HTTP_CONFIRM_TOKEN_SIZE, "%s", at + strlen(before));
+    raw_free(&r);
+}
+
+static int post_change(const char *path, const char *headers, const char *token)
+{
+    char request[1024], body[128] = "";
+    struct raw_reply r;
+    int status;
+
+    if (token)
+        snprintf(body, sizeof body, HTTP_CONFIRM_PARAM "=%s", token);
+    snprintf(request, sizeof request,
+             "POST %s " H "%sContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n%s", path,
+             headers, strlen(body), body);
+    r = raw_ask(port, request);
+    status = r.status;
+    raw_free(&r);
+    return status;
+}
+
+TEST(changes_are_refused_unless_meant)
+{
+    char token[HTTP_CONFIRM_TOKEN_SIZE], forged[HTTP_CONFIRM_TOKEN_SIZE];
+
+    start(NULL);
+    atomic_store(&changes, 0);
+    token_of_form(token);
+    memcpy(forged, token, sizeof forged);
+    forged[31] = forged[31] == '0' ? '1' : '0';
+    const struct {
+        const char *name, *path, *headers, *token;
+        int want;
+    } cases[] = {
+        {"a client that is no browser", "/change", "", NULL, 200},
+        {"the same, and says that it means it", "/change", "X-Torc-Confirm: yes\r\n", NULL, 200},
+        {"our form", "/change", "Origin: http://t\r\nReferer: http://t/change\r\nCookie: a=b\r\n", token, 200},
+        {"a script that may set headers", "/change", "Origin: http://t\r\nX-Torc-Confirm: yes\r\n", NULL, 200},
+        {"a form of another site", "/change", "Origin: http://evil\r\n", NULL, 403},
+        {"without an origin", "/change", "Origin: null\r\n", NULL, 403},
+        {"of this site, without a token", "/change", "Origin: http://t\r\n", NULL, 403},
+        {"a referer alone", "/change", "Referer: http://evil/\r\n", NULL, 403},
+        {"a cookie alone", "/change", "Cookie: a=b\r\n", NULL, 403},
+        {"fetch metadata alone", "/change", "Sec-Fetch-Site: cross-site\r\n", NULL, 403},
+        {"a wrong word", "/change", "Origin: http://t\r\nX-Torc-Confirm: no\r\n", NULL, 403},
+        {"a forged token", "/change", "Origin: http://t\r\n", forged, 403},
+        {"a forged token is never better than none", "/change", "", forged, 403},
+        {"half a token", "/change", "Origin: http://t\r\n", "0123456789abcdef", 403},
+        {"an empty token", "/change", "Origin: http://t\r\n", "", 403},
+        {"the token of another path", "/change2", "Origin: http://t\r\n", token, 403},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int before = atomic_load(&changes);
+        int status = post_change(cases[i].path, cases[i].headers, cases[i].token);
+
+        if (status != cases[i].want || atomic_load(&changes) - before != (cases[i].want == 200))
+            fail_msg("%s: status %d, want %d", cases[i].name, status, cases[i].want);
+    }
+    stop();
+    start(NULL); /* another process, another secret */
+    CHECK_INT(post_change("/change", "Origin: http://t\r\n", token), 403);
+    stop();
+}
+
+TEST(a_form_is_json_for_programs)
+{
+    start(NULL);
+    ASK("GET /change " H "Accept: application/json\r\n\r\n", 200,
+        "{\"method\":\"POST\",\"path\":\"/change\",\"does\":\"changes <b>it</b>\"}");
     stop();
 }

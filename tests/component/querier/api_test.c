@@ -94,6 +94,25 @@ static const struct {
     {"/api/v1/label/U__a_2e_b/values", "", 200, DATA("[\"\\u003cx\\u003e\"]")},
     {"/api/v1/label/nothing/values", "", 200, DATA("[]")},
     {"/api/v1/label/U__/values", "", 400, BAD("invalid label name: \\\"U__\\\"")},
+    /* cardinality: of three replicas each series counts once */
+    {"/prometheus/api/v1/cardinality/label_names", "", 200,
+     "{\"label_values_count_total\":5,\"label_names_count\":3,\"cardinality\":[{\"label_name\":\"__name__\",\"label_values_count\":2},"
+     "{\"label_name\":\"job\",\"label_values_count\":2},{\"label_name\":\"a.b\",\"label_values_count\":1}]}"},
+    {"/api/v1/cardinality/label_names", "selector=up&limit=1", 200,
+     "{\"label_values_count_total\":3,\"label_names_count\":2,\"cardinality\":[{\"label_name\":\"job\",\"label_values_count\":2}]}"},
+    {"/api/v1/cardinality/label_names", "count_method=active", 200,
+     "{\"label_values_count_total\":0,\"label_names_count\":0,\"cardinality\":[]}"},
+    {"/api/v1/cardinality/label_names", "count_method=x", 400, BAD("invalid count_method \\\"x\\\": want inmemory or active")},
+    {"/api/v1/cardinality/label_names", "limit=501", 400, BAD("limit must be between 0 and 500")},
+    {"/api/v1/cardinality/label_names", "selector={", 400, NULL},
+    {"/api/v1/cardinality/label_values", "label_names[]=job&label_names[]=__name__&limit=1", 200,
+     "{\"series_count_total\":3,\"labels\":[{\"label_name\":\"__name__\",\"label_values_count\":2,\"series_count\":3,\"cardinality\":["
+     "{\"label_value\":\"up\",\"series_count\":2}]},"
+     "{\"label_name\":\"job\",\"label_values_count\":2,\"series_count\":2,\"cardinality\":[{\"label_value\":\"a\",\"series_count\":1}]}]}"},
+    {"/api/v1/cardinality/label_values", "", 400, BAD("'label_names[]' param is required")},
+    {"/api/v1/cardinality/active_series", "selector=up", 200, "{\"data\":[]}"},
+    {"/api/v1/cardinality/active_series", "selector={__name__=~\"u.*\"}&count_method=inmemory", 200, "{\"data\":[]}"},
+    {"/api/v1/cardinality/active_series", "", 400, BAD("'selector' param is required")},
     /* metadata */
     {"/api/v1/metadata", "", 200,
      DATA("{\"strange\":[{\"type\":\"gauge\",\"help\":\"\",\"unit\":\"s\"}],\"up\":[{\"type\":"
@@ -197,6 +216,45 @@ TEST(exemplars_of_selected_series_come_once_each)
              "{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"b\"},\"exemplars\":[{\"labels\":{"
              "\"trace_id\":\"\\u003c1\\u003e\"},\"value\":\"0.25\",\"timestamp\":1600000002.500}]}"
              "]")));
+    cluster_down();
+}
+
+static void replicas_differ(size_t nodes, bool one_zone)
+{
+    int64_t now = clock_wall_ms(clock_system());
+    char series[64];
+
+    cluster_up(&(struct cluster_opt){.nodes = nodes, .one_zone = one_zone, .tenancy = true});
+    for (unsigned i = 0; i < 60; i++) { /* each on two of its three owners at least, and some are old */
+        snprintf(series, sizeof series, "__name__=m%u,i=%u", i % 3, i);
+        push_series_to("anonymous", series, i % 2 ? now - 60000 : now - 3600 * 1000, 1000, 3, 1, 1, i % 4 ? ALL : 3u << i % 2);
+    }
+    CHECK(ask_is("/api/v1/cardinality/label_values", "label_names[]=__name__", 200,
+                 "{\"series_count_total\":60,\"labels\":[{\"label_name\":\"__name__\",\"label_values_count\":3,\"series_count\":60,\"cardinality\":["
+                 "{\"label_value\":\"m0\",\"series_count\":20},{\"label_value\":\"m1\",\"series_count\":20},{\"label_value\":\"m2\",\"series_count\":20}]}]}"));
+    CHECK(ask_is("/api/v1/cardinality/label_values", "label_names[]=__name__&count_method=active&limit=1", 200,
+                 "{\"series_count_total\":30,\"labels\":[{\"label_name\":\"__name__\",\"label_values_count\":3,\"series_count\":30,\"cardinality\":["
+                 "{\"label_value\":\"m0\",\"series_count\":10}]}]}"));
+    CHECK(ask_is("/api/v1/cardinality/active_series", "selector={i=~\"1|2|3\"}", 200,
+                 "{\"data\":[{\"__name__\":\"m0\",\"i\":\"3\"},{\"__name__\":\"m1\",\"i\":\"1\"}]}"));
+    cluster_down();
+}
+
+TEST(cardinality_is_exact_where_replicas_differ)
+{
+    replicas_differ(3, false);
+    replicas_differ(3, true);
+}
+
+TEST(user_limits_are_those_of_the_tenant)
+{
+    struct raw_reply r;
+
+    cluster_up(&(struct cluster_opt){.tenancy = true});
+    r = ask("/api/v1/user_limits", "");
+    CHECK_INT(r.status, 200);
+    CHECK(strstr(r.body, "\"max_points\":11000,"));
+    raw_free(&r);
     cluster_down();
 }
 
