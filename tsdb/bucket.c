@@ -1,5 +1,6 @@
 #include "tsdb/bucket.h"
 #include "tsdb/bucket_fs.h"
+#include "tsdb/bucket_s3.h"
 
 #include <string.h>
 
@@ -71,8 +72,13 @@ int bucket_open(const char *url, struct bucket **ret, struct err *err)
     if (str_has_prefix(u, scheme))
         u = str_skip(u, scheme.n);
     else if (strstr(url, "://"))
-        return err_set(err, RC_UNSUPPORTED, "bucket '%s': this build has only filesystem:///path", url);
+        return err_set(err, RC_UNSUPPORTED, "bucket '%s': neither filesystem:///path nor s3://bucket/prefix", url);
     if (u.n == 0)
         return err_set(err, RC_INVALID, "bucket '%s': no path", url);
     return bucket_fs_new(u.p, ret, err);
+}
+
+int bucket_open_configured(const struct bucket_cfg *cfg, struct metrics *metrics, struct bucket **ret, struct err *err)
+{
+    return strncmp(cfg->url, "s3://", 5) == 0 ? bucket_s3_new(cfg, metrics, ret, err) : bucket_open(cfg->url, ret, err);
 }
