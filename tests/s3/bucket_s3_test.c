@@ -3,6 +3,7 @@
 #include "common/sys/clock.h"
 #include "common/sys/fs.h"
 #include "tests/s3/s3_server.h"
+#include "tests/unit/tsdb/block_test_util.h"
 
 #include <jansson.h>
 
@@ -415,7 +416,8 @@ TEST(a_server_that_checks_signatures_takes_every_request)
 {
     struct setup u;
     char path[512], part[2];
-    bucket_list l;
+    bucket_list l = {0};
+    struct err err = {0};
 
     server_need(&rver, "--s3rver");
     setup_init(&u, &rver, "signed");
@@ -423,7 +425,9 @@ TEST(a_server_that_checks_signatures_takes_every_request)
     CHECK(u.b->ops->put(u.b, "a'b*(c)!/_-.", STR("xyz"), NULL) == 0);
     check_get(u.b, "a'b*(c)!/_-.", "xyz");
     CHECK(u.b->ops->get_range(u.b, "a'b*(c)!/_-.", 1, 2, part, NULL) == 0);
-    CHECK(u.b->ops->list(u.b, "a", &l, NULL) == 0 && l.n == 1);
+    if (u.b->ops->list(u.b, "a", &l, &err) < 0)
+        print_error("%s\n", err_text(&err));
+    CHECK(l.n == 1);
     bucket_list_free(&l);
     snprintf(path, sizeof path, "%s/signed", test_tmpdir());
     random_file(path, 6 << 20);
@@ -663,4 +667,85 @@ TEST(settings_that_cannot_be_are_refused_by_name)
         CHECK(strstr(err_text(&err), cases[i].word));
         setup_fini(&u);
     }
+}
+
+/* --- blocks --- */
+
+static int count_series(void *arg, UNUSED const struct stored_series *s, UNUSED struct err *err)
+{
+    ++*(size_t *)arg;
+    return 0;
+}
+
+static size_t select_all(struct block_reader *r, const struct matcher *matchers, size_t n)
+{
+    struct store_select q = {.tenant = STR("acme"), .matchers = matchers, .matcher_count = n, .mint_ms = INT64_MIN, .maxt_ms = INT64_MAX, .mode = STORE_DATA};
+    struct arena a;
+    struct err err = {0};
+    size_t count = 0;
+
+    arena_init(&a, 256 << 20);
+    if (block_select(r, &q, count_series, &count, &a, &err) < 0)
+        print_error("%s\n", err_text(&err));
+    arena_fini(&a);
+    return count;
+}
+
+static double ranges_of(const struct setup *u)
+{
+    return metric_of(u, "torc_bucket_requests_total{operation=\"get_range\",result=\"206\"} ");
+}
+
+TEST(a_block_is_opened_by_its_meta_and_read_by_few_ranges)
+{
+    enum { OPENED = 1000 };
+    struct block_reader **r = calloc(OPENED, sizeof *r);
+    struct block_meta meta;
+    struct matcher one = {0};
+    struct setup u;
+    struct arena a;
+    struct rng rng;
+    model m = {0};
+    double before, ranges;
+    size_t found, all = 0;
+
+    server_need(&server, NULL);
+    setup_init(&u, &server, "blocks");
+    setup_open(&u);
+    arena_init(&a, 256 << 20);
+    rng_init(&rng, test_seed());
+    model_fill(&m, &a, &rng, 12000, 0, 8);
+    CHECK(model_ship(&m, NULL, u.b, &meta, NULL) == 0);
+    for (size_t i = 0; i < m.n; i++)
+        all += strcmp(m.v[i].tenant, "acme") == 0;
+
+    before = metric_of(&u, "torc_bucket_received_bytes_total ");
+    for (int i = 0; i < OPENED; i++)
+        CHECK(block_open(u.b, &meta.id, &r[i], NULL) == 0);
+    CHECK(metric_of(&u, "torc_bucket_requests_total{operation=\"get\",result=\"200\"} ") == OPENED);
+    CHECK(ranges_of(&u) == 0);
+    CHECK(metric_of(&u, "torc_bucket_received_bytes_total ") - before < OPENED * 2000);
+
+    before = metric_of(&u, "torc_bucket_received_bytes_total ");
+    CHECK(matcher_init(&one, MATCH_EQ, STR("serial"), STR("77"), NULL) == 0);
+    found = select_all(r[0], &one, 1);
+    ranges = ranges_of(&u);
+    print_message("one of %zu series, block of %.1f MiB: %zu found, %.0f ranges, %.0f KiB\n", m.n, (double)meta.bytes / 1048576, found, ranges,
+                  (metric_of(&u, "torc_bucket_received_bytes_total ") - before) / 1024);
+    CHECK(metric_of(&u, "torc_bucket_received_bytes_total ") - before < (double)meta.bytes / 2);
+
+    before = metric_of(&u, "torc_bucket_received_bytes_total ");
+    CHECK(select_all(r[0], NULL, 0) == all);
+    print_message("%zu series: %.0f ranges, %.0f KiB\n", all, ranges_of(&u) - ranges, (metric_of(&u, "torc_bucket_received_bytes_total ") - before) / 1024);
+    ranges = ranges_of(&u);
+    CHECK(select_all(r[0], NULL, 0) == all);
+    print_message("again: %.0f ranges\n", ranges_of(&u) - ranges);
+    for (int i = 0; i < OPENED; i++)
+        block_unref(r[i]);
+    matcher_fini(&one);
+    block_meta_fini(&meta);
+    vec_fini(&m);
+    arena_fini(&a);
+    free(r);
+    setup_fini(&u);
 }
