@@ -10,7 +10,7 @@
 #define AT(field) offsetof(struct tool_options, field)
 
 static const struct option options[] = {
-    {"bucket", OPT_STRING, AT(bucket), .doc = "The bucket, as bucket.url: filesystem:///path, or a path."},
+    {"bucket", OPT_STRING, AT(bucket), .doc = "The bucket, as bucket.url: filesystem:///path, a path, or s3://bucket/prefix with the flags bucket.s3 of the server."},
     {"tenant", OPT_STRING, AT(tenant), .doc = "Tenant; empty: all, where a command can."},
     {"match", OPT_STRING, AT(match), .doc = "dump, export: only series of this selector, as {job=\"api\"}."},
     {"start", OPT_STRING, AT(start), .doc = "dump, export: samples from here on; Unix seconds or RFC 3339."},
@@ -123,8 +123,11 @@ static int run(struct tool *t, const struct command *c, struct err *err)
         rc = err_set(err, RC_INVALID, "usage: torc blocks %s %s --bucket=URL", c->name, c->args);
     if (rc == 0 && !*t->o.bucket)
         rc = err_set(err, RC_INVALID, "which bucket? Say --bucket=URL");
-    if (rc == 0)
-        rc = bucket_open(t->o.bucket, &t->bucket, err);
+    if (rc == 0) {
+        free(t->s3.url);
+        t->s3.url = xstrdup(t->o.bucket);
+        rc = bucket_open_configured(&t->s3, NULL, &t->bucket, err);
+    }
     if (rc == 0)
         rc = c->run(t, err);
     bucket_free(t->bucket);
@@ -140,6 +143,7 @@ int blocktool_main(int argc, char **argv)
     int rc = 0, at = 1;
 
     config_add(c, "", options, &t.o);
+    config_add(c, "", bucket_options, &t.s3);
     for (; at < argc && argv[at][0] != '-' && t.arg_count < ARRAY_LEN(t.args); at++)
         t.args[t.arg_count++] = str_of(argv[at]);
     if (!command || (at < argc && (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0))) {

@@ -1,6 +1,7 @@
 /* tool.h - what the commands of `torc blocks` share. */
 #pragma once
 #include "promql/ast.h"
+#include "tsdb/bucket_s3.h"
 #include "tsdb/index.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ struct tool_options {
 
 struct tool {
     struct tool_options o;
+    struct bucket_cfg s3; /* --bucket.s3.*, and --bucket as its url */
     struct bucket *bucket;
     struct str args[2]; /* what stands before the flags: blocks, a directory, a file */
     size_t arg_count;

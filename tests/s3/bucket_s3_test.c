@@ -671,7 +671,7 @@ TEST(settings_that_cannot_be_are_refused_by_name)
 
 /* --- blocks --- */
 
-static int count_series(void *arg, UNUSED const struct stored_series *s, UNUSED struct err *err)
+static int count_series(void *arg, UNUSED const struct stored_series *s)
 {
     ++*(size_t *)arg;
     return 0;
@@ -714,7 +714,7 @@ TEST(a_block_is_opened_by_its_meta_and_read_by_few_ranges)
     setup_open(&u);
     arena_init(&a, 256 << 20);
     rng_init(&rng, test_seed());
-    model_fill(&m, &a, &rng, 12000, 0, 8);
+    model_fill(&m, &a, &rng, 12000, 1700000000000, 8);
     CHECK(model_ship(&m, NULL, u.b, &meta, NULL) == 0);
     for (size_t i = 0; i < m.n; i++)
         all += strcmp(m.v[i].tenant, "acme") == 0;
