@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STREAM_READAHEAD = 1 << 20, REMOTE_READAHEAD = 0 };
+enum { STREAM_READAHEAD = 1 << 20 };
 
 /* --- the cache of the process --- */
 
@@ -177,7 +177,7 @@ int block_cursor_init(struct block_cursor *c, struct block_reader *r, int file, 
 
     if (rc < 0)
         return rc;
-    rc = shim_iter_new(t, stream ? STREAM_READAHEAD : r->bucket->ops->remote ? REMOTE_READAHEAD : 0, !stream, &made.it, why);
+    rc = shim_iter_new(t, stream ? STREAM_READAHEAD : 0, !stream, &made.it, why);
     if (rc < 0)
         return block_shim_error(r, file, rc, why, err);
     *c = made;

@@ -26,7 +26,6 @@ struct bucket_ops {
      * RC_UNSUPPORTED: it does not; RC_INVALID: a setting or a policy must be mended; others: it does not answer now. */
     int (*check)(struct bucket *b, bool writes, struct err *err);
     void (*free)(struct bucket *b);
-    bool remote; /* each read costs a round trip: better fewer and larger ones */
 };
 struct bucket {
     const struct bucket_ops *ops;

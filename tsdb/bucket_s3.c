@@ -480,7 +480,6 @@ static const struct bucket_ops s3_ops = {
     .remove = remove_object,
     .check = check,
     .free = free_s3,
-    .remote = true,
 };
 
 static const char *first_of(const char *option, const char *variable, const char *other_variable, const char *def)
