@@ -12,16 +12,20 @@ void judge_note(struct judge_log *log, const char *fmt, ...)
     char line[512];
     va_list ap;
 
-    if (log->lines++ >= JUDGE_LINES_MAX)
+    if (log->lines++ >= JUDGE_LINES_MAX && !log->all)
         return;
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    buf_printf(&log->text, "  %s\n", line);
+    if (log->all)
+        fprintf(log->all, "%s\n", line);
+    if (log->lines <= JUDGE_LINES_MAX)
+        buf_printf(&log->text, "  %s\n", line);
 }
 
 struct job {
     const struct model *m;
+    const struct history *h;
     struct series_id id;
     int64_t lo_ms, hi_ms;
     struct verdict *v;
@@ -37,6 +41,41 @@ static bool expected(const struct job *j, const struct history_entry *e)
 {
     return e->t_ms > j->lo_ms && e->t_ms <= j->hi_ms &&
            model_generation(j->m, j->id.tenant, model_target(j->m, j->id.index), e->t_ms) == j->id.generation;
+}
+
+/* Which other tenant sent just this, at this time, in the series of that number. false: none did. */
+static bool sent_by_another(const struct job *j, const struct judge_sample *got, uint32_t *ret_tenant)
+{
+    uint32_t each = history_batches(&j->h->cfg), batch = history_batch_of(&j->h->cfg, j->id.index);
+
+    for (uint32_t tenant = 0; tenant < MIN(j->m->cfg.tenants, JUDGE_TENANTS_MAX); tenant++) {
+        struct series_id id = {tenant, j->id.index, j->id.generation};
+        size_t n;
+        const struct history_entry *e = history_of(j->h, tenant * each + batch, &n);
+
+        if (tenant == j->id.tenant)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (e[i].t_ms == got->t_ms && model_word(j->m, id, got->t_ms) == got->bits) {
+                *ret_tenant = tenant;
+                return true;
+            }
+    }
+    return false;
+}
+
+/* Counts and tells one sample as another tenant's, if it is that. */
+static bool judge_leak(const struct job *j, const struct judge_sample *got)
+{
+    uint32_t tenant;
+    char more[64];
+
+    if (!sent_by_another(j, got, &tenant))
+        return false;
+    j->v->leak++;
+    snprintf(more, sizeof more, ": tenant %u sent it", tenant);
+    note(j, "LEAK", got->t_ms, more);
+    return true;
 }
 
 static void judge_missing(const struct job *j, const struct history_entry *e)
@@ -60,6 +99,8 @@ static void judge_present(const struct job *j, const struct history_entry *e, co
         j->v->extra += !e->acked;
         return;
     }
+    if (judge_leak(j, got))
+        return;
     j->v->wrong++;
     if (model_is_native(j->m, j->id.index))
         snprintf(more, sizeof more, ": another histogram than was sent");
@@ -86,7 +127,7 @@ static bool in_order(const struct job *j, const struct judge_sample *got, size_t
 void judge_series(const struct model *m, const struct history *h, struct series_id id, int64_t lo_ms, int64_t hi_ms, const struct judge_sample *got,
                   size_t got_n, struct verdict *v, struct judge_log *log)
 {
-    struct job j = {m, id, lo_ms, hi_ms, v, log};
+    struct job j = {m, h, id, lo_ms, hi_ms, v, log};
     size_t n, e = 0;
     const struct history_entry *entries = history_of(h, id.tenant * history_batches(&h->cfg) + history_batch_of(&h->cfg, id.index), &n);
 
@@ -98,7 +139,7 @@ void judge_series(const struct model *m, const struct history *h, struct series_
                 judge_missing(&j, &entries[e]);
         if (e < n && entries[e].t_ms == got[at].t_ms && expected(&j, &entries[e])) {
             judge_present(&j, &entries[e++], &got[at]);
-        } else {
+        } else if (!judge_leak(&j, &got[at])) {
             v->phantom++;
             note(&j, "PHANTOM", got[at].t_ms, "");
         }
