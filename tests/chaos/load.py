@@ -63,6 +63,13 @@ class Writer:
         return out
 
 
+def place(line):
+    """(tenant, batch, t_ms) of a line "LOST: tenant T series S generation G at M ms"."""
+    w = line.split()
+    tenant, series, t_ms = int(w[2]), int(w[4]), int(w[8])
+    return tenant, series // BATCH if series < SERIES else SERIES // BATCH + (series - SERIES) // BATCH, t_ms
+
+
 class Reading:
     """What one complete reading of a writer's history said."""
 

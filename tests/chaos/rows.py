@@ -1,8 +1,12 @@
 """The rows of the fault programme that need processes. Rows of torn and flipped bytes and of failing calls inside one process are unit tests (tests/unit/tsdb,
 tests/component); README.md says which."""
+import os
+import subprocess
 import time
 
 import load
+from disk import LoopDisk, SmallDisk
+from machine import die_with_parent
 from row import Injection, Row
 
 
@@ -147,19 +151,20 @@ class Stop(Injection):
         return not self.node.alive()
 
     def hold(self):
-        pass
+        time.sleep(0.5)
 
     def heal(self):
         self.node.start()
 
 
 class F5(Row):
-    id, title = "F5", "graceful stop under load"
+    id, title, acked_share = "F5", "graceful stop under load", 0.05
     doses = {"ci": 5, "soak": 200}
 
     def plan(self):
         for _ in range(self.count):
             yield Stop(self)
+            time.sleep(0.5)
 
     def figures(self):
         self.check_writes(0.999)
@@ -169,4 +174,245 @@ class F5(Row):
         self.note(f"{len(took)} stops, the longest {max(took):.2f} s")
 
 
-ROWS = {r.id: r for r in (F1, F2, F4, F5)}
+# --- F3: power cuts ---
+
+class PowerCut(Injection):
+    """The file systems below some ingesters shut down under load (what was not synced is gone), the processes die, the disks come back, they start again."""
+
+    def __init__(self, row, nodes):
+        super().__init__(row)
+        self.nodes = nodes
+        self.cut_at = None
+
+    def inject(self):
+        for n in self.nodes:
+            self.row.disks[n.name].cut()
+        self.cut_at = time.time()
+        for n in self.nodes:
+            n.kill()
+
+    def bites(self):
+        return all(self.row.disks[n.name].is_cut() for n in self.nodes)
+
+    def hold(self):
+        time.sleep(self.random.random())
+
+    def heal(self):
+        for n in self.nodes:
+            self.row.disks[n.name].restore()
+            n.start()
+
+
+class F3(Row):
+    id, title, needs = "F3", "power cuts, wal.sync always", ("root", "netns", "xfs_io", "mkfs.ext4", "loop")
+    flags = ("--wal.sync=always",)
+    doses = {"ci": 6, "soak": 500}
+
+    def prepare(self):
+        self.disks = {n.name: LoopDisk(self.ledger, f"{self.dir}/{n.name}.img", n.data) for n in self.cluster.ingesters}
+
+    def plan(self):
+        for n in range(self.count):
+            yield PowerCut(self, self.cluster.ingesters if n % 2 else [self.random.choice(self.cluster.ingesters)])
+            time.sleep(1)
+
+    def figures(self):
+        self.check_writes(0.999)
+        took = [i.healed_at - i.healing for i in self.injections if i.healed_at]
+        self.note(f"{sum(len(i.nodes) == 3 for i in self.injections)} cuts of all disks, full service {max(took, default=0):.1f} s after the power was back")
+
+
+class F3i(F3):
+    """A cut of a quorum may cost what was acknowledged within the last interval before it, and nothing else."""
+
+    id, title = "F3i", "power cuts, wal.sync interval"
+    flags = ("--wal.sync=interval", "--wal.sync-interval=100ms")
+    interval = 0.1
+
+    def forgiven(self, attempt):
+        """Whether a sample of this acknowledged request may be lost."""
+        clocks = time.time() - time.monotonic()
+        return any(i.cut_at - self.interval * 1.1 <= attempt.end + clocks <= i.cut_at + 0.05 for i in self.injections if len(i.nodes) > 1)
+
+
+# --- F7: partitions ---
+
+class Partition(Injection):
+    def __init__(self, row, kind, zone):
+        super().__init__(row)
+        self.kind, self.zone = kind, zone
+        self.seconds = 5 if row.dose == "ci" else 60
+        self.ingester, self.front = self.cluster.zone(zone)
+        self.hit = 0
+
+    def name(self):
+        return self.kind
+
+    def others(self, *inside):
+        return [n.name for n in self.cluster.nodes if n not in inside]
+
+    def inject(self):
+        net = self.cluster.net
+        if self.kind == "node":
+            net.cut(self.ingester.name, self.others(self.ingester))
+        elif self.kind == "deaf":
+            net.cut(self.ingester.name, self.others(self.ingester), both=False)
+        elif self.kind == "mute":
+            net.rules(self.ingester.name, [("output", f"ip daddr {{ {', '.join(net.address(o) for o in self.others(self.ingester))} }} counter drop")])
+        else:  # minority: a zone that sees only itself
+            for n in (self.ingester, self.front):
+                net.cut(n.name, self.others(self.ingester, self.front))
+
+    def bites(self):
+        self.hit = self.cluster.net.hits(self.ingester.name)
+        return self.hit > 10
+
+    def heal(self):
+        for n in (self.ingester, self.front):
+            self.cluster.net.heal(n.name)
+
+
+class F7(Row):
+    id, title = "F7", "partitions: one node, one-way, a zone alone"
+    doses = {"ci": 4, "soak": 100}
+    seconds = {"ci": 40, "soak": 7000}
+
+    def plan(self):
+        kinds = ["node", "minority", "deaf", "mute"]
+        for n in range(self.count):
+            yield Partition(self, kinds[n % 4], self.random.randrange(3))
+
+    def figures(self):
+        # Samples of a zone that is alone wait; the client gives up only after minutes.
+        self.check_writes(0.999)
+        alone = [i for i in self.injections if i.kind == "minority"]
+        acked = [a for i in alone for w in self.load if w.front is i.front for a in w.attempts() if a.outcome == "ok" and a.begin > i.bit_at and a.end < i.healing]
+        self.check(not acked, f"a minority acknowledged {len(acked)} requests")
+        took = [i.healed_at - i.healing for i in self.injections if i.healed_at]
+        self.check(took and max(took) <= 30, f"whole only {max(took, default=0):.1f} s after the partition ended")
+        self.note(f"a zone alone acknowledged {len(acked)} requests; all members see each other at most {max(took, default=0):.1f} s after the end")
+
+
+# --- F15: disks full ---
+
+class DiskFull(Injection):
+    def __init__(self, row, nodes):
+        super().__init__(row)
+        self.nodes = nodes
+        self.seconds = 4
+        self.refused = self.read = None
+
+    def inject(self):
+        for n in self.nodes:
+            self.row.disks[n.name].fill()
+
+    def bites(self):
+        return all(self.row.disks[n.name].free() == 0 for n in self.nodes)
+
+    def hold(self):
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            for n in self.nodes:
+                if self.row.disks[n.name].free() > 0:
+                    self.row.disks[n.name].fill()
+            time.sleep(0.2)
+        self.read = load.read_back(self.row.load[0], self.cluster.fronts[0], "while disks are full", wait=0)
+
+    def heal(self):
+        for n in self.nodes:
+            self.row.disks[n.name].empty()
+
+    def healed(self):
+        return self.cluster.whole() and all(n.metric("torc_ingester_dead_shards") == 0 for n in self.nodes)
+
+
+class F15(Row):
+    id, title = "F15", "disks full, one and then two of three"
+    doses = {"ci": 3, "soak": 60}
+    acked_share = 0.05
+
+    def prepare(self):
+        self.disks = {n.name: SmallDisk(self.ledger, n.data, 96) for n in self.cluster.ingesters}
+
+    def plan(self):
+        for n in range(self.count):
+            yield DiskFull(self, self.random.sample(self.cluster.ingesters, 1 if n % 3 == 0 else 2))
+
+    def figures(self):
+        self.check_writes(0.999)
+        took = [i.healed_at - i.healing for i in self.injections if i.healed_at]
+        self.check(len(took) == len(self.injections) and max(took) <= 30, f"back to normal only {max(took, default=99):.1f} s after there was space again")
+        self.check(all(i.read and i.read.clean() for i in self.injections), "reads did not go on while disks were full")
+        quorum = [i for i in self.injections if len(i.nodes) > 1]
+        statuses = {a.status for a in load.within(self.attempts(), [(i.bit_at, i.healing) for i in quorum if i.bit_at]) if a.outcome != "ok"}
+        self.check(statuses <= {503, 0} and 503 in statuses, f"statuses of refusals: {statuses}")
+        orphans = [f for n in self.cluster.ingesters for f in files_below(n.data) if ".tmp" in f]
+        self.check(not orphans, f"left behind: {orphans[:4]}")
+        self.note(f"no restart; normal {max(took, default=0):.1f} s after there was space again; refusals {statuses}")
+
+
+def files_below(directory):
+    return [os.path.join(d, f) for d, _, names in os.walk(directory) for f in names]
+
+
+# --- F16: failing syncs and writes ---
+
+class CallFails(Injection):
+    """strace makes a system call of a running ingester fail, from some call on; then the process is started anew."""
+
+    def __init__(self, row, node, call, error):
+        super().__init__(row)
+        self.node, self.call, self.error = node, call, error
+        self.tracer = None
+        self.dead_at = None
+        self.bite_within, self.seconds = 15.0, 3
+
+    def name(self):
+        return f"{self.call} {self.error}"
+
+    def inject(self):
+        when = self.random.randrange(1, 20)
+        argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={self.call}", "-e", f"inject={self.call}:error={self.error}:when={when}+", "-p", str(self.node.pid)]
+        self.tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+
+    def bites(self):
+        return (self.node.metric("torc_ingester_dead_shards") or 0) > 0
+
+    def hold(self):
+        self.acked = self.node.metric("torc_ingester_appended_samples_total")
+        self.dead = self.node.metric("torc_ingester_dead_shards")
+        super().hold()
+        self.dead_later = self.node.metric("torc_ingester_dead_shards")
+
+    def heal(self):
+        self.tracer.kill()
+        self.tracer.wait()
+        self.node.kill()
+        self.node.start()
+
+    def clean_up(self):
+        if self.tracer.poll() is None:
+            self.tracer.kill()
+            self.tracer.wait()
+
+
+class F16(Row):
+    id, title, needs = "F16", "syncs and writes of the log fail (strace)", ("root", "netns", "strace")
+    doses = {"ci": 3, "soak": 60}
+    flags = ("--wal.sync-interval=50ms",)
+    acked_share = 0.2
+
+    def plan(self):
+        calls = [("fdatasync", "EIO"), ("writev", "EIO"), ("fdatasync", "ENOSPC"), ("writev", "ENOSPC")]
+        for n in range(self.count):
+            call, error = calls[n % len(calls)]
+            yield CallFails(self, self.random.choice(self.cluster.ingesters), call, error)
+            time.sleep(1)
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.check(all(i.dead_later is None or i.dead_later >= i.dead for i in self.injections if i.bit_at), "a shard whose log failed came back by itself")
+        self.note("each failed log showed in torc_ingester_dead_shards and stayed dead until a restart: " + ", ".join(i.name() for i in self.injections if i.bit_at))
+
+
+ROWS = {r.id: r for r in (F1, F2, F3, F3i, F4, F5, F7, F15, F16)}
