@@ -211,7 +211,7 @@ static int open_history(struct loadgen *g, struct err *err)
 
 static int read_back(struct loadgen *g, struct err *err)
 {
-    struct verify_cfg cfg = {.query_url = g->o.query_url, .history = &g->history, .wait_ms = g->o.verify_wait_ms, .progress = !g->o.quiet};
+    struct verify_cfg cfg = {.query_url = g->o.query_url, .history = &g->history, .path = (enum verify_path)g->o.verify_path, .wait_ms = g->o.verify_wait_ms, .progress = !g->o.quiet};
     int64_t start = clock_mono_ns(clock_system());
     int rc;
 

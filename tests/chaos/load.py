@@ -16,7 +16,7 @@ from machine import die_with_parent
 VERDICTS = ("LOST", "DUP", "WRONG", "PHANTOM", "LEAK", "FLICKER")
 FIGURES = {"LOST": "lost", "DUP": "twice", "WRONG": "wrong", "PHANTOM": "phantom", "LEAK": "leak"}
 SERIES, BATCH, TENANTS, INTERVAL = 500, 250, 2, 0.25
-PATHS = os.environ.get("CHAOS_PATHS", "instant remote-read counts").split()
+PATHS = os.environ.get("CHAOS_PATHS", "instant remote-read range").split()
 
 Attempt = collections.namedtuple("Attempt", "begin end outcome status tenant batch samples t_ms")
 

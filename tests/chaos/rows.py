@@ -39,7 +39,7 @@ class KillZone(Injection):
 class F1(Row):
     id, title = "F1", "kill -9 storm, one zone at a time"
     doses = {"ci": 8, "soak": 600}
-    acked_share = 0.3
+    acked_share = 0.2
 
     def plan(self):
         for _ in range(self.count):
@@ -115,7 +115,7 @@ class Pause(Injection):
 class F4(Row):
     id, title = "F4", "pauses (SIGSTOP) of ingesters and fronts"
     doses = {"ci": 4, "soak": 200}
-    acked_share = 0.3
+    acked_share = 0.2
     lengths = {"ci": (1, 5, 8, 1), "soak": (1, 5, 15, 30, 120)}
 
     def plan(self):
