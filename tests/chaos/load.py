@@ -82,7 +82,7 @@ class Reading:
         return not any(self.counts.values())
 
 
-def read_back(writer, front, when, path="instant", wait=60, history=None):
+def read_back(writer, front, when, path="instant", wait=20, history=None):
     """A Reading, or None when the answers could not be had (which is no verdict). Raises RuntimeError when loadgen itself fails."""
     lines = f"{writer.path}.{path}.{threading.get_ident()}.differences"
     argv = [BINARY, "loadgen", "--verify-only", "--history", history or writer.history, "--query-url", front.url("/prometheus"), "--verify-wait", f"{wait}s", "--json", "--quiet",
@@ -93,6 +93,8 @@ def read_back(writer, front, when, path="instant", wait=60, history=None):
     if done.returncode not in (0, 2) or not done.stdout.strip():
         if "flag" in done.stderr or "unknown" in done.stderr:
             raise RuntimeError(f"{' '.join(argv)}: {done.stderr[-400:]}")
+        with open(writer.path + ".why", "w", encoding="utf-8") as f:
+            f.write(done.stderr)
         return None
     lost = set()
     with open(lines, encoding="utf-8", errors="replace") as f:
@@ -101,6 +103,15 @@ def read_back(writer, front, when, path="instant", wait=60, history=None):
                 lost.add(line.strip())
     os.unlink(lines)
     return Reading(when, path, writer, json.loads(done.stdout), lost)
+
+
+def last_words(writer):
+    """Why the last reading that failed did."""
+    try:
+        with open(writer.path + ".why", encoding="utf-8") as f:
+            return f.read()[-600:]
+    except OSError:
+        return ""
 
 
 class Reader(threading.Thread):

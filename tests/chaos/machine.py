@@ -155,7 +155,7 @@ NEEDS = {
     "mkfs.ext4": _program("mkfs.ext4"),
     "loop": _loop,
     "strace": _program("strace"),
-    "faketime": _program("faketime"),
+    "cc": _program("cc"),
     "cgroup-memory": _cgroup("memory"),
     "cgroup-cpu": _cgroup("cpu"),
 }

@@ -101,6 +101,12 @@ class Row:
         """Generates injections; each is run before the next is asked for."""
         raise NotImplementedError
 
+    def settled(self):
+        """The load has ended, every process lives."""
+
+    def damage_bucket(self):
+        """Between the flush and the compaction."""
+
     def figures(self):
         """Own figures: self.check(...), self.note(...)."""
 
@@ -175,9 +181,10 @@ class Row:
         for n, w in enumerate(self.load):
             for path in load.PATHS:
                 reading = load.read_back(w, self.cluster.fronts[n % 3], when, path)
-                if self.check(reading is not None, f"{when}: {path} of {os.path.basename(w.path)}: no answers"):
-                    self.check(reading.right > 0, f"{when}: {path} of {os.path.basename(w.path)}: nothing was read")
-                    self.totals.add(reading)
+                if reading is None:
+                    raise RuntimeError(f"{when}: {path} of {os.path.basename(w.path)}: no answers: {load.last_words(w)}")
+                self.check(reading.right > 0, f"{when}: {path} of {os.path.basename(w.path)}: nothing was read")
+                self.totals.add(reading)
 
     def attack(self):
         began = time.monotonic()
@@ -217,9 +224,11 @@ class Row:
 
     def judge(self):
         self.read_all("after the run")
+        self.settled()
         if "flush" in self.after:
             self.cluster.flush()
             self.read_all("after a flush")
+            self.damage_bucket()
         if "compaction" in self.after:
             self.cluster.compact()
             self.read_all("after compaction")

@@ -1,12 +1,19 @@
 """The rows of the fault programme that need processes. Rows of torn and flipped bytes and of failing calls inside one process are unit tests (tests/unit/tsdb,
 tests/component); README.md says which."""
+import calendar
+import json
 import os
+import shutil
+import signal
 import subprocess
+import sys
 import time
 
 import load
+import rot
+from cluster import RPC, http
 from disk import LoopDisk, SmallDisk
-from machine import die_with_parent
+from machine import die_with_parent, sh
 from row import Injection, Row
 
 
@@ -103,13 +110,13 @@ class Pause(Injection):
         self.node, self.seconds = node, seconds
 
     def inject(self):
-        self.node.signal(19)
+        self.node.signal(signal.SIGSTOP)
 
     def bites(self):
         return self.node.stopped()
 
     def heal(self):
-        self.node.signal(18)
+        self.node.signal(signal.SIGCONT)
 
 
 class F4(Row):
@@ -415,4 +422,422 @@ class F16(Row):
         self.note("each failed log showed in torc_ingester_dead_shards and stayed dead until a restart: " + ", ".join(i.name() for i in self.injections if i.bit_at))
 
 
-ROWS = {r.id: r for r in (F1, F2, F3, F3i, F4, F5, F7, F15, F16)}
+# --- F9, F12: bad networks ---
+
+class Loss(Injection):
+    def __init__(self, row, percent):
+        super().__init__(row)
+        self.percent, self.seconds = percent, 5 if row.dose == "ci" else 120
+
+    def name(self):
+        return f"loss {self.percent} %"
+
+    def inject(self):
+        for n in self.cluster.nodes:
+            self.cluster.net.lose(n.name, self.percent)
+
+    def bites(self):
+        return all(self.cluster.net.hits(n.name) > 0 for n in self.cluster.nodes)
+
+    def heal(self):
+        for n in self.cluster.nodes:
+            self.cluster.net.heal(n.name)
+
+
+class F9(Row):
+    id, title = "F9", "every packet lost with 5 % and 30 %"
+    doses = {"ci": 2, "soak": 20}
+
+    def plan(self):
+        for n in range(self.count):
+            yield Loss(self, (5, 30)[n % 2])
+            time.sleep(1)
+
+    def figures(self):
+        self.check_writes(0.999)
+        for i in self.injections:
+            inside = load.within(self.attempts(), [(i.bit_at or i.began, i.healing)])
+            rate = sum(a.samples for a in inside if a.outcome == "ok") / (i.healing - (i.bit_at or i.began))
+            healthy = len(self.load) * load.SERIES * load.TENANTS / load.INTERVAL
+            self.check(i.percent > 5 or rate >= 0.7 * healthy, f"{i.name()}: {rate:.0f} samples/s of {healthy:.0f}")
+            self.check(not [a for a in inside if a.outcome == "fail"], f"{i.name()}: requests were refused for good")
+            self.note(f"{i.name()}: {rate:.0f} samples/s, {healthy:.0f} offered")
+
+
+class Resets(Injection):
+    """Some packets that reach an ingester are answered with a reset: connections break, again and again."""
+
+    def __init__(self, row):
+        super().__init__(row)
+        self.node, self.seconds = row.random.choice(row.cluster.ingesters), 4
+
+    def inject(self):
+        self.cluster.net.reset(self.node.name, [n.name for n in self.cluster.nodes if n is not self.node], 5)
+
+    def bites(self):
+        return self.cluster.net.hits(self.node.name) > 5
+
+    def heal(self):
+        self.resets = self.cluster.net.hits(self.node.name)
+        self.cluster.net.heal(self.node.name)
+
+
+class F12(Row):
+    id, title = "F12", "connections between processes are reset"
+    doses = {"ci": 3, "soak": 60}
+
+    def plan(self):
+        self.before = [fds(n) for n in self.cluster.nodes]
+        for _ in range(self.count):
+            yield Resets(self)
+            time.sleep(0.5)
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.note(f"{sum(i.resets for i in self.injections)} resets; descriptors before and after: {self.before}, {self.later}")
+        self.check(all(b - a <= 16 for a, b in zip(self.before, self.later)), f"descriptors grew: {self.before} to {self.later}")
+
+    def settled(self):
+        """Halves of connections that the other side has forgotten must go by themselves."""
+        until = time.monotonic() + 30
+        while True:
+            self.later = [fds(n) for n in self.cluster.nodes]
+            if all(b - a <= 16 for a, b in zip(self.before, self.later)) or time.monotonic() > until:
+                return
+            time.sleep(0.5)
+
+
+def fds(node):
+    return len(os.listdir(f"/proc/{node.pid}/fd"))
+
+
+# --- F13: damaged frames ---
+
+class DamagedFrames(Injection):
+    def __init__(self, row, node):
+        super().__init__(row)
+        self.node, self.seconds, self.proxy = node, 4, None
+        self.pieces = self.damaged = 0
+
+    def inject(self):
+        ns = self.cluster.net.nodes[self.node.name][0]
+        self.proxy = subprocess.Popen(["nsenter", f"--net=/run/netns/{ns}", sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "rot.py"),
+                                       self.node.address, "19095", str(RPC), "0.05", str(self.random.randrange(1 << 30))],
+                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, text=True)
+        self.proxy.stdout.readline()
+        self.cluster.net.inside(self.node.name, "nft", "-f", "-", text="table ip chaosnat {\n chain pre {\n type nat hook prerouting priority -100\n "
+                                f"tcp dport {RPC} redirect to :19095\n }\n}\n")
+        # Connections that there are go on as they were: end them, so that new ones go by the proxy.
+        self.cluster.net.reset(self.node.name, [n.name for n in self.cluster.nodes if n is not self.node], 100)
+        time.sleep(0.3)
+        self.cluster.net.heal(self.node.name)
+
+    def bites(self):
+        line = self.proxy.stdout.readline().split()
+        if len(line) == 2:
+            self.pieces, self.damaged = map(int, line)
+        return self.damaged > 0
+
+    def hold(self):
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            self.bites()
+
+    def heal(self):
+        self.cluster.net.inside(self.node.name, "nft", "delete", "table", "ip", "chaosnat", check=False)
+        self.proxy.kill()
+        self.proxy.wait()
+
+
+class F13(Row):
+    id, title = "F13", "bytes between processes are damaged"
+    doses = {"ci": 3, "soak": 60}
+
+    def plan(self):
+        for n in range(self.count):
+            yield DamagedFrames(self, self.cluster.ingesters[n % 3])
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.check(sum(i.damaged for i in self.injections) >= 30, "hardly anything was damaged")
+        self.note(f"{sum(i.damaged for i in self.injections)} of {sum(i.pieces for i in self.injections)} pieces were damaged: bits, cuts, repetitions")
+
+
+# --- F14: clocks ---
+
+class Skew(Injection):
+    """A process lives with another wall clock; the monotonic one is true."""
+
+    def __init__(self, row, node, skew):
+        super().__init__(row)
+        self.node, self.skew, self.seconds = node, skew, 3
+
+    def name(self):
+        return f"{self.node.name} {self.skew}"
+
+    def inject(self):
+        self.node.kill()
+        self.node.env = {"LD_PRELOAD": self.row.shim, "SKEW_SECONDS": self.skew}
+        self.node.start()
+        self.node.wait_ready()
+
+    def bites(self):
+        lines = [line for line in self.node.log().splitlines() if line.startswith("ts=")]
+        stamp = calendar.timegm(time.strptime(lines[-1][3:22], "%Y-%m-%dT%H:%M:%S"))
+        return abs(stamp - time.time()) > 2
+
+    def heal(self):
+        self.node.kill()
+        self.node.env = {}
+        self.node.start()
+
+
+class F14(Row):
+    id, title, needs = "F14", "wall clocks of single processes are wrong", ("root", "netns", "cc")
+    doses = {"ci": 4, "soak": 24}
+
+    def prepare(self):
+        self.shim = f"{self.dir}/skew.so"
+        sh("cc", "-O2", "-shared", "-fPIC", "-o", self.shim, os.path.join(os.path.dirname(os.path.abspath(__file__)), "skew.c"))
+
+    def plan(self):
+        # What a distributor with a clock an hour behind refuses is from the future, rightly; so those are off by seconds only.
+        cases = [("ingester", "+3600"), ("ingester", "-3600"), ("front", "+5"), ("ingester", "-5"), ("compactor", "+3600"), ("front", "-5")]
+        for n in range(self.count):
+            kind, skew = cases[n % len(cases)]
+            nodes = {"ingester": self.cluster.ingesters, "front": self.cluster.fronts, "compactor": [self.cluster.compactor]}[kind]
+            yield Skew(self, self.random.choice(nodes), skew)
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.note("clocks: " + ", ".join(i.name() for i in self.injections))
+
+
+# --- F19: bits flip at rest ---
+
+class RottenDisk(Injection):
+    """An ingester is down while bits of its log, images and small files flip. It may come up with all it had, or refuse and say why; never with something else.
+    One that refuses gets an empty disk: the others have it all."""
+
+    def __init__(self, row, node):
+        super().__init__(row)
+        self.node = node
+        self.refused = None
+
+    def inject(self):
+        self.node.kill()
+        self.flipped = rot.flip_some(self.random, [f for f in files_below(self.node.data) if "/rocksdb" not in f], self.random.choice((1, 3, 20)))
+        self.node.start()
+
+    def bites(self):
+        """Damage is there: it came up all the same, or has refused."""
+        if not self.node.alive():
+            self.refused = True
+            self.node.expected_end = True
+            return True
+        if "stays down" in self.node.log():
+            self.refused = True
+            return True
+        return self.node.ready()
+
+    def hold(self):
+        time.sleep(1)
+
+    def heal(self):
+        if self.refused or not self.node.ready():
+            self.refused = True
+            self.node.kill()
+            shutil.rmtree(self.node.data)
+            os.makedirs(self.node.data)
+            rename_log(self.node)
+            self.node.start()
+
+
+def rename_log(node):
+    """What one life has said is not the next one's."""
+    os.replace(node.log_path, f"{node.log_path}.{time.monotonic():.0f}")
+
+
+class F19(Row):
+    id, title = "F19", "bits flip on an ingester's disk and in the bucket"
+    doses = {"ci": 3, "soak": 100}
+    acked_share = 0.1
+
+    def plan(self):
+        # Always the same one: after it has lost its disk it is no read replica until it is rebuilt, and the two others are the quorum.
+        node = self.random.choice(self.cluster.ingesters)
+        for _ in range(self.count):
+            yield RottenDisk(self, node)
+            time.sleep(2)
+
+    def damage_bucket(self):
+        """After a flush, before compaction: one of three replicas' blocks."""
+        blocks = [f for f in files_below(self.cluster.bucket) if "/blocks/" in f and f.endswith(".sst")]
+        self.rotten = rot.flip_some(self.random, [self.random.choice(blocks)], 1) if blocks else []
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.note(f"{sum(bool(i.refused) for i in self.injections)} of {len(self.injections)} starts were refused; flipped: {[i.flipped[:3] for i in self.injections]}")
+
+
+# --- F21, F24, F25: too little of a machine ---
+
+class MemoryLimit(Injection):
+    """An ingester in a memory cgroup that is smaller than it is: the kernel kills it."""
+
+    def __init__(self, row, node):
+        super().__init__(row)
+        self.node, self.group, self.bite_within = node, None, 10.0
+
+    def inject(self):
+        self.group = f"/sys/fs/cgroup/memory/torc-chaos-{os.getpid()}-{self.node.name}"
+        os.makedirs(self.group, exist_ok=True)
+        self.row.ledger.add("cgroup", self.group)
+        self.node.expected_end = True
+        write(f"{self.group}/memory.limit_in_bytes", str(24 << 20))
+        write(f"{self.group}/cgroup.procs", str(self.node.pid))
+
+    def bites(self):
+        return not self.node.alive()
+
+    def hold(self):
+        time.sleep(0.5)
+
+    def heal(self):
+        self.node.kill()
+        self.node.start()
+
+    def clean_up(self):
+        os.rmdir(self.group)
+
+
+class F21(Row):
+    id, title, needs = "F21", "an ingester is killed for its memory", ("root", "netns", "cgroup-memory")
+    doses = {"ci": 2, "soak": 30}
+    acked_share = 0.02
+
+    def plan(self):
+        for _ in range(self.count):
+            yield MemoryLimit(self, self.random.choice(self.cluster.ingesters))
+            time.sleep(1)
+
+    def figures(self):
+        self.check_writes(0.999)
+
+
+class Starved(Injection):
+    """An ingester gets five percent of a core."""
+
+    def __init__(self, row, node):
+        super().__init__(row)
+        self.node, self.seconds = node, 6 if row.dose == "ci" else 120
+        self.group = None
+
+    def inject(self):
+        self.group = f"/sys/fs/cgroup/cpu/torc-chaos-{os.getpid()}-{self.node.name}"
+        os.makedirs(self.group, exist_ok=True)
+        self.row.ledger.add("cgroup", self.group)
+        write(f"{self.group}/cpu.cfs_period_us", "100000")
+        write(f"{self.group}/cpu.cfs_quota_us", "5000")
+        for task in os.listdir(f"/proc/{self.node.pid}/task"):
+            write(f"{self.group}/tasks", task)
+
+    def bites(self):
+        with open(f"{self.group}/cpu.stat", encoding="ascii") as f:
+            return dict(line.split() for line in f)["nr_throttled"] != "0"
+
+    def hold(self):
+        self.alive = True
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            time.sleep(1)
+            self.alive &= self.row.sees(self.node)
+
+    def heal(self):
+        write(f"{self.group}/cpu.cfs_quota_us", "-1")
+        for task in os.listdir(f"/proc/{self.node.pid}/task"):
+            write("/sys/fs/cgroup/cpu/tasks", task)
+
+    def clean_up(self):
+        os.rmdir(self.group)
+
+
+class F24(Row):
+    id, title, needs = "F24", "an ingester has five percent of a core", ("root", "netns", "cgroup-cpu")
+    doses = {"ci": 2, "soak": 20}
+
+    def sees(self, node):
+        """Whether a front takes it for alive."""
+        status, body = http(self.cluster.fronts[0].url("/memberlist"), headers={"Accept": "application/json"}, timeout=5)
+        return status == 200 and any(i["id"] == node.name and i["health"] == "alive" for i in json.loads(body)["instances"])
+
+    def plan(self):
+        for _ in range(self.count):
+            yield Starved(self, self.random.choice(self.cluster.ingesters))
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.check(all(i.alive for i in self.injections), "a starved ingester was taken for dead")
+        calm, inside = latencies(self)
+        self.note(f"write p99 {1e3 * calm:.0f} ms without, {1e3 * inside:.0f} ms while one ingester starves; it was never taken for dead")
+
+
+class Gray(Injection):
+    """An ingester runs for a tenth of the time: everything it does takes ten times as long."""
+
+    def __init__(self, row, node):
+        super().__init__(row)
+        self.node, self.seconds = node, 6 if row.dose == "ci" else 120
+        self.slices = 0
+
+    def inject(self):
+        pass
+
+    def bites(self):
+        self.node.signal(signal.SIGSTOP)
+        time.sleep(0.09)
+        self.node.signal(signal.SIGCONT)
+        self.slices += 1
+        return True
+
+    def hold(self):
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            self.bites()
+            time.sleep(0.01)
+
+    def heal(self):
+        self.node.signal(signal.SIGCONT)
+
+
+class F25(Row):
+    id, title = "F25", "an ingester is ten times slower"
+    doses = {"ci": 2, "soak": 20}
+
+    def plan(self):
+        for _ in range(self.count):
+            yield Gray(self, self.random.choice(self.cluster.ingesters))
+
+    def figures(self):
+        self.check_writes(0.999)
+        calm, inside = latencies(self)
+        self.check(inside <= 2 * calm + 0.05, f"write p99 {1e3 * inside:.0f} ms with a slow ingester, {1e3 * calm:.0f} ms without")
+        self.note(f"write p99 {1e3 * calm:.0f} ms without, {1e3 * inside:.0f} ms with a slow ingester")
+
+
+def latencies(row):
+    """p99 of acknowledged requests outside and inside the time that faults bite, in seconds."""
+    bitten = [(i.bit_at or i.began, i.healing) for i in row.injections]
+    calm = [a.end - a.begin for a in row.attempts() if a.outcome == "ok" and not load.within([a], row.windows())]
+    inside = [a.end - a.begin for a in load.within(row.attempts(), bitten) if a.outcome == "ok"]
+    return load.quantile(calm, 0.99), load.quantile(inside, 0.99)
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+ROWS = {r.id: r for r in (F1, F2, F3, F3i, F4, F5, F7, F9, F12, F13, F14, F15, F16, F19, F21, F24, F25)}
+# The CI dose of tests/run: what finds most, within six minutes. The others rotate by CHAOS_ROTATION, or are named.
+ALWAYS = ["F1", "F2", "F3", "F3i", "F4", "F7", "F15", "F16", "F19"]
