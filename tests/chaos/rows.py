@@ -526,7 +526,7 @@ class DamagedFrames(Injection):
                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, text=True)
         self.proxy.stdout.readline()
         self.cluster.net.inside(self.node.name, "nft", "-f", "-", text="table ip chaosnat {\n chain pre {\n type nat hook prerouting priority -100\n "
-                                f"tcp dport {RPC} redirect to :19095\n }\n}\n")
+                                f"tcp dport {RPC} redirect to :19095\n }}\n}}\n")
         # Connections that there are go on as they were: end them, so that new ones go by the proxy.
         self.cluster.net.reset(self.node.name, [n.name for n in self.cluster.nodes if n is not self.node], 100)
         time.sleep(0.3)
