@@ -41,11 +41,13 @@ static int head_id_load(struct ingester *in, struct err *err)
     snprintf(path, sizeof path, "%s/head.id", in->data_dir);
     buf_init(&b, 64);
     rc = fs_read(path, &b, err);
+    buf_char(&b, '\0');
     if (rc == 0) {
-        buf_char(&b, '\0');
-        in->head_id = strtoull(b.p, NULL, 16);
+        bool hex = b.n == sizeof text && strspn(b.p, "0123456789abcdef") == sizeof text - 1; /* and its end */
+
+        in->head_id = hex ? strtoull(b.p, NULL, 16) : 0;
         if (in->head_id == 0)
-            rc = err_set(err, RC_CORRUPT, "%s does not hold a head id", path);
+            rc = err_set(err, RC_CORRUPT, "%s does not hold a head id: 16 digits, 0-9 and a-f", path);
     } else if (rc == RC_NOT_FOUND) {
         random_bytes(&in->head_id, sizeof in->head_id);
         in->head_id |= 1;

@@ -69,4 +69,5 @@ class Net:
 
     def reset(self, name, others, percent):
         who = "{ " + ", ".join(self.address(o) for o in others) + " }"
-        self.rules(name, [("input", f"ip saddr {who} meta l4proto tcp numgen random mod 1000 < {percent * 10} counter reject with tcp reset")])
+        some = f"numgen random mod 1000 < {percent * 10} " if percent < 100 else ""
+        self.rules(name, [("input", f"ip saddr {who} meta l4proto tcp {some}counter reject with tcp reset")])

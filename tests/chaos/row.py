@@ -79,7 +79,7 @@ class Row:
     flags = ()
     writers = ("plain", "steady", "mixed")
     doses = {"ci": 4, "soak": 80}     # injections
-    seconds = {"ci": 25, "soak": 900}  # of load; ends when the injections have
+    seconds = {"ci": 20, "soak": 900}  # of load; ends when the injections have
     acked_share = 0.1                  # of ACKED_IN_WINDOWS that the CI dose must reach
     allowed = ()                       # words of logs that the fault itself explains
     after = ("run", "flush", "compaction", "restart")

@@ -677,6 +677,12 @@ class F19(Row):
 
     def figures(self):
         self.check_writes(0.999)
+        quarantined = []
+        for f in files_below(self.cluster.bucket):
+            if "/index/" in f and f.endswith(".json"):
+                with open(f, encoding="utf-8") as index:
+                    quarantined += json.load(index).get("quarantined") or []
+        self.note(f"bucket: {self.rotten} flipped; moved aside: {len(quarantined)} mentions in the indexes")
         self.note(f"{sum(bool(i.refused) for i in self.injections)} of {len(self.injections)} starts were refused; flipped: {[i.flipped[:3] for i in self.injections]}")
 
 
