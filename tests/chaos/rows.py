@@ -16,6 +16,8 @@ from disk import LoopDisk, SmallDisk
 from machine import die_with_parent, sh
 from row import Injection, Row
 
+import remote_write as rw  # cluster.py has told where
+
 
 # --- F1: kill -9, one zone at a time ---
 
@@ -57,6 +59,69 @@ class F1(Row):
         ready = [s for i in self.injections for s in i.ready]
         self.check(ready and max(ready) <= 5, f"an ingester was ready only after {max(ready, default=0):.1f} s")
         self.note(f"{len(ready)} ingester restarts, ready after {load.quantile(ready, 0.5):.2f} s, at most {max(ready, default=0):.2f} s")
+
+
+class KillOneBetweenValues(Injection):
+    """While one ingester is dead, series get a value; once it is back they get another one for the same time, which it alone has not seen refused."""
+
+    def set_up(self):
+        self.node = self.random.choice(self.cluster.ingesters)
+
+    def inject(self):
+        self.node.kill()
+
+    def bites(self):
+        return not self.node.alive()
+
+    def hold(self):
+        self.row.first(self)
+
+    def heal(self):
+        self.node.start()
+
+    def clean_up(self):
+        if self.healed_at:
+            self.row.second(self)
+
+
+class F1c(Row):
+    id, title = "F1c", "two values for one time, an ingester dies between them"
+    acked_share, count_of_series, tenant = 0.05, 100, "conflicts"
+
+    def plan(self):
+        self.values, self.refusals = {}, 0
+        for _ in range(self.count):
+            yield KillOneBetweenValues(self)
+
+    def push(self, series, t_ms, value):
+        body = b"".join(rw.series({"__name__": "conflict", "i": str(i)}, rw.sample(t_ms, value)) for i in series)
+        status, _ = http(self.random.choice(self.cluster.fronts).url("/api/v1/push"), data=rw.snappy(body), headers={**rw.HEADERS, "X-Scope-OrgID": self.tenant})
+        return status
+
+    def first(self, injection):
+        injection.t_ms = int(time.time() * 1000)
+        status = self.push(range(self.count_of_series), injection.t_ms, 2.0)
+        self.check(status // 100 == 2, f"a push while one ingester is dead: {status}")
+        self.values[injection.t_ms] = "2"
+
+    def second(self, injection):
+        # The smaller bits, which win where there is no majority.
+        self.refusals += self.push(range(self.count_of_series), injection.t_ms, 1.0) == 400
+
+    def read_all(self, when):
+        super().read_all(when)
+        for front in self.cluster.fronts:
+            for t_ms, want in self.values.items():
+                status, body = http(front.url("/prometheus/api/v1/query"), {"query": "conflict[1s]", "time": f"{t_ms / 1000:.3f}"}, headers={"X-Scope-OrgID": self.tenant})
+                result = json.loads(body)["data"]["result"] if status == 200 else []
+                got = [s["values"] for s in result]
+                self.check(len(got) == self.count_of_series and all(len(v) == 1 and v[0][1] == want for v in got),
+                           f"{when}: conflicts by {front.name}: {status}, {len(got)} series, values {sorted({x[1] for v in got for x in v})}")
+
+    def figures(self):
+        self.check_writes(0.999)
+        self.check(self.refusals == len(self.injections), f"{self.refusals} of {len(self.injections)} second values were refused")
+        self.note(f"{len(self.values) * self.count_of_series} samples got a second value, {self.refusals} of {len(self.injections)} pushes of them were refused; the first value is read everywhere")
 
 
 # --- F2: kill -9, all ingesters at once ---
@@ -693,15 +758,18 @@ class MemoryLimit(Injection):
 
     def __init__(self, row, node):
         super().__init__(row)
-        self.node, self.group, self.bite_within = node, None, 10.0
+        self.node, self.group, self.bite_within = node, None, 20.0
 
     def inject(self):
         self.group = f"/sys/fs/cgroup/memory/torc-chaos-{os.getpid()}-{self.node.name}"
         os.makedirs(self.group, exist_ok=True)
         self.row.ledger.add("cgroup", self.group)
         self.node.expected_end = True
-        write(f"{self.group}/memory.limit_in_bytes", str(24 << 20))
+        write(f"{self.group}/memory.move_charge_at_immigrate", "3")
         write(f"{self.group}/cgroup.procs", str(self.node.pid))
+        with open(f"{self.group}/memory.usage_in_bytes", encoding="ascii") as f:
+            usage = int(f.read())
+        write(f"{self.group}/memory.limit_in_bytes", str(usage + (256 << 10)))
 
     def bites(self):
         return not self.node.alive()
@@ -844,6 +912,6 @@ def write(path, text):
         f.write(text)
 
 
-ROWS = {r.id: r for r in (F1, F2, F3, F3i, F4, F5, F7, F9, F12, F13, F14, F15, F16, F19, F21, F24, F25)}
+ROWS = {r.id: r for r in (F1, F1c, F2, F3, F3i, F4, F5, F7, F9, F12, F13, F14, F15, F16, F19, F21, F24, F25)}
 # The CI dose of tests/run: what finds most, within six minutes. The others rotate by CHAOS_ROTATION, or are named.
 ALWAYS = ["F1", "F2", "F3", "F3i", "F4", "F7", "F15", "F16", "F19"]
