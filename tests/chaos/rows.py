@@ -11,7 +11,7 @@ import time
 
 import load
 import rot
-from cluster import RPC, http
+from cluster import RPC, http, wait_until
 from disk import LoopDisk, SmallDisk
 from machine import die_with_parent, sh
 from row import Injection, Row
@@ -112,7 +112,7 @@ class F1c(Row):
         super().read_all(when)
         for front in self.cluster.fronts:
             for t_ms, want in self.values.items():
-                status, body = http(front.url("/prometheus/api/v1/query"), {"query": "conflict[1s]", "time": f"{t_ms / 1000:.3f}"}, headers={"X-Scope-OrgID": self.tenant})
+                status, body = http(front.url("/prometheus/api/v1/query"), {"query": "conflict[5ms]", "time": f"{t_ms / 1000:.3f}"}, headers={"X-Scope-OrgID": self.tenant})
                 result = json.loads(body)["data"]["result"] if status == 200 else []
                 got = [s["values"] for s in result]
                 self.check(len(got) == self.count_of_series and all(len(v) == 1 and v[0][1] == want for v in got),
@@ -249,7 +249,7 @@ class F5(Row):
 # --- F3: power cuts ---
 
 class PowerCut(Injection):
-    """The file systems below some ingesters shut down under load (what was not synced is gone), the processes die, the disks come back, they start again."""
+    """The file systems below some ingesters shut down under load (what was not synced is gone), with the processes, the disks come back, they start again."""
 
     def __init__(self, row, nodes):
         super().__init__(row)
@@ -257,9 +257,13 @@ class PowerCut(Injection):
         self.cut_at = None
 
     def inject(self):
+        # Power goes from process and disk at once: one that ran on while its file system shuts down could be told by fdatasync what is not so, and say it on.
+        for n in self.nodes:
+            n.signal(signal.SIGSTOP)
+        wait_until("they are stopped", 5, lambda: all(n.stopped() for n in self.nodes))
+        self.cut_at = time.time()
         for n in self.nodes:
             self.row.disks[n.name].cut()
-        self.cut_at = time.time()
         for n in self.nodes:
             n.kill()
 
