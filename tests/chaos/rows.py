@@ -317,7 +317,7 @@ class Partition(Injection):
     def __init__(self, row, kind, zone):
         super().__init__(row)
         self.kind, self.zone = kind, zone
-        self.seconds = 5 if row.dose == "ci" else 60
+        self.seconds = 4 if row.dose == "ci" else 60
         self.ingester, self.front = self.cluster.zone(zone)
         self.hit = 0
 
@@ -351,7 +351,7 @@ class Partition(Injection):
 class F7(Row):
     id, title = "F7", "partitions: one node, one-way, a zone alone"
     doses = {"ci": 4, "soak": 100}
-    seconds = {"ci": 40, "soak": 7000}
+    seconds = {"ci": 20, "soak": 7000}
 
     def plan(self):
         kinds = ["node", "minority", "deaf", "mute"]
@@ -758,19 +758,23 @@ class F19(Row):
 # --- F21, F24, F25: too little of a machine ---
 
 class MemoryLimit(Injection):
-    """An ingester in a memory cgroup that is smaller than it is: the kernel kills it."""
+    """An ingester in a memory cgroup that leaves it hardly any room to grow: the kernel kills it."""
 
     def __init__(self, row, node):
         super().__init__(row)
         self.node, self.group, self.bite_within = node, None, 20.0
 
-    def inject(self):
+    def set_up(self):
         self.group = f"/sys/fs/cgroup/memory/torc-chaos-{os.getpid()}-{self.node.name}"
         os.makedirs(self.group, exist_ok=True)
         self.row.ledger.add("cgroup", self.group)
+        self.node.kill()
+        self.node.prefix = ["sh", "-c", f"echo $$ > {self.group}/cgroup.procs; exec \"$@\"", "sh"]
+        self.node.start()
+        self.node.wait_ready()
+
+    def inject(self):
         self.node.expected_end = True
-        write(f"{self.group}/memory.move_charge_at_immigrate", "3")
-        write(f"{self.group}/cgroup.procs", str(self.node.pid))
         with open(f"{self.group}/memory.usage_in_bytes", encoding="ascii") as f:
             usage = int(f.read())
         write(f"{self.group}/memory.limit_in_bytes", str(usage + (256 << 10)))
@@ -783,10 +787,13 @@ class MemoryLimit(Injection):
 
     def heal(self):
         self.node.kill()
+        self.node.prefix = []
         self.node.start()
 
     def clean_up(self):
-        os.rmdir(self.group)
+        self.node.prefix = []
+        if not self.node.alive() or self.healed_at:
+            os.rmdir(self.group)
 
 
 class F21(Row):
