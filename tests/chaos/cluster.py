@@ -41,7 +41,7 @@ class Node:
                 f"--ring.seeds={self.cluster.seeds()}", f"--data-dir={self.data}", f"--bucket.url=filesystem://{self.cluster.bucket}",
                 *FLAGS, *self.cluster.flags, *self.flags]
         with open(self.log_path, "ab") as log:
-            self.child = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.ns}", *argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self.child = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.ns}", *argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.cluster.dir,
                                           env={**os.environ, **self.env}, preexec_fn=die_with_parent)
         self.expected_end = False
         self.cluster.ledger.add("pid", self.child.pid, self.data)
