@@ -86,7 +86,7 @@ class KillOneBetweenValues(Injection):
 
 class F1c(Row):
     id, title = "F1c", "two values for one time, an ingester dies between them"
-    acked_share, count_of_series, tenant = 0.05, 100, "conflicts"
+    acked_share, count_of_series, tenant = 0.02, 100, "conflicts"
 
     def plan(self):
         self.values, self.refusals = {}, 0
