@@ -1,5 +1,7 @@
 #include "compactor/compactor_impl.h"
 
+#include "common/base/planted.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -82,6 +84,8 @@ int64_t compactor_now_ms(const struct compactor *c)
 {
     int64_t steady = c->wall0_ms + clock_mono_ms(c->deps.clock) - c->mono0_ms;
 
+    if (PLANTED("retention-by-wall-clock"))
+        return clock_wall_ms(c->deps.clock);
     return MIN(steady, clock_wall_ms(c->deps.clock));
 }
 

@@ -1,4 +1,5 @@
 #include "common/base/fault.h"
+#include "common/base/planted.h"
 #include "compactor/compactor_impl.h"
 #include "compactor/edit.h"
 
@@ -64,6 +65,8 @@ static int merge_publish(struct compactor *c, const struct plan_job *job, const 
     struct bucket *b = c->deps.bucket;
     int rc;
 
+    if (PLANTED("sources-go-first") && job->level == 1)
+        edit_mark_done(b, job->blocks, job->block_count, job->tenant, NULL);
     FAULT(FAULT_CRASH, _exit(99));
     rc = edit_publish(b, job, r->any ? &r->meta : NULL, compactor_now_ms(c), err);
     if (rc == RC_STALE && r->any)

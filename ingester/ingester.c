@@ -41,11 +41,13 @@ static int head_id_load(struct ingester *in, struct err *err)
     snprintf(path, sizeof path, "%s/head.id", in->data_dir);
     buf_init(&b, 64);
     rc = fs_read(path, &b, err);
+    buf_char(&b, '\0');
     if (rc == 0) {
-        buf_char(&b, '\0');
-        in->head_id = strtoull(b.p, NULL, 16);
+        bool hex = b.n == sizeof text && strspn(b.p, "0123456789abcdef") == sizeof text - 1; /* and its end */
+
+        in->head_id = hex ? strtoull(b.p, NULL, 16) : 0;
         if (in->head_id == 0)
-            rc = err_set(err, RC_CORRUPT, "%s does not hold a head id", path);
+            rc = err_set(err, RC_CORRUPT, "%s does not hold a head id: 16 digits, 0-9 and a-f", path);
     } else if (rc == RC_NOT_FOUND) {
         random_bytes(&in->head_id, sizeof in->head_id);
         in->head_id |= 1;
@@ -82,10 +84,11 @@ static void metrics_make(struct ingester *in)
     in->m_queue_bytes = metrics_gauge(m, "torc_ingester_shard_queue_bytes", "Bytes of pushes that the head shards have not done.");
     in->m_push_wait = metrics_histogram(m, "torc_ingester_push_wait_seconds", "From a push's arrival to its turn at a head shard.");
     in->m_push_refused = metrics_family(m, METRIC_COUNTER, "torc_ingester_refused_pushes_total",
-                                        "Pushes that were not worked on: the queue of a shard was full (overloaded), the distributor no longer waited (late).",
+                                        "Pushes that were not worked on: the queue of a shard was full (overloaded), the distributor no longer waited (late), the disk of the log is full (disk_full).",
                                         (const char *const[]){"reason", NULL});
     metric_with(in->m_push_refused, "overloaded", NULL);
     metric_with(in->m_push_refused, "late", NULL);
+    metric_with(in->m_push_refused, "disk_full", NULL);
     in->m_dead = metrics_gauge(m, "torc_ingester_dead_shards", "Shards whose log failed; they refuse all writes until a restart.");
     in->m_flushes = metrics_counter(m, "torc_ingester_flushes_total", "Flush sets published as blocks.");
     in->m_flush_failures = metrics_counter(m, "torc_ingester_flush_failures_total", "Flushes that failed and will be tried again.");

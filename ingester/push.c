@@ -16,7 +16,7 @@ struct push_part {
     uint32_t histogram_count;
     uint64_t accepted;
     bool collided;       /* labels came along that are not those of a fingerprint's series */
-    bool late;           /* nobody waited for it any more: not done */
+    bool undone;         /* nobody waited for it any more, or the log has no room */
 };
 
 /* Series of one metric name: those in the heads when this push first looked, and those that it made since. */
@@ -574,16 +574,25 @@ static void take_metadata(struct push_call *c, struct shard *s)
     buf_fini(&rows);
 }
 
+/* Its records are less than twice the message: labels and columns as received, bitmaps, headers. */
+static bool disk_full(struct push_part *p, struct shard *s)
+{
+    p->undone = !shard_reserve(s, rpc_call_payload(p->call->rpc).n * 2 + JOB_BYTES);
+    if (p->undone)
+        metric_inc(metric_with(p->call->in->m_push_refused, "disk_full", NULL));
+    return p->undone;
+}
+
 /* Work that the caller has given up makes others wait for nothing. */
 static bool too_late(struct push_part *p)
 {
     struct push_call *c = p->call;
 
     metric_observe(c->in->m_push_wait, (double)(clock_mono_ns(c->in->deps.clock) - c->began_ns) * 1e-9);
-    p->late = rpc_call_left_ms(c->rpc) == 0;
-    if (p->late)
+    p->undone = rpc_call_left_ms(c->rpc) == 0;
+    if (p->undone)
         metric_inc(metric_with(c->in->m_push_refused, "late", NULL));
-    return p->late;
+    return p->undone;
 }
 
 static void part_run(struct shard_job *job, struct shard *s)
@@ -595,7 +604,7 @@ static void part_run(struct shard_job *job, struct shard *s)
     struct str tenant = c->view.header.tenant;
     uint32_t new_series = 0, logged = 0, exemplars_logged = 0;
 
-    if (too_late(p))
+    if (too_late(p) || disk_full(p, s))
         return;
     buf_init(&series, WAL_RECORD_BYTES_MAX / 2);
     buf_init(&histograms, WAL_RECORD_BYTES_MAX / 2);
@@ -632,7 +641,7 @@ static void part_done(struct shard_job *job, bool dead)
     struct push_part *p = CONTAINER_OF(job, struct push_part, job);
     struct push_call *c = p->call;
 
-    if (dead || p->late) {
+    if (dead || p->undone) {
         for (uint32_t i = 0; i < p->row_count; i++)
             c->verdicts[p->rows[i]] = PUSH_RETRY;
         for (uint32_t i = 0; i < p->histogram_count; i++)
@@ -807,6 +816,10 @@ static int room_check(struct ingester *in, struct rpc_call *rpc, struct err *err
     size_t each = rpc_call_payload(rpc).n / in->shard_count + JOB_BYTES;
 
     for (uint32_t i = 0; i < in->shard_count; i++) {
+        if (shard_disk_full(ingester_shard(in, i))) {
+            metric_inc(metric_with(in->m_push_refused, "disk_full", NULL));
+            return err_set(err, RC_UNAVAILABLE, "disk_full: there is no space for the log of shard %u", i);
+        }
         if (!shard_full(ingester_shard(in, i), each))
             continue;
         metric_inc(metric_with(in->m_push_refused, "overloaded", NULL));

@@ -1,5 +1,6 @@
 #include "ingester/shard.h"
 #include "common/base/buf.h"
+#include "common/base/planted.h"
 #include "common/obs/memory.h"
 #include "common/sys/fs.h"
 
@@ -19,6 +20,7 @@ struct shard {
     bool running, stopping;
     _Atomic size_t jobs, job_bytes; /* not done yet: grow under the lock, so that the ceiling holds */
     atomic_bool dead;
+    _Atomic int64_t full_ns;     /* when the disk was last found full; 0: it is not */
     bool unsynced;               /* --- shard thread only --- */
     int64_t synced_ns;
     struct buf scratch;
@@ -178,6 +180,8 @@ static void sync_log(struct shard *s)
 
 static bool sync_due(const struct shard *s)
 {
+    if (PLANTED("ack-before-sync"))
+        return clock_mono_ns(clock_system()) - s->synced_ns >= 1000000000;
     if (s->cfg.sync == WAL_ALWAYS)
         return true;
     return clock_mono_ns(clock_system()) - s->synced_ns >= s->cfg.sync_interval_ms * 1000000;
@@ -195,7 +199,7 @@ static void *shard_main(void *arg)
             if (!shard_dead(s))
                 job->run(job, s);
         /* One sync for all of them; in interval mode the answer does not wait for it. */
-        if (s->cfg.sync == WAL_ALWAYS)
+        if (s->cfg.sync == WAL_ALWAYS && !PLANTED("ack-before-sync"))
             sync_log(s);
         while (list) {
             job = list;
@@ -290,6 +294,32 @@ int shard_open_log(struct shard *s, const struct wal_replay_stats *found, struct
     struct wal_cfg cfg = {s->dir, s->cfg.number, found->head_id ? found->head_id : s->cfg.head_id};
 
     return wal_open(&cfg, found, &s->wal, err);
+}
+
+bool shard_reserve(struct shard *s, size_t bytes)
+{
+    bool was_full = atomic_load_explicit(&s->full_ns, memory_order_relaxed) != 0;
+    struct err err;
+    int rc = wal_reserve(s->wal, bytes, &err);
+
+    /* What else fails is the log's death; appending says so. */
+    if (rc != RC_UNAVAILABLE) {
+        if (was_full)
+            log_info(s->log, "the disk of the log has room again, pushes are taken", "shard", log_i64(s->cfg.number));
+        atomic_store(&s->full_ns, 0);
+        return true;
+    }
+    if (!was_full)
+        log_error(s->log, "the disk of the log is full, pushes are refused until there is room", "shard", log_i64(s->cfg.number), "err", err_log(&err));
+    atomic_store(&s->full_ns, clock_mono_ns(clock_system()));
+    return false;
+}
+
+bool shard_disk_full(const struct shard *s)
+{
+    int64_t since = atomic_load_explicit(&s->full_ns, memory_order_relaxed);
+
+    return since && clock_mono_ns(clock_system()) - since < SHARD_FULL_RETRY_MS * 1000000LL;
 }
 
 void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms)

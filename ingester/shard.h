@@ -14,7 +14,7 @@
 
 #include <stdatomic.h>
 
-enum { SHARD_QUEUE_JOBS_MAX = 4096, SHARDS_MAX = 64 };
+enum { SHARD_QUEUE_JOBS_MAX = 4096, SHARDS_MAX = 64, SHARD_FULL_RETRY_MS = 200 };
 
 struct shard;
 struct shard_job {
@@ -46,6 +46,8 @@ void shard_free(struct shard *s);
 bool shard_submit(struct shard *s, struct shard_job *job);
 /* A push of so many bytes would not be taken now. */
 bool shard_full(struct shard *s, size_t bytes);
+/* The disk of the log was full a moment ago: a push would not be taken. Asked again after SHARD_FULL_RETRY_MS. */
+bool shard_disk_full(const struct shard *s);
 /* Blocks until the job is done; 0 or RC_UNAVAILABLE / RC_IO. Not from the shard's thread. */
 int shard_run_sync(struct shard *s, void (*run)(void *arg, struct shard *s), void *arg, struct err *err);
 
@@ -61,6 +63,8 @@ size_t shard_queued_bytes(const struct shard *s); /* what they hold */
 size_t shard_memory(struct shard *s); /* bytes of its queue and its log, not of its head */
 
 /* --- on the shard's thread --- */
+/* Room in the log for what a job will write, before it changes anything. False: the disk is full, the job must not be done; logged once. */
+bool shard_reserve(struct shard *s, size_t bytes);
 /* Appends a record; on failure the shard is dead (shard_kill). */
 void shard_log(struct shard *s, enum wal_type type, const struct str *parts, size_t n, int64_t t_max_ms);
 /* A list record (wal_payload.h) of n rows. */

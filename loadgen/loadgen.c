@@ -20,6 +20,7 @@ struct loadgen {
     struct history history;
     struct model model;
     struct exporter *exporter; /* NULL: none */
+    struct request_log *requests; /* NULL: none */
     struct progress progress;
     struct send_stats stats;
     struct verdict verdict;
@@ -182,6 +183,9 @@ static int write_all(struct loadgen *g, struct err *err)
     rc = http_peer_of(o->url, &peer, err);
     if (rc == 0)
         rc = history_new(&h, *o->history ? o->history : NULL, &g->history, err);
+    if (rc == 0 && *o->request_log)
+        rc = request_log_new(o->request_log, &g->requests, err);
+    send.requests = g->requests;
     if (rc < 0)
         return rc;
     model_init(&g->model, &h.model);
@@ -207,10 +211,12 @@ static int open_history(struct loadgen *g, struct err *err)
 
 static int read_back(struct loadgen *g, struct err *err)
 {
-    struct verify_cfg cfg = {.query_url = g->o.query_url, .history = &g->history, .wait_ms = g->o.verify_wait_ms, .progress = !g->o.quiet};
+    struct verify_cfg cfg = {.query_url = g->o.query_url, .history = &g->history, .path = (enum verify_path)g->o.verify_path, .wait_ms = g->o.verify_wait_ms, .progress = !g->o.quiet};
     int64_t start = clock_mono_ns(clock_system());
     int rc;
 
+    if (*g->o.differences && !(g->log.all = fopen(g->o.differences, "we")))
+        return err_sys(err, RC_IO, "open %s", g->o.differences);
     history_sort(&g->history);
     rc = verify_run(&cfg, &g->verdict, &g->log, err);
     g->verify_seconds = (double)(clock_mono_ns(clock_system()) - start) * 1e-9;
@@ -359,6 +365,9 @@ int loadgen_main(int argc, char **argv)
         code = run(g);
     }
     exporter_free(g->exporter);
+    request_log_free(g->requests);
+    if (g->log.all)
+        fclose(g->log.all);
     history_fini(&g->history);
     ask_queries_fini(&g->queries);
     recording_free(&g->recording);

@@ -2,6 +2,7 @@
 
 #include "loadgen/image.h"
 #include "loadgen/send.h"
+#include "loadgen/verify_request.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +61,12 @@ const struct option load_options_table[] = {
     {"verify", OPT_BOOL, AT(verify), .doc = "Read everything back afterwards and judge every acknowledged sample."},
     {"verify-only", OPT_BOOL, AT(verify_only), .doc = "Write nothing: judge what --history says was written."},
     {"verify-wait", OPT_DURATION, AT(verify_wait_ms), .def = "1m", .doc = "A query that is answered with 5xx or 429, or not at all, is repeated for this long."},
+    {"verify-path", OPT_ENUM, AT(verify_path), .def = "instant", .values = verify_path_names,
+     .doc = "How everything is read back: instant queries with range selectors; range queries of last_over_time, a step each --interval; or remote read, which shows bits."},
     {"history", OPT_STRING, AT(history), .doc = "File for what was sent and acknowledged; --verify-only reads it."},
+    {"request-log", OPT_STRING, AT(request_log),
+     .doc = "File with a line for each attempt at a request: begin and end (seconds of the monotonic clock), outcome, status, tenant, batch, samples, timestamp."},
+    {"differences", OPT_STRING, AT(differences), .doc = "File for every difference that the verification finds, one a line; the report shows the first 20."},
     {"json", OPT_BOOL, AT(json), .doc = "Report as JSON."},
     {"quiet", OPT_BOOL, AT(quiet), .doc = "No line of progress each second."},
     {"metrics-listen", OPT_STRING, AT(metrics_listen), .doc = "HOST:PORT where /metrics has the figures of the report while it runs."},

@@ -6,10 +6,11 @@
 #include "loadgen/history.h"
 
 struct load_options {
-    char *url, *query_url, *tenant, *history, *replay, *queries, *metrics_listen, *metrics_file;
+    char *url, *query_url, *tenant, *history, *replay, *queries, *metrics_listen, *metrics_file, *request_log, *differences;
     int64_t series, natives, labels, tenants, batch, connections, rounds, seed, instances, query_connections;
     int64_t interval_ms, duration_ms, backfill_ms, timeout_ms, give_up_ms, drain_ms, verify_wait_ms, ha_outage_ms, query_timeout_ms;
     double rate, churn, out_of_order, exemplars, query_rate;
+    int verify_path; /* enum verify_path */
     int protocol;    /* enum protocol */
     int compression; /* enum load_compression */
     enum codec codec; /* what it comes to */

@@ -89,6 +89,7 @@ static void add_verified(struct figures *f, const struct report *r)
     count(f, "twice", v->twice);
     count(f, "wrong", v->wrong);
     count(f, "phantom", v->phantom);
+    count(f, "leak", v->leak);
 }
 
 void report_figures(const struct report *r, struct figures *ret)

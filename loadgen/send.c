@@ -26,7 +26,8 @@ struct lane {
     uint32_t slot;        /* next, or the one that is out */
     int64_t due_ns;       /* of that slot */
     int64_t wake_ns;      /* BUSY: timeout; BACKOFF: repeat */
-    int64_t first_try_ns, backoff_ns;
+    int64_t first_try_ns, try_ns, backoff_ns;
+    int64_t t_ms;
     size_t history_at, raw_bytes;
     struct buf head, packed;
     struct str body;      /* in packed or in the slot's image */
@@ -99,6 +100,13 @@ static void note(struct sender *s, struct str text)
     s->stats->last_error[n] = '\0';
 }
 
+static void log_attempt(const struct sender *s, const struct lane *l, enum request_outcome outcome, int status, int64_t now)
+{
+    uint32_t slots = history_batches(&s->cfg->history->cfg) * plan_replicas(&s->plan);
+
+    request_log_add(s->cfg->requests, &(struct request_line){l->try_ns, now, outcome, status, l->slot / slots, l->slot % slots, samples_of(s, l), l->t_ms});
+}
+
 static void give_up(struct sender *s, struct lane *l, int64_t now)
 {
     s->stats->failed_requests++;
@@ -125,10 +133,12 @@ static void try_once(struct sender *s, struct lane *l, int64_t now)
     struct err err;
 
     l->state = LANE_BUSY;
+    l->try_ns = now;
     l->wake_ns = now + s->cfg->timeout_ms * NS_PER_MS;
     if (http_client_start(&l->http, buf_view(&l->head), l->body, &err) < 0) {
         s->stats->broken++;
         note(s, str_of(err_text(&err)));
+        log_attempt(s, l, REQUEST_UNKNOWN, 0, now);
         repeat_later(s, l, now);
     }
 }
@@ -162,6 +172,7 @@ static int begin(struct sender *s, struct lane *l, int64_t now, struct err *err)
     rc = history_sent(s->cfg->history, l->slot / plan_replicas(&s->plan), t_ms, &l->history_at, err);
     if (rc < 0)
         return rc;
+    l->t_ms = t_ms;
     l->body = image_at(&s->images[l->slot], t_ms, &l->packed, &l->raw_bytes);
     put_head(s, l);
     l->first_try_ns = now;
@@ -192,6 +203,13 @@ static void count_partial(struct sender *s, struct lane *l, const struct answer 
     lane_next(s, l, now);
 }
 
+static enum request_outcome outcome_of(enum answer_fate fate)
+{
+    if (fate == ANSWER_TAKEN || fate == ANSWER_DEDUPLICATED)
+        return REQUEST_OK;
+    return fate == ANSWER_REPEAT ? REQUEST_UNKNOWN : REQUEST_FAIL;
+}
+
 static int judge_answer(struct sender *s, struct lane *l, int64_t now, struct err *err)
 {
     struct answer a;
@@ -204,6 +222,7 @@ static int judge_answer(struct sender *s, struct lane *l, int64_t now, struct er
     s->stats->answered_samples += samples_of(s, l);
     if (a.text[0])
         note(s, str_of(a.text));
+    log_attempt(s, l, outcome_of(a.fate), l->http.status, now);
     switch (a.fate) {
     case ANSWER_TAKEN:
         rc = history_acked(s->cfg->history, l->history_at, err);
@@ -234,6 +253,7 @@ static int on_events(struct sender *s, struct lane *l, struct err *err)
     if (rc < 0) {
         s->stats->broken++;
         note(s, str_of(err_text(&why)));
+        log_attempt(s, l, REQUEST_UNKNOWN, 0, now);
         repeat_later(s, l, now);
     }
     return 0;
@@ -257,6 +277,7 @@ static int on_time(struct sender *s, struct lane *l, struct err *err)
         http_client_abort(&l->http);
         s->stats->timeouts++;
         note(s, STR("no answer in time"));
+        log_attempt(s, l, REQUEST_UNKNOWN, 0, now);
         repeat_later(s, l, now);
     }
     return 0;

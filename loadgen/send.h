@@ -10,6 +10,7 @@
 #include "loadgen/image.h"
 #include "loadgen/latency.h"
 #include "loadgen/plan.h"
+#include "loadgen/request_log.h"
 
 enum { SEND_CONNECTIONS_MAX = 1024, SEND_STATUS_MAX = 600, SEND_ERROR_TEXT_MAX = 300, SEND_ANSWER_BYTES_MAX = 1 << 20 };
 
@@ -38,6 +39,7 @@ struct send_cfg {
     const struct http_peer *peer;
     struct image_cfg image;             /* model, protocol, codec */
     struct history *history;
+    struct request_log *requests;       /* NULL: none */
     uint32_t connections;
     struct plan plan;                   /* slots and start are filled in */
     struct ask *ask;                    /* borrowed; NULL: no queries */

@@ -4,6 +4,7 @@
 #include "common/model/labels.h"
 #include "common/sys/clock.h"
 #include "loadgen/http_client.h"
+#include "loadgen/read_answer.h"
 #include "loadgen/signals.h"
 
 #include <inttypes.h>
@@ -22,6 +23,11 @@ struct known {
     bool seen;
 };
 
+struct slice {
+    uint32_t tenant, target;
+    int64_t lo_ms, hi_ms; /* (lo, hi] */
+};
+
 struct verifier {
     const struct verify_cfg *cfg;
     const struct history *h;
@@ -32,13 +38,11 @@ struct verifier {
     struct signals signals;
     VEC(struct known) known;
     VEC(struct judge_sample) got;
+    struct buf inflated; /* VERIFY_REMOTE_READ */
+    int64_t step_ms;     /* VERIFY_RANGE */
     struct verdict *verdict;
     struct judge_log *log;
-};
-
-struct slice {
-    uint32_t tenant, target;
-    int64_t lo_ms, hi_ms; /* (lo, hi] */
+    const struct slice *slice; /* being judged */
 };
 
 /* --- asking --- */
@@ -47,27 +51,19 @@ static void put_query(struct verifier *v, const struct slice *s)
 {
     uint32_t first = model_generation(&v->model, s->tenant, s->target, s->lo_ms + 1);
     uint32_t last = model_generation(&v->model, s->tenant, s->target, s->hi_ms);
-    char address[32], path[HTTP_HOST_MAX * 2], headers[256], tenant[HISTORY_TENANT_MAX + 12];
-    struct buf query;
+    char address[32], tenant[HISTORY_TENANT_MAX + 12];
+    struct verify_question q = {v->cfg->path, s->lo_ms, s->hi_ms, v->step_ms, first != last, STR(""), tenant};
+    struct buf instance;
 
-    buf_init(&query, 1 << 20);
-    buf_z(&query, first == last ? "{instance=\"" : "{instance=~\"");
+    buf_init(&instance, 1 << 20);
     for (uint32_t g = first; g <= last; g++) {
-        buf_z(&query, g == first ? "" : "|");
-        buf_str(&query, model_instance(s->target, g, address));
+        buf_z(&instance, g == first ? "" : "|");
+        buf_str(&instance, model_instance(s->target, g, address));
     }
-    buf_printf(&query, "\"}[%" PRId64 "ms]", s->hi_ms - s->lo_ms);
-    buf_clear(&v->form);
-    buf_printf(&v->form, "time=%" PRId64 ".%03" PRId64 "&query=", s->hi_ms / 1000, s->hi_ms % 1000);
-    http_form_encode(&v->form, buf_view(&query));
-    buf_fini(&query);
-
+    q.instance = buf_view(&instance);
     tenant_name(&v->h->cfg, s->tenant, tenant);
-    snprintf(headers, sizeof headers, "Content-Type: application/x-www-form-urlencoded\r\n%s%s%s", tenant[0] ? "X-Scope-OrgID: " : "", tenant,
-             tenant[0] ? "\r\n" : "");
-    snprintf(path, sizeof path, "%.*s/api/v1/query", STR_FMT(v->peer.path));
-    buf_clear(&v->head);
-    http_request_head(&v->head, &v->peer, "POST", str_of(path), str_of(headers), v->form.n);
+    verify_request_make(&q, &v->peer, &v->head, &v->form);
+    buf_fini(&instance);
 }
 
 static int exchange(struct verifier *v, struct err *err)
@@ -152,11 +148,19 @@ static void learn(struct verifier *v, const struct slice *s)
     qsort(v->known.v, v->known.n, sizeof *v->known.v, known_order);
 }
 
+static struct known *known_of(struct verifier *v, struct labels *ls)
+{
+    struct known key = {0};
+
+    labels_sort(ls, NULL);
+    key.fp = labels_fingerprint(STR(""), ls);
+    return bsearch(&key, v->known.v, v->known.n, sizeof key, known_order);
+}
+
 static struct known *recognise(struct verifier *v, json_t *metric)
 {
     struct label pairs[VERIFY_LABELS_MAX];
     struct labels ls = {pairs, 0};
-    struct known key = {0};
     const char *name;
     json_t *value;
 
@@ -168,9 +172,7 @@ static struct known *recognise(struct verifier *v, json_t *metric)
             return NULL;
         pairs[ls.n++] = (struct label){str_of(name), str_n(json_string_value(value), json_string_length(value))};
     }
-    labels_sort(&ls, NULL);
-    key.fp = labels_fingerprint(STR(""), &ls);
-    return bsearch(&key, v->known.v, v->known.n, sizeof key, known_order);
+    return known_of(v, &ls);
 }
 
 static int read_samples(struct verifier *v, json_t *values, struct err *err)
@@ -257,6 +259,28 @@ static void stranger(struct verifier *v, const struct slice *s, json_t *metric, 
     free(text);
 }
 
+/* What is in got, or that there is nothing. */
+static void judge_known(struct verifier *v, const struct slice *s, struct known *k)
+{
+    struct judge_span span = {k->id, s->lo_ms, s->hi_ms, v->cfg->path == VERIFY_REMOTE_READ};
+
+    if (v->cfg->path == VERIFY_RANGE)
+        judge_steps(&v->model, v->h, &span, v->step_ms, v->got.v, v->got.n, v->verdict, v->log);
+    else
+        judge_series(&v->model, v->h, &span, v->got.v, v->got.n, v->verdict, v->log);
+}
+
+static void judge_first(struct verifier *v, const struct slice *s, struct known *k)
+{
+    if (k->seen) {
+        v->verdict->twice += v->got.n;
+        judge_note(v->log, "TWICE: tenant %u series %u: the answer has it more than once", s->tenant, k->id.index);
+        return;
+    }
+    k->seen = true;
+    judge_known(v, s, k);
+}
+
 static int judge_one(struct verifier *v, const struct slice *s, json_t *series, struct err *err)
 {
     json_t *metric = json_object_get(series, "metric"), *values = json_object_get(series, "values"), *histograms = json_object_get(series, "histograms");
@@ -271,17 +295,11 @@ static int judge_one(struct verifier *v, const struct slice *s, json_t *series, 
     rc = native ? read_histograms(v, histograms, err) : read_samples(v, values, err);
     if (rc < 0)
         return rc;
-    if (k->seen) {
-        v->verdict->twice += v->got.n;
-        judge_note(v->log, "TWICE: tenant %u series %u: the answer has it more than once", s->tenant, k->id.index);
-        return 0;
-    }
-    k->seen = true;
-    judge_series(&v->model, v->h, k->id, s->lo_ms, s->hi_ms, v->got.v, v->got.n, v->verdict, v->log);
+    judge_first(v, s, k);
     return 0;
 }
 
-static int judge_answer(struct verifier *v, const struct slice *s, struct err *err)
+static int judge_json(struct verifier *v, const struct slice *s, struct err *err)
 {
     json_error_t why;
     json_t *root = json_loadb(v->http.body.p, v->http.body.n, 0, &why), *result, *series;
@@ -293,7 +311,6 @@ static int judge_answer(struct verifier *v, const struct slice *s, struct err *e
     result = json_object_get(json_object_get(root, "data"), "result");
     if (!json_is_array(result))
         rc = err_set(err, RC_CORRUPT, "the answer has no result");
-    learn(v, s);
     json_array_foreach(result, i, series)
     {
         rc = judge_one(v, s, series, err);
@@ -301,9 +318,50 @@ static int judge_answer(struct verifier *v, const struct slice *s, struct err *e
             break;
     }
     json_decref(root);
+    return rc;
+}
+
+/* A series of a remote read. Of native histograms it is judged when they are: each gets the word that was sent then. */
+static int judge_read(void *arg, struct read_series *r, UNUSED struct err *err)
+{
+    struct verifier *v = arg;
+    struct labels ls = {r->pairs, r->labels};
+    struct known *k = known_of(v, &ls);
+    bool native = k && model_is_native(&v->model, k->id.index);
+
+    if (!k || (native ? r->samples.n : r->histogram_times.n)) {
+        v->verdict->phantom += MAX(r->samples.n + r->histogram_times.n, 1u);
+        judge_note(v->log, "PHANTOM: tenant %u target %u: a series that was never written, or of the other kind, by remote read", v->slice->tenant,
+                   v->slice->target);
+        return 0;
+    }
+    vec_clear(&v->got);
+    for (size_t i = 0; i < r->samples.n; i++)
+        *vec_push(&v->got) = r->samples.v[i];
+    for (size_t i = 0; i < r->histogram_times.n; i++)
+        *vec_push(&v->got) = (struct judge_sample){r->histogram_times.v[i], model_word(&v->model, k->id, r->histogram_times.v[i])};
+    judge_first(v, v->slice, k);
+    return 0;
+}
+
+static int judge_protobuf(struct verifier *v, struct err *err)
+{
+    int rc = read_answer_inflate(buf_view(&v->http.body), &v->inflated, err);
+
+    return rc < 0 ? rc : read_answer_decode(buf_view(&v->inflated), judge_read, v, err);
+}
+
+static int judge_answer(struct verifier *v, const struct slice *s, struct err *err)
+{
+    int rc;
+
+    learn(v, s);
+    v->slice = s;
+    rc = v->cfg->path == VERIFY_REMOTE_READ ? judge_protobuf(v, err) : judge_json(v, s, err);
+    vec_clear(&v->got);
     for (size_t k = 0; rc == 0 && k < v->known.n; k++)
         if (!v->known.v[k].seen)
-            judge_series(&v->model, v->h, v->known.v[k].id, s->lo_ms, s->hi_ms, NULL, 0, v->verdict, v->log);
+            judge_known(v, s, &v->known.v[k]);
     return rc;
 }
 
@@ -348,6 +406,8 @@ static int verify_target(struct verifier *v, uint32_t tenant, uint32_t target, s
         return 0;
     slices = requests * (v->model.target_series + NATIVES_PER_TARGET) / VERIFY_QUERY_SAMPLES + 1;
     step = (max - min) / (int64_t)slices + 1;
+    if (v->cfg->path == VERIFY_RANGE)
+        step = MIN((step + v->step_ms - 1) / v->step_ms, VERIFY_STEPS_MAX) * v->step_ms; /* whole steps */
     for (int64_t lo = min - 1; rc == 0 && lo < max; lo += step) {
         struct slice s = {tenant, target, lo, MIN(lo + step, max)};
 
@@ -383,6 +443,8 @@ int verify_run(const struct verify_cfg *cfg, struct verdict *ret, struct judge_l
     http_client_init(&v.http, &v.peer, VERIFY_ANSWER_BYTES_MAX);
     buf_init(&v.head, HTTP_CLIENT_HEAD_MAX);
     buf_init(&v.form, 4 << 20);
+    buf_init(&v.inflated, READ_ANSWER_BYTES_MAX);
+    v.step_ms = MAX(v.model.cfg.step_ms, 1);
     targets = model_targets(&v.model);
     for (uint32_t tenant = 0; rc == 0 && tenant < v.h->cfg.model.tenants; tenant++)
         for (uint32_t target = 0; rc == 0 && target < targets; target++) {
@@ -393,6 +455,7 @@ int verify_run(const struct verify_cfg *cfg, struct verdict *ret, struct judge_l
     http_client_fini(&v.http);
     buf_fini(&v.head);
     buf_fini(&v.form);
+    buf_fini(&v.inflated);
     vec_fini(&v.known);
     vec_fini(&v.got);
     return rc;

@@ -1,6 +1,8 @@
 /* Merging decoded chunks, and their digests. */
 #include "tsdb/chunk.h"
 
+#include "common/base/planted.h"
+
 #include <stdlib.h>
 
 uint64_t chunk_value_word(const struct chunk_columns *c, size_t i)
@@ -143,6 +145,8 @@ static void merge_step(struct merger *m)
         bound = MIN(bound, cursor_t(&m->inputs[m->next]));
     if (ties > 1) {
         emit(m, winner(m, least), 1);
+        if (PLANTED("replicas-not-merged"))
+            emit(m, winner(m, least), 1);
         for (size_t i = m->active_n; i-- > 0;)
             if (cursor_t(&m->active[i]) == least)
                 advance(m, i, 1);

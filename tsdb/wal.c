@@ -147,8 +147,10 @@ void wal_close(struct wal *w)
     /* After the note nothing before it can be taken for torn. */
     if (wal_sync(w, NULL) == 0)
         (void)wal_append_note(w, NULL);
-    if (w->fd >= 0)
+    if (w->fd >= 0) {
+        wal_release(w);
         close(w->fd);
+    }
     mutex_fini(&w->lock);
     mutex_fini(&w->sync_lock);
     vec_fini(&w->full);
@@ -159,6 +161,7 @@ void wal_close(struct wal *w)
 /* The new file takes over; sync_lock is held. */
 static void rotate_done(struct wal *w, int fd)
 {
+    wal_release(w);
     close(w->fd);
     w->fd = fd;
     w->synced_total = atomic_load(&w->total);
@@ -172,8 +175,18 @@ static void rotate_done(struct wal *w, int fd)
     mutex_unlock(&w->lock);
 }
 
+/* No room for a next segment, and no trace of it: the current one goes on. */
+static bool rotate_later(const struct wal *w, uint64_t number, const struct err *why)
+{
+    char path[PATH_MAX];
+
+    return wal_no_space(why->sys) && wal_path(w->dir, number, WAL_SEGMENT_SUFFIX, path, sizeof path, NULL) == 0 && access(path, F_OK) != 0 && errno == ENOENT;
+}
+
 int wal_rotate(struct wal *w, struct err *err)
 {
+    struct err why = {0};
+    bool later = false;
     uint64_t number = atomic_load(&w->number), bytes = atomic_load(&w->offset);
     int fd = -1, rc;
 
@@ -181,15 +194,21 @@ int wal_rotate(struct wal *w, struct err *err)
         return wal_dead(err);
     mutex_lock(&w->sync_lock);
     /* A segment is whole on disk before there is a next one: only the last can be torn. */
-    rc = fd_sync(w->fd, err);
+    rc = fd_sync(w->fd, &why);
     FAULT(FAULT_CRASH, _exit(99));
-    if (rc == 0)
-        rc = segment_create(w, number + 1, bytes, &fd, err);
-    if (rc < 0)
+    if (rc == 0) {
+        rc = segment_create(w, number + 1, bytes, &fd, &why);
+        later = rc < 0 && rotate_later(w, number + 1, &why);
+    }
+    if (rc < 0 && !later)
         wal_kill(w, rc);
+    else if (later)
+        rc = RC_UNAVAILABLE;
     else
         rotate_done(w, fd);
     mutex_unlock(&w->sync_lock);
+    if (rc < 0 && err)
+        *err = why;
     if (rc < 0)
         return err_wrap(err, rc, "log of shard %" PRIu32, w->shard);
     w->t_max_ms = INT64_MIN;

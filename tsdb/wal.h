@@ -10,8 +10,9 @@
  * Sync: WAL_INTERVAL lets wal_sync() be called by a timer (a killed process loses nothing, a power
  * cut at most the interval); WAL_ALWAYS: the caller calls wal_sync() before it answers (group commit:
  * one sync covers every record written before it). After a failed write or sync the log is dead for
- * good: each further call answers RC_IO, nothing is acknowledged again from it.
- * Threads: one appender (wal_append, wal_rotate, wal_close); wal_sync, wal_segment, wal_bytes from
+ * good: each further call answers RC_IO, nothing is acknowledged again from it. A full disk need not
+ * come to that: wal_reserve.
+ * Threads: one appender (wal_append, wal_reserve, wal_rotate, wal_close); wal_sync, wal_segment, wal_bytes from
  * any; wal_cut from one at a time. */
 #pragma once
 #include "common/base/buf.h"
@@ -22,7 +23,9 @@ enum {
     WAL_SEGMENT_BYTES = 128 << 20,
     WAL_RECORD_BYTES_MAX = 64 << 20,
     WAL_PARTS_MAX = 16,
-    WAL_SEGMENTS_MAX = 1 << 16
+    WAL_SEGMENTS_MAX = 1 << 16,
+    WAL_RESERVE_BYTES = 1 << 20, /* allocated ahead of the end */
+    WAL_UPKEEP_BYTES = 64 << 10  /* of them left to records that nobody reserves room for */
 };
 enum wal_sync { WAL_INTERVAL, WAL_ALWAYS };
 
@@ -97,6 +100,9 @@ void wal_close(struct wal *w);
  * time in it, INT64_MIN when none. Rotates segments when full. */
 int wal_append(struct wal *w, enum wal_type type, const struct str *parts, size_t n,
                int64_t t_max_ms, struct err *err);
+/* Room on disk for records of that many bytes, headers included, before what they tell is done: 0, or RC_UNAVAILABLE when the disk
+ * (or a quota) is full, and then the log lives on. Where the file system cannot promise room, 0 promises none. (appender) */
+int wal_reserve(struct wal *w, size_t bytes, struct err *err);
 /* Everything appended before the call is on disk when it returns 0. */
 int wal_sync(struct wal *w, struct err *err);
 int wal_rotate(struct wal *w, struct err *err);

@@ -5,6 +5,7 @@
 #include "common/sys/thread.h"
 #include "tsdb/wal_format.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 struct wal {
@@ -26,8 +27,15 @@ struct wal {
     uint64_t full_bytes, checkpoint, checkpoint_bytes;
 
     int64_t t_max_ms; /* --- appender only: of the current segment --- */
+    uint64_t reserved; /* bytes from the beginning of the segment that its disk has room for */
     uint64_t noted;   /* last offset told by a SYNCED record */
 };
 
+static inline bool wal_no_space(int sys)
+{
+    return sys == ENOSPC || sys == EDQUOT;
+}
+/* Of the segment that is being written, before it is closed (appender). */
+void wal_release(struct wal *w);
 /* Writes down what has been synced so far (appender). */
 int wal_append_note(struct wal *w, struct err *err);

@@ -402,6 +402,7 @@ static bool adopt(struct rpc_server *srv, int fd)
 static void accepted(struct rpc_server *srv, int fd)
 {
     sock_no_delay(fd);
+    sock_keep_alive(fd);
     sweep_idle(srv);
     if (adopt(srv, fd))
         rpc_metrics_connections(&srv->metrics, 1);

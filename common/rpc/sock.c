@@ -53,6 +53,14 @@ void sock_no_delay(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* a matter of speed only */
 }
 
+void sock_keep_alive(int fd)
+{
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){SOCK_IDLE_S}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){SOCK_PROBE_S}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){SOCK_PROBES}, sizeof(int));
+}
+
 /* --- listening --- */
 
 static int bound_port(int fd)

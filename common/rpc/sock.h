@@ -14,6 +14,9 @@ int sock_addr_parse(const char *addr, struct sock_addr *ret);
 int sock_listen(const struct sock_addr *a, int *ret_fd, int *ret_port, struct err *err);
 /* Of an accepted or connected socket. */
 void sock_no_delay(int fd);
+/* Of an accepted socket: a peer that is gone without a word (its machine, its half of the connection) is noticed within SOCK_DEAD_S of silence. */
+enum { SOCK_IDLE_S = 10, SOCK_PROBE_S = 3, SOCK_PROBES = 3, SOCK_DEAD_S = SOCK_IDLE_S + SOCK_PROBE_S * SOCK_PROBES };
+void sock_keep_alive(int fd);
 
 /* A connection being made, names looked up included, on a thread of its own. done comes exactly once, on that thread or in dial_cancel:
  * with fd >= 0, which it takes, or with -1 and why not. Addresses are tried in turn until timeout_ms are over (a slow name service may take longer: cancel). */

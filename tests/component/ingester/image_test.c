@@ -46,6 +46,43 @@ TEST(a_restart_from_an_image_has_exactly_what_was_accepted)
     vec_fini(&t);
 }
 
+/* The head's id only tells distributors whether labels must come again: with another one, as flipped bits make it, all that was accepted is there, and images
+ * made from then on are read. A text that is no id is refused. */
+TEST(flipped_bits_of_the_head_id_are_refused_or_change_nothing)
+{
+    struct fixture f = {.shards = 2};
+    truth t = {0};
+    char path[300], text[17] = "";
+    size_t refused = 0;
+
+    start(&f, "head-id");
+    push_mixture(&f, &t);
+    snprintf(path, sizeof path, "%s/head.id", f.in->data_dir);
+    for (int bit = 0; bit < 128; bit += 3) {
+        FILE *file = fopen(path, "r+b");
+
+        CHECK(file && fread(text, 1, 16, file) == 16);
+        text[bit / 8] ^= (char)(1 << bit % 8);
+        if (strspn(text, "0123456789abcdef") != 16) {
+            refused++;
+            fclose(file);
+            continue;
+        }
+        rewind(file);
+        CHECK(fwrite(text, 1, 16, file) == 16);
+        fclose(file);
+        restart(&f);
+        check_memory(&f, &t, 0);
+        push_one(&f, &t, &(struct item){.series = 1, .t = T0 + 9600000 + bit, .bits = (uint64_t)bit}, NO_LABELS, PUSH_ACCEPTED);
+        images(&f);
+    }
+    restart(&f);
+    check_memory(&f, &t, 0);
+    CHECK(refused > 10);
+    finish(&f);
+    vec_fini(&t);
+}
+
 TEST(the_replay_page_says_how_much_was_read)
 {
     struct fixture f = {.shards = 2};

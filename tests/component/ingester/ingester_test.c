@@ -474,6 +474,38 @@ TEST(a_shard_whose_log_failed_answers_nothing_any_more)
     }
 }
 
+/* Without room for its log an ingester changes nothing and stays alive; with room again it goes on by itself. */
+TEST(a_full_disk_refuses_pushes_until_there_is_room)
+{
+    struct fixture f = {.shards = 1};
+    struct item first = {.series = 1, .t = T0 + 9600000, .bits = 5};
+    struct sending s;
+    truth t = {0};
+
+    start(&f, "full-disk");
+    sending_begin(&s);
+    sending_add(&s, &first, WITH_LABELS);
+    fault_at(FAULT_IO, 1);
+    CHECK_INT(send(&f, &s), RC_OK);
+    CHECK(fault_fired());
+    fault_at(0, 0);
+    CHECK(s.answer.verdicts && s.answer.verdict_count == 1);
+    CHECK_INT(s.answer.verdicts[0], PUSH_RETRY);
+    check_memory(&f, &t, 0);
+    CHECK_INT(send(&f, &s), RC_UNAVAILABLE); /* at once, without asking the disk again */
+    CHECK_INT(ingester_ready(f.in, NULL), 0);
+    while (send(&f, &s) != RC_OK)
+        usleep(20000);
+    CHECK(!s.answer.verdicts);
+    sending_end(&s);
+    *vec_push(&t) = first;
+    check_memory(&f, &t, 0);
+    restart(&f);
+    check_memory(&f, &t, 0);
+    finish(&f);
+    vec_fini(&t);
+}
+
 /* A flush whose disk or bucket fails is tried again; nothing is lost or doubled on the way. Every place at first, then some of the many. */
 TEST(a_flush_that_fails_at_any_place_can_be_repeated)
 {

@@ -8,7 +8,7 @@
 #include <math.h>
 
 static const int64_t T0 = 1800000000000;
-enum { ROUNDS = 20, STEP = 1000, SERIES = 300, BATCH = 100, INDEX = 130 };
+enum { ROUNDS = 20, STEP = 1000, SERIES = 300, BATCH = 100, INDEX = 106 /* its value changes in every round */ };
 
 struct world {
     struct history h;
@@ -62,7 +62,7 @@ static void world_judge(struct world *w)
     memset(&w->v, 0, sizeof w->v);
     buf_clear(&w->log.text);
     w->log.lines = 0;
-    judge_series(&w->m, &w->h, world_id(), T0 - 1, T0 + ROUNDS * STEP, w->got, w->n, &w->v, &w->log);
+    judge_series(&w->m, &w->h, &(struct judge_span){world_id(), T0 - 1, T0 + ROUNDS * STEP, false}, w->got, w->n, &w->v, &w->log);
 }
 
 static void world_fini(struct world *w)
@@ -159,12 +159,69 @@ TEST(the_window_is_open_on_the_left)
 
     world_init(&w, NULL, false);
     world_answer(&w);
-    judge_series(&w.m, &w.h, world_id(), w.got[4].t_ms, w.got[9].t_ms, &w.got[5], 5, &v, &w.log);
+    judge_series(&w.m, &w.h, &(struct judge_span){world_id(), w.got[4].t_ms, w.got[9].t_ms, false}, &w.got[5], 5, &v, &w.log);
     CHECK_INT(v.right, 4);
     CHECK_INT(v.extra, 1);
     CHECK(verdict_clean(&v));
-    judge_series(&w.m, &w.h, world_id(), w.got[4].t_ms, w.got[9].t_ms, &w.got[4], 6, &v, &w.log);
+    judge_series(&w.m, &w.h, &(struct judge_span){world_id(), w.got[4].t_ms, w.got[9].t_ms, false}, &w.got[4], 6, &v, &w.log);
     CHECK_INT(v.phantom, 1);
+    world_fini(&w);
+}
+
+TEST(what_another_tenant_sent_is_a_leak)
+{
+    struct series_id other = {0, INDEX, 0};
+    struct world w;
+
+    world_init(&w, NULL, false);
+    world_answer(&w);
+    /* Tenant 0 sent its own value three milliseconds earlier: a sample too many. */
+    memmove(&w.got[1], &w.got[0], w.n++ * sizeof w.got[0]);
+    w.got[0].t_ms -= 3;
+    w.got[0].bits = model_value(&w.m, other, w.got[0].t_ms);
+    world_judge(&w);
+    CHECK_INT(w.v.leak, 1);
+    CHECK_INT(w.v.phantom, 0);
+    CHECK(!verdict_clean(&w.v));
+    w.got[0].bits ^= 1;
+    world_judge(&w);
+    CHECK_INT(w.v.leak, 0);
+    CHECK_INT(w.v.phantom, 1);
+    world_fini(&w);
+}
+
+static void judge_by_steps(struct world *w)
+{
+    memset(&w->v, 0, sizeof w->v);
+    w->log.lines = 0;
+    buf_clear(&w->log.text);
+    /* Two samples in a step. */
+    judge_steps(&w->m, &w->h, &(struct judge_span){world_id(), T0 - 1, T0 + ROUNDS * STEP, false}, 2 * STEP, w->got, w->n, &w->v, &w->log);
+}
+
+TEST(of_steps_the_newest_acknowledged_sample_or_a_newer_one_must_be_there)
+{
+    struct world w;
+
+    world_init(&w, NULL, false);
+    world_answer(&w);
+    for (size_t k = 0; k < ROUNDS / 2; k++)
+        w.got[k] = (struct judge_sample){T0 - 1 + (int64_t)(k + 1) * 2 * STEP, w.got[2 * k + 1].bits};
+    w.n = ROUNDS / 2;
+    judge_by_steps(&w);
+    expect(&w, ROUNDS / 2 - 1, 1, 0, 0, 0, 0); /* round 7 was not acknowledged */
+    w.got[3].bits = model_value(&w.m, world_id(), T0 + 6 * STEP + 4);
+    judge_by_steps(&w);
+    expect(&w, ROUNDS / 2, 0, 0, 0, 0, 0); /* the one before it will do */
+    w.got[4].bits = model_value(&w.m, world_id(), T0 + 8 * STEP + 4);
+    judge_by_steps(&w);
+    CHECK(w.v.wrong == 1 && w.v.right == ROUNDS / 2 - 1); /* round 9 was: the one before it will not */
+    remove_at(&w, 4);
+    judge_by_steps(&w);
+    expect(&w, ROUNDS / 2 - 1, 0, 1, 0, 0, 0);
+    w.got[4].t_ms -= 1;
+    judge_by_steps(&w);
+    CHECK(w.v.phantom == 1 && w.v.lost == 2); /* told at no step's end */
     world_fini(&w);
 }
 
@@ -194,7 +251,7 @@ TEST(another_nan_passes_a_staleness_marker_must_be_hidden)
     }
     CHECK(nans > 2 && stale > 2);
     history_sort(&h);
-    judge_series(&m, &h, id, T0 - 1, T0 + 200, got, n, &v, &log);
+    judge_series(&m, &h, &(struct judge_span){id, T0 - 1, T0 + 200, false}, got, n, &v, &log);
     CHECK(verdict_clean(&v));
     CHECK_INT(v.right, n);
     CHECK_INT(v.hidden, stale);
@@ -202,7 +259,7 @@ TEST(another_nan_passes_a_staleness_marker_must_be_hidden)
     for (n = 0; n < 200; n++)
         got[n] = (struct judge_sample){T0 + (int64_t)n, model_value(&m, id, T0 + (int64_t)n)};
     memset(&v, 0, sizeof v);
-    judge_series(&m, &h, id, T0 - 1, T0 + 200, got, n, &v, &log);
+    judge_series(&m, &h, &(struct judge_span){id, T0 - 1, T0 + 200, false}, got, n, &v, &log);
     CHECK_INT(v.wrong, stale);
     history_fini(&h);
     buf_fini(&log.text);
@@ -285,10 +342,10 @@ TEST(a_wrong_histogram_is_found)
     CHECK(history_sent(&h, 1, T0, &at, &err) == 0 && history_acked(&h, at, &err) == 0);
     history_sort(&h);
     got = (struct judge_sample){T0, model_word(&m, id, T0)};
-    judge_series(&m, &h, id, T0 - 1, T0, &got, 1, &v, &log);
+    judge_series(&m, &h, &(struct judge_span){id, T0 - 1, T0, false}, &got, 1, &v, &log);
     CHECK(v.right == 1 && verdict_clean(&v));
     got.bits = model_word(&m, id, T0 + 60000);
-    judge_series(&m, &h, id, T0 - 1, T0, &got, 1, &v, &log);
+    judge_series(&m, &h, &(struct judge_span){id, T0 - 1, T0, false}, &got, 1, &v, &log);
     CHECK_INT(v.wrong, 1);
     history_fini(&h);
     buf_fini(&log.text);
