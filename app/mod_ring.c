@@ -8,9 +8,16 @@ struct ring_cfg {
     char *id, *zone, *advertise, *advertise_http;
     struct opt_list seeds;
     int64_t rf, period_ms;
+    int store;
+    struct opt_list endpoints;
+    char *prefix, *user, *password, *ca, *cert, *key;
+    bool insecure;
+    int64_t ttl_ms;
 };
+enum { STORE_GOSSIP, STORE_ETCD };
 
 #define AT(field) offsetof(struct ring_cfg, field)
+static const char *const stores[] = {"gossip", "etcd", NULL};
 static const struct option options[] = {
     {"instance.id", OPT_STRING, AT(id), .def = "torc-0",
      .doc = "Name of this process in the cluster, unique. A number at the end is its ordinal: ingesters spread their tokens by it."},
@@ -21,6 +28,19 @@ static const struct option options[] = {
     {"ring.replication-factor", OPT_INT, AT(rf), .def = "0", .min = "0", .max = "5",
      .doc = "Copies of each series; the same in every process. A quorum is more than half. 0: 3, or 1 for a process alone (target all, no seeds)."},
     {"ring.period", OPT_DURATION, AT(period_ms), .def = "1s", .min = "50ms", .max = "1m", .doc = "Time between probes of other members."},
+    {"ring.store", OPT_ENUM, AT(store), .def = "gossip", .values = stores,
+     .doc = "How members learn of each other: by gossip among themselves, or through etcd v3; the same in every process."},
+    {"ring.etcd.endpoints", OPT_LIST, AT(endpoints),
+     .doc = "http://host:port or https://host:port of etcd's client port (its JSON gateway); one is used until it fails, then the next."},
+    {"ring.etcd.prefix", OPT_STRING, AT(prefix), .def = "torc", .doc = "Begin of all keys in etcd; the cluster's name follows it."},
+    {"ring.etcd.username", OPT_STRING, AT(user), .doc = "Empty: etcd is used without authentication."},
+    {"ring.etcd.password", OPT_STRING, AT(password), .secret = true, .doc = "Of ring.etcd.username."},
+    {"ring.etcd.tls-ca-file", OPT_STRING, AT(ca), .doc = "PEM file of authorities for etcd's certificate; empty: those of the system."},
+    {"ring.etcd.tls-cert-file", OPT_STRING, AT(cert), .doc = "PEM file of this process's certificate for etcd; empty: none."},
+    {"ring.etcd.tls-key-file", OPT_STRING, AT(key), .doc = "PEM file of its private key."},
+    {"ring.etcd.tls-insecure-skip-verify", OPT_BOOL, AT(insecure), .def = "false", .doc = "Do not check etcd's certificate."},
+    {"ring.etcd.lease-ttl", OPT_DURATION, AT(ttl_ms), .def = "15s", .min = "2s", .max = "10m",
+     .doc = "A member that has not renewed its lease for so long is unhealthy. It renews every third of it."},
     {0},
 };
 
@@ -49,7 +69,7 @@ enum { RF_DEFAULT = 3 };
 
 static bool alone(const struct app *app, const struct ring_cfg *c)
 {
-    return c->seeds.n == 0 && app->cfg.target.n == 1 && strcmp(app->cfg.target.v[0], "all") == 0;
+    return c->store == STORE_GOSSIP && c->seeds.n == 0 && app->cfg.target.n == 1 && strcmp(app->cfg.target.v[0], "all") == 0;
 }
 
 static int init(struct app *app, const void *cfg, void **ret_self, struct err *err)
@@ -57,6 +77,18 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
     const struct ring_cfg *c = cfg;
     struct ring_module *m = xcalloc(1, sizeof *m);
     char dir[PATH_MAX], http[RING_ADDR_MAX + 1];
+    struct ring_etcd_cfg etcd = {
+        .endpoints = (const char *const *)c->endpoints.v,
+        .endpoints_n = c->endpoints.n,
+        .prefix = c->prefix,
+        .user = c->user,
+        .password = c->password,
+        .ca = c->ca,
+        .cert = c->cert,
+        .key = c->key,
+        .insecure = c->insecure,
+        .ttl_ms = c->ttl_ms,
+    };
     struct ring_node_cfg node = {
         .id = m->id,
         .zone = c->zone,
@@ -69,6 +101,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .rf = c->rf ? (int)c->rf : alone(app, c) ? 1 : RF_DEFAULT,
         .period_ms = c->period_ms,
         .data_dir = dir,
+        .etcd = c->store == STORE_ETCD ? &etcd : NULL,
     };
     struct ring_node_deps deps = {app_rpc_server(app), app->clock, app->metrics, app->log};
 

@@ -67,7 +67,7 @@ static void remove_entry(struct ring_core *c, size_t at)
     c->dirty = true;
 }
 
-bool core_tombstone_expired(const struct ring_core *c, const struct member *m)
+bool ring_core_expired(const struct ring_core *c, const struct member *m)
 {
     return m->state == RING_LEFT && !member_owns_tokens(m) &&
            c->env.wall_ms(c->env.self) > m->left_ms + RING_TOMBSTONE_MS;
@@ -312,7 +312,7 @@ static void drop_tokens(struct member *m)
 
 static void gossip(struct ring_core *c)
 {
-    size_t picked[FANOUT], n = pick_alive(c, NULL, picked);
+    size_t picked[FANOUT], n = c->stored ? 0 : pick_alive(c, NULL, picked);
 
     for (size_t i = 0; i < n; i++) {
         const struct entry *to = &c->table.v[picked[i]];
@@ -440,7 +440,7 @@ static void step_table(struct ring_core *c, int64_t now)
         } else if (e->m.state != RING_LEFT && e->m.health == RING_DEAD && !member_owns_tokens(&e->m) &&
                    now >= e->health_ms + RING_FORGET_MS) {
             declare_left(c, e);
-        } else if (core_tombstone_expired(c, &e->m)) {
+        } else if (ring_core_expired(c, &e->m)) {
             remove_entry(c, i--);
         }
     }
@@ -506,11 +506,11 @@ static void forgive_after_sleep(struct ring_core *c, int64_t now)
 }
 
 /* Nobody spoke of a former life so far. */
-static void step_settle(struct ring_core *c, int64_t now)
+void core_settle(struct ring_core *c)
 {
     struct entry *self = core_self(c);
 
-    if (self->m.incarnation > 0 || now < c->started_ms + START_PERIODS * c->period_ms)
+    if (self->m.incarnation > 0)
         return;
     self->m.incarnation = 1;
     self->m.version     = 0;
@@ -524,9 +524,15 @@ int64_t ring_core_tick(struct ring_core *c)
     if (core_self(c)->m.state == RING_LEFT)
         return now + c->period_ms; /* gone: no more probes, no more opinions */
     forgive_after_sleep(c, now);
-    step_settle(c, now);
-    step_probe(c, now);
+    if (!c->stored && now >= c->started_ms + START_PERIODS * c->period_ms)
+        core_settle(c);
+    if (!c->stored)
+        step_probe(c, now);
     step_table(c, now);
+    if (c->stored) {
+        core_flush(c);
+        return now + c->period_ms;
+    }
     step_sync(c, now);
     if (now >= c->next_gossip_ms) {
         gossip(c);
@@ -576,7 +582,7 @@ static int check_cfg(const struct ring_core_cfg *cfg, struct err *err)
 }
 
 /* The record of this life: the former one with a higher incarnation, or a new one of incarnation 0, which gives way to what others may
- * know of a life that this disk does not (ring_core_recv.c); step_settle ends that. */
+ * know of a life that this disk does not (ring_core_recv.c); core_settle ends that. */
 static void make_self(struct ring_core *c, const struct ring_core_cfg *cfg)
 {
     struct member m = {0}, before;
@@ -622,6 +628,7 @@ int ring_core_new(const struct ring_core_cfg *cfg, const struct ring_core_env *e
     c            = xcalloc(1, sizeof *c);
     c->env       = *env;
     c->has_past  = cfg->restored != NULL;
+    c->stored    = cfg->stored;
     c->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
     snprintf(c->id, sizeof c->id, "%s", cfg->id);
     snprintf(c->addr, sizeof c->addr, "%s", cfg->addr);

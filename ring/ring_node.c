@@ -3,7 +3,6 @@
 #include "common/base/hash.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
-#include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "common/sys/fs.h"
 #include "common/sys/thread.h"
@@ -36,7 +35,7 @@ struct ring_node {
     int64_t period_ms;
     struct metrics *metrics;
     struct gauges gauges;
-    struct rpc_client *client;
+    struct ring_store store;
     struct watcher watchers[RING_WATCHERS_MAX];
     size_t watchers_n;
     pthread_t thread;
@@ -51,7 +50,6 @@ struct ring_node {
     uint64_t saved_version; /* grows with each change of saved */
     uint64_t written_version;
     bool dirty, wake, stop;
-    int sending; /* messages on their way */
 
     struct mutex ring_lock; /* --- guards ring; last in order --- */
     struct ring *ring;
@@ -69,23 +67,20 @@ static int64_t env_wall_ms(void *self)
     return clock_wall_ms(((struct ring_node *)self)->clock);
 }
 
-static void on_sent(void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
-{
-    struct ring_node *n = arg;
-
-    mutex_lock(&n->lock); /* a lost message is the protocol's business */
-    n->sending--;
-    if (n->sending == 0)
-        cond_broadcast(&n->changed);
-    mutex_unlock(&n->lock);
-}
-
 static void env_send(void *self, const char *addr, struct str msg)
 {
     struct ring_node *n = self;
 
-    n->sending++;
-    rpc_send(n->client, addr, RPC_GOSSIP, msg, n->period_ms, on_sent, n);
+    n->store.ops->send(n->store.self, addr, msg);
+}
+
+/* Of the store: somebody may wait for what just happened. */
+static void stir(void *self)
+{
+    struct ring_node *n = self;
+
+    n->wake = true;
+    cond_broadcast(&n->changed);
 }
 
 static void env_persist(void *self, const struct member *m)
@@ -95,16 +90,17 @@ static void env_persist(void *self, const struct member *m)
     member_fini(&n->saved);
     member_copy(&n->saved, m);
     n->saved_version++;
-    n->wake = true;
-    cond_broadcast(&n->changed);
+    stir(n);
+    n->store.ops->wake(n->store.self);
 }
 
 static void env_changed(void *self)
 {
     struct ring_node *n = self;
 
-    n->dirty = n->wake = true;
-    cond_broadcast(&n->changed);
+    n->dirty = true;
+    stir(n);
+    n->store.ops->wake(n->store.self);
 }
 
 /* --- publishing --- */
@@ -158,6 +154,7 @@ static void publish(struct ring_node *n)
     }
     epoch    = ring_core_epoch(n->core);
     stats    = ring_core_stats(n->core);
+    stats.conflicts += n->store.ops->conflicts(n->store.self);
     n->dirty = false;
     mutex_unlock(&n->lock);
     before = n->ring; /* replaced under publish_lock only */
@@ -215,7 +212,7 @@ static void save(struct ring_node *n)
     member_fini(&m);
 }
 
-/* --- thread and messages --- */
+/* --- thread --- */
 
 static void *node_main(void *arg)
 {
@@ -238,30 +235,6 @@ static void *node_main(void *arg)
     }
     mutex_unlock(&n->lock);
     return NULL;
-}
-
-static void on_gossip(void *arg, struct rpc_call *call)
-{
-    struct ring_node *n = arg;
-    struct err err      = {0};
-    int rc;
-
-    mutex_lock(&n->lock);
-    if (n->core && !n->stop) {
-        rc = ring_core_receive(n->core, rpc_call_payload(call), &err);
-        n->wake = true; /* it may want its tick earlier now */
-        cond_broadcast(&n->changed);
-    } else {
-        rc = err_set(&err, RC_UNAVAILABLE, "ring member is not running");
-    }
-    mutex_unlock(&n->lock);
-    if (rc == 0) {
-        rpc_reply(call, RC_OK, (struct str){0});
-        return;
-    }
-    if (n->log && rc != RC_UNAVAILABLE)
-        log_limited(n->log, LOG_WARN, "ring message refused", "err", err_text(&err));
-    rpc_reply_err(call, &err);
 }
 
 /* --- life --- */
@@ -288,9 +261,21 @@ static void make_gauges(struct ring_node *n, struct metrics *m)
     n->gauges.conflicts = metrics_gauge(m, "torc_ring_id_conflicts", "Messages of another process with this member's id.");
 }
 
+static int make_store(struct ring_node *n, const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct err *err)
+{
+    struct ring_store_env env = {n, &n->lock, stir, n->clock, deps->metrics, n->log};
+    struct ring_gossip_cfg gossip = {.server = deps->server, .cluster = cfg->cluster, .period_ms = n->period_ms};
+    struct ring_etcd_cfg etcd;
+
+    if (!cfg->etcd)
+        return ring_gossip_new(&gossip, &env, &n->store, err);
+    etcd         = *cfg->etcd;
+    etcd.cluster = cfg->cluster;
+    return ring_etcd_new(&etcd, &env, &n->store, err);
+}
+
 int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct ring_node **ret, struct err *err)
 {
-    struct rpc_client_cfg client = {.cluster = cfg->cluster, .metrics = deps->metrics, .log = deps->log};
     struct ring_node *n;
     int rc;
 
@@ -316,12 +301,11 @@ int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *
     mutex_init(&n->ring_lock);
     cond_init(&n->changed);
     make_gauges(n, deps->metrics);
-    rc = rpc_client_new(&client, &n->client, err);
+    rc = make_store(n, cfg, deps, err);
     if (rc < 0) {
         ring_node_free(n);
         return rc;
     }
-    rpc_server_handle(deps->server, RPC_GOSSIP, on_gossip, n);
     *ret = n;
     return 0;
 }
@@ -360,6 +344,7 @@ static int make_core(struct ring_node *n, const struct member *restored, struct 
         .tokens_n  = owner ? RING_TOKENS : 0,
         .state     = owner ? RING_PENDING : RING_ACTIVE,
         .restored  = restored,
+        .stored    = n->store.ops->stored,
     };
     int rc;
 
@@ -399,7 +384,7 @@ int ring_node_start(struct ring_node *n, const char *addr, struct err *err)
     publish(n);
     n->started = true;
     n->thread  = thread_start("ring", node_main, n);
-    return 0;
+    return n->store.ops->start(n->store.self, n->core, err);
 }
 
 void ring_node_free(struct ring_node *n)
@@ -412,7 +397,8 @@ void ring_node_free(struct ring_node *n)
     mutex_unlock(&n->lock);
     if (n->started)
         pthread_join(n->thread, NULL);
-    rpc_client_free(n->client);
+    if (n->store.ops)
+        n->store.ops->free(n->store.self);
     if (n->core)
         save(n);
     ring_core_free(n->core);
@@ -477,7 +463,7 @@ void ring_node_leave(struct ring_node *n)
 
     mutex_lock(&n->lock);
     ring_core_leave(n->core);
-    while (n->sending > 0 && clock_mono_ms(n->clock) < until)
+    while (!n->store.ops->told(n->store.self) && clock_mono_ms(n->clock) < until)
         cond_wait_ms(&n->changed, &n->lock, LEAVE_WAIT_MS / 10);
     mutex_unlock(&n->lock);
     publish(n);
@@ -514,6 +500,13 @@ bool ring_node_wait(struct ring_node *n, uint32_t roles, size_t count, int64_t t
 }
 
 /* --- pages --- */
+
+void ring_node_store_status(struct ring_node *n, struct ring_store_status *ret)
+{
+    mutex_lock(&n->lock);
+    n->store.ops->status(n->store.self, ret);
+    mutex_unlock(&n->lock);
+}
 
 /* Ages of the last message per instance of r, ms; -1: never. Freed by the caller. */
 static int64_t *ages_of(struct ring_node *n, const struct ring *r)

@@ -1,7 +1,8 @@
-/* ring_node.h - this process's membership: runs ring_core over common/rpc with a thread and a real clock, writes its identity down,
- * and publishes snapshots (ring.h).
- * Order: ring_node_new (registers RPC_GOSSIP) before rpc_server_start, ring_node_start after it. The node has its own rpc client, so
- * that gossip never waits behind large messages.
+/* ring_node.h - this process's membership: runs ring_core over a store (ring_store.h) with a thread and a real clock, writes its identity
+ * down, and publishes snapshots (ring.h).
+ * Order: ring_node_new (registers RPC_GOSSIP) before rpc_server_start, ring_node_start after it.
+ * Stores: gossip between the members, which needs nobody else; or etcd v3. What the ring does is the same; with etcd a member is
+ * unhealthy when its lease ends, and while etcd is away the last ring stays.
  * Identity: DATA_DIR/ring.state holds id, zone, tokens, state and counters; a restarted process continues as the same member, with the
  * same state, without a change of ownership. Without the file (a new disk) an ingester that the others still know as an owner comes back
  * as that owner with RING_REBUILDING set.
@@ -12,11 +13,8 @@
 #include "common/base/buf.h"
 #include "ring/ring.h"
 #include "ring/ring_core.h"
+#include "ring/ring_store.h"
 
-struct clock;
-struct log;
-struct metrics;
-struct rpc_server;
 struct ring_node;
 
 struct ring_node_cfg {
@@ -31,6 +29,7 @@ struct ring_node_cfg {
     int rf;
     int64_t period_ms;    /* 0: RING_PERIOD_MS */
     const char *data_dir; /* NULL: identity is not kept */
+    const struct ring_etcd_cfg *etcd; /* NULL: gossip; its cluster is the one above. Borrowed during ring_node_new */
 };
 struct ring_node_deps {
     struct rpc_server *server;
@@ -64,6 +63,8 @@ void ring_node_leave(struct ring_node *n);
 int ring_node_forget(struct ring_node *n, const char *id, struct err *err);
 /* Waits until at least count healthy members (this one included) have any of these roles. */
 bool ring_node_wait(struct ring_node *n, uint32_t roles, size_t count, int64_t timeout_ms);
+
+void ring_node_store_status(struct ring_node *n, struct ring_store_status *ret);
 
 /* All members with state, zone, age of the last message, tokens, share of ownership: JSON object, or an HTML table without frame. */
 void ring_node_write_json(struct ring_node *n, struct buf *out);
