@@ -7,7 +7,7 @@
 struct ring_cfg {
     char *id, *zone, *advertise, *advertise_http;
     struct opt_list seeds;
-    int64_t rf, period_ms;
+    int64_t rf, period_ms, seeds_period_ms;
     int store;
     struct opt_list endpoints;
     char *prefix, *user, *password, *ca, *cert, *key;
@@ -22,7 +22,11 @@ static const struct option options[] = {
     {"instance.id", OPT_STRING, AT(id), .def = "torc-0",
      .doc = "Name of this process in the cluster, unique. A number at the end is its ordinal: ingesters spread their tokens by it."},
     {"instance.zone", OPT_STRING, AT(zone), .def = "zone-1", .doc = "Failure domain. The copies of a series go to different zones."},
-    {"ring.seeds", OPT_LIST, AT(seeds), .doc = "host:port of other processes to join through; this process may be among them."},
+    {"ring.seeds", OPT_LIST, AT(seeds), 
+     .doc = "Processes to join through by gossip; this one may be among them. host:port: every address of host (a headless Service). "
+            "dnssrv+NAME: every SRV record of NAME."},
+    {"ring.seeds-period", OPT_DURATION, AT(seeds_period_ms), .def = "10s", .min = "1s", .max = "1h",
+     .doc = "Names of seeds are looked up again after this; what is not found keeps its last addresses."},
     {"ring.advertise-address", OPT_STRING, AT(advertise), .doc = "host:port that others dial; empty: server.rpc-listen-address."},
     {"ring.advertise-http-address", OPT_STRING, AT(advertise_http), .doc = "host:port of this process's pages, for links."},
     {"ring.replication-factor", OPT_INT, AT(rf), .def = "0", .min = "0", .max = "5",
@@ -97,6 +101,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .roles = roles_of(app),
         .seeds = (const char *const *)c->seeds.v,
         .seeds_n = c->seeds.n,
+        .seeds_period_ms = c->seeds_period_ms,
         .cluster = str_of(app_cluster_name(app)),
         .rf = c->rf ? (int)c->rf : alone(app, c) ? 1 : RF_DEFAULT,
         .period_ms = c->period_ms,

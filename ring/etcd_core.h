@@ -2,9 +2,9 @@
  * out; no socket, thread or clock. The edge is ring_etcd.c.
  *
  * Keys, below a prefix P (of the etcd that may be shared) and the cluster's name:
- *   P/CLUSTER/members/ID   version u8 (1), then the member's record (member.h); stays when its member dies, for a dead owner is
- *                          still an owner until it is forgotten
- *   P/CLUSTER/live/ID      the member's address; bound to its lease, so etcd removes it when the member has been silent for the TTL
+ *   P/CLUSTER/ring/members/ID   version u8 (1), then the member's record (member.h); stays when its member dies, for a dead owner is
+ *                               still an owner until it is forgotten
+ *   P/CLUSTER/ring/live/ID      the member's address; bound to its lease, so etcd removes it when the member has been silent for the TTL
  * Records are only ever replaced by later ones (member_cmp_version), by compare and swap on the key's last change; so what the table
  * does with any two records decides, in which order they come does not.
  *
@@ -26,14 +26,14 @@ enum {
     ETCD_RETRY_MS     = 100,  /* after a failure; doubles up to */
     ETCD_RETRY_MAX_MS = 2000,
     ETCD_OTHERS_MS    = 2000, /* others' lost records are written after one to two times this */
-    ETCD_PREFIX_MAX   = 255,  /* bytes of P/CLUSTER/ */
+    ETCD_PREFIX_MAX   = 255,  /* bytes of P/CLUSTER/ring/ */
     ETCD_LINE_BYTES_MAX = ETCD_ANSWER_BYTES_MAX,
 };
 
 struct etcd_core;
 
 struct etcd_core_cfg {
-    struct str prefix;         /* "P/CLUSTER/"; copied */
+    struct str prefix;         /* "P/CLUSTER/ring/"; copied */
     struct str user, password; /* user empty: no authentication; copied */
     int64_t ttl_ms;            /* of the lease, whole seconds */
     uint64_t random_seed;

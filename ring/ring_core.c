@@ -455,16 +455,34 @@ static bool has_news(const struct ring_core *c)
     return false;
 }
 
-static void sync_seeds(struct ring_core *c, bool all)
+/* To `most` of the seeds, chosen by chance where there are more. */
+static void sync_seeds(struct ring_core *c, size_t most)
 {
-    if (!c->seeds.n)
-        return;
-    for (size_t i = 0; all && i < c->seeds.n; i++) {
+    size_t left = c->seeds.n;
+
+    for (size_t i = 0; i < c->seeds.n && most > 0; i++, left--) {
+        if (rng_below(&c->rng, left) >= most)
+            continue;
+        most--;
         if (strcmp(c->seeds.v[i], c->addr) != 0)
             core_send_digest(c, c->seeds.v[i]);
     }
-    if (!all)
-        core_send_digest(c, c->seeds.v[rng_below(&c->rng, c->seeds.n)]);
+}
+
+static void free_seeds(struct ring_core *c)
+{
+    for (size_t i = 0; i < c->seeds.n; i++)
+        free(c->seeds.v[i]);
+    vec_clear(&c->seeds);
+}
+
+void ring_core_set_seeds(struct ring_core *c, const char *const *addrs, size_t n)
+{
+    free_seeds(c);
+    for (size_t i = 0; i < MIN(n, (size_t)RING_SEED_ADDRS_MAX); i++)
+        *vec_push(&c->seeds) = xstrdup(addrs[i]);
+    if (ring_core_alive(c) == 0)
+        c->next_sync_ms = core_now(c);
 }
 
 /* Alone or just started: often, to all seeds. Later: a random member, at times a dead one or a seed, so that a partition is crossed. */
@@ -484,9 +502,9 @@ static void step_sync(struct ring_core *c, int64_t now)
     if (dead)
         core_send_digest(c, dead->m.addr);
     if (alone || fresh)
-        sync_seeds(c, true);
+        sync_seeds(c, SEEDS_AT_ONCE);
     else if (rng_below(&c->rng, 4) == 0)
-        sync_seeds(c, false);
+        sync_seeds(c, 1);
     step = alone ? c->period_ms / 5 : fresh ? c->period_ms / 2 : SYNC_PERIODS * c->period_ms;
     /* Alone for long: seldom. */
     if (alone && !fresh)
@@ -651,8 +669,7 @@ void ring_core_free(struct ring_core *c)
         return;
     for (size_t i = 0; i < c->table.n; i++)
         member_fini(&c->table.v[i].m);
-    for (size_t i = 0; i < c->seeds.n; i++)
-        free(c->seeds.v[i]);
+    free_seeds(c);
     vec_fini(&c->seeds);
     vec_fini(&c->table);
     vec_fini(&c->order);

@@ -21,6 +21,7 @@ enum {
     RING_TOMBSTONE_MS = 600000,  /* of members without tokens */
     RING_FORGET_MS    = 60000,   /* a dead member without tokens is declared LEFT after this */
     RING_SEEDS_MAX    = 64,
+    RING_SEED_ADDRS_MAX = 1024, /* that they stand for */
 };
 
 struct ring_core;
@@ -61,6 +62,8 @@ void ring_core_free(struct ring_core *c);
 
 /* Returns when (monotonic ms) it wants to be called next. */
 int64_t ring_core_tick(struct ring_core *c);
+/* Other addresses of the seeds; copied, at most RING_SEED_ADDRS_MAX. */
+void ring_core_set_seeds(struct ring_core *c, const char *const *addrs, size_t n);
 /* < 0: refused, with reason. After it, tick may want an earlier time. */
 int ring_core_receive(struct ring_core *c, struct str msg, struct err *err);
 

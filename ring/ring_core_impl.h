@@ -10,6 +10,7 @@ enum {
     NOTES_MAX     = 128, /* per message that carries news along */
     RECORDS_MAX   = 16,
     RELAYS_MAX    = 64,
+    SEEDS_AT_ONCE = 8, /* that are sent to in one round; of more, these many by chance */
     SYNC_PERIODS  = 5,
     START_PERIODS = 3, /* frequent digests for so long after the start */
 };

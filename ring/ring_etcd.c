@@ -355,9 +355,9 @@ static int check_cfg(const struct ring_etcd_cfg *cfg, struct err *err)
         if (strlen(e) > URL_BYTES - 64 || (strstr(e, "://") && strncmp(e, "http://", 7) != 0 && strncmp(e, "https://", 8) != 0))
             return err_set(err, RC_INVALID, "ring.etcd.endpoints: \"%.100s\" is not http://host:port or https://host:port", e);
     }
-    if (!cfg->prefix[0] || strlen(cfg->prefix) + cfg->cluster.n + 2 > ETCD_PREFIX_MAX)
+    if (!cfg->prefix[0] || strlen(cfg->prefix) + cfg->cluster.n + 8 > ETCD_PREFIX_MAX)
         return err_set(err, RC_INVALID, "ring.etcd.prefix: \"%.100s\" and the cluster's name must have 1 to %d bytes", cfg->prefix,
-                       ETCD_PREFIX_MAX - 2);
+                       ETCD_PREFIX_MAX - 8);
     if (!cfg->cert[0] != !cfg->key[0])
         return err_set(err, RC_INVALID, "ring.etcd.tls-cert-file and ring.etcd.tls-key-file belong together");
     if (cfg->ttl_ms < TTL_MS_MIN)
@@ -370,7 +370,7 @@ static char *prefix_of(const struct ring_etcd_cfg *cfg)
     char *prefix = xmalloc(ETCD_PREFIX_MAX + 1);
     size_t n     = strlen(cfg->prefix);
 
-    snprintf(prefix, ETCD_PREFIX_MAX + 1, "%s%s%.*s/", cfg->prefix, cfg->prefix[n - 1] == '/' ? "" : "/", STR_FMT(cfg->cluster));
+    snprintf(prefix, ETCD_PREFIX_MAX + 1, "%s%s%.*s/ring/", cfg->prefix, cfg->prefix[n - 1] == '/' ? "" : "/", STR_FMT(cfg->cluster));
     return prefix;
 }
 

@@ -4,14 +4,17 @@
 #include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "common/sys/thread.h"
+#include "ring/ring_dns.h"
 #include "ring/ring_store.h"
 
 #include <stdlib.h>
 
 struct gossip {
     struct ring_store_env env; /* --- read-only --- */
-    int64_t period_ms;
+    int64_t period_ms, seeds_period_ms;
     struct rpc_client *client;
+    struct seeds seeds; /* until start */
+    struct ring_dns *dns;
 
     struct ring_core *table; /* --- guarded by the node's lock; NULL before start, and after its end --- */
     int sending;             /* messages on their way */
@@ -61,6 +64,33 @@ static void on_gossip(void *arg, struct rpc_call *call)
     rpc_reply_err(call, &err);
 }
 
+static void on_seeds(void *arg, const seed_addrs *addrs)
+{
+    struct gossip *g  = arg;
+    const char **list = xcalloc(addrs->n + 1, sizeof *list);
+
+    for (size_t i = 0; i < addrs->n; i++)
+        list[i] = addrs->v[i].text;
+    mutex_lock(g->env.lock);
+    ring_core_set_seeds(g->table, list, addrs->n);
+    g->env.stir(g->env.self);
+    mutex_unlock(g->env.lock);
+    free(list);
+}
+
+/* The names as they stand serve until the first answer. */
+static void start_seeds(struct gossip *g)
+{
+    struct ring_dns_cfg cfg = {g->seeds_period_ms, g->env.metrics, g->env.log, on_seeds, g};
+    seed_addrs now          = {0};
+
+    seeds_addrs(&g->seeds, &now);
+    on_seeds(g, &now);
+    vec_fini(&now);
+    if (seeds_have_names(&g->seeds))
+        g->dns = ring_dns_new(&cfg, &g->seeds);
+}
+
 static int gossip_start(void *self, struct ring_core *table, UNUSED struct err *err)
 {
     struct gossip *g = self;
@@ -68,6 +98,7 @@ static int gossip_start(void *self, struct ring_core *table, UNUSED struct err *
     mutex_lock(g->env.lock);
     g->table = table;
     mutex_unlock(g->env.lock);
+    start_seeds(g);
     return 0;
 }
 
@@ -100,6 +131,8 @@ static void gossip_free(void *self)
 {
     struct gossip *g = self;
 
+    ring_dns_free(g->dns);
+    seeds_fini(&g->seeds);
     mutex_lock(g->env.lock);
     g->table = NULL;
     mutex_unlock(g->env.lock);
@@ -125,8 +158,13 @@ int ring_gossip_new(const struct ring_gossip_cfg *cfg, const struct ring_store_e
 
     g->env       = *env;
     g->period_ms = cfg->period_ms;
-    rc           = rpc_client_new(&client, &g->client, err);
+    g->seeds_period_ms = cfg->seeds_period_ms;
+    rc = cfg->seeds_n <= RING_SEEDS_MAX ? seeds_init(&g->seeds, cfg->seeds, cfg->seeds_n, err)
+                                        : err_set(err, RC_LIMIT, "ring.seeds: %zu, at most %d", cfg->seeds_n, RING_SEEDS_MAX);
+    if (rc == 0)
+        rc = rpc_client_new(&client, &g->client, err);
     if (rc < 0) {
+        seeds_fini(&g->seeds);
         free(g);
         return rc;
     }

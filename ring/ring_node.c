@@ -29,8 +29,6 @@ struct ring_node {
     char *id, *zone, *addr, *http_addr, *data_dir;
     struct str cluster;
     uint32_t roles;
-    char **seeds;
-    size_t seeds_n;
     int rf;
     int64_t period_ms;
     struct metrics *metrics;
@@ -264,7 +262,12 @@ static void make_gauges(struct ring_node *n, struct metrics *m)
 static int make_store(struct ring_node *n, const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct err *err)
 {
     struct ring_store_env env = {n, &n->lock, stir, n->clock, deps->metrics, n->log};
-    struct ring_gossip_cfg gossip = {.server = deps->server, .cluster = cfg->cluster, .period_ms = n->period_ms};
+    struct ring_gossip_cfg gossip = {.server          = deps->server,
+                                     .cluster         = cfg->cluster,
+                                     .period_ms       = n->period_ms,
+                                     .seeds           = cfg->seeds,
+                                     .seeds_n         = cfg->seeds_n,
+                                     .seeds_period_ms = cfg->seeds_period_ms};
     struct ring_etcd_cfg etcd;
 
     if (!cfg->etcd)
@@ -292,10 +295,6 @@ int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *
     n->roles     = cfg->roles;
     n->rf        = cfg->rf;
     n->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
-    n->seeds_n   = cfg->seeds_n;
-    n->seeds     = xcalloc(cfg->seeds_n + 1, sizeof *n->seeds);
-    for (size_t i = 0; i < cfg->seeds_n; i++)
-        n->seeds[i] = xstrdup(cfg->seeds[i]);
     mutex_init(&n->publish_lock);
     mutex_init(&n->lock);
     mutex_init(&n->ring_lock);
@@ -337,8 +336,6 @@ static int make_core(struct ring_node *n, const struct member *restored, struct 
         .addr      = n->addr,
         .http_addr = n->http_addr,
         .roles     = n->roles,
-        .seeds     = (const char *const *)n->seeds,
-        .seeds_n   = n->seeds_n,
         .period_ms = n->period_ms,
         .tokens    = tokens,
         .tokens_n  = owner ? RING_TOKENS : 0,
@@ -404,9 +401,6 @@ void ring_node_free(struct ring_node *n)
     ring_core_free(n->core);
     ring_unref(n->ring);
     member_fini(&n->saved);
-    for (size_t i = 0; i < n->seeds_n; i++)
-        free(n->seeds[i]);
-    free(n->seeds);
     free(n->id);
     free(n->zone);
     free(n->addr);

@@ -24,8 +24,9 @@ struct ring_node_cfg {
     const char *http_addr; /* for pages; may be NULL */
     struct str cluster;
     uint32_t roles;
-    const char *const *seeds;
+    const char *const *seeds; /* of gossip; seeds.h */
     size_t seeds_n;
+    int64_t seeds_period_ms; /* between look-ups of their names; 0: RING_DNS_PERIOD_MS */
     int rf;
     int64_t period_ms;    /* 0: RING_PERIOD_MS */
     const char *data_dir; /* NULL: identity is not kept */

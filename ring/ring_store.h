@@ -48,6 +48,9 @@ struct ring_gossip_cfg {
     struct rpc_server *server; /* RPC_GOSSIP is registered here, so before it starts */
     struct str cluster;
     int64_t period_ms;
+    const char *const *seeds; /* seeds.h */
+    size_t seeds_n;
+    int64_t seeds_period_ms; /* between look-ups of their names; 0: RING_DNS_PERIOD_MS */
 };
 int ring_gossip_new(const struct ring_gossip_cfg *cfg, const struct ring_store_env *env, struct ring_store *ret, struct err *err);
 
