@@ -1,4 +1,5 @@
 #include "app/cluster.h"
+#include "common/http/html.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -121,31 +122,92 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
     return ring_node_new(&node, &deps, &m->node, err);
 }
 
+/* --- pages --- */
+
+static const struct ring_page_route {
+    const char *path, *title;
+    uint32_t roles; /* 0: all */
+} pages[] = {
+    {"/ingester/ring", "Ingester ring", RING_INGESTER},
+    {"/distributor/ring", "Distributor ring", RING_DISTRIBUTOR},
+    {"/querier/ring", "Querier ring", RING_QUERIER},
+    {"/compactor/ring", "Compactor ring", RING_COMPACTOR},
+    {"/memberlist", "Members", 0},
+};
+
+static const struct ring_page_route *page_of(const struct http_req *req)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        if (strcmp(pages[i].path, http_route_pattern(req)) == 0)
+            return &pages[i];
+    }
+    ASSERT(!"a page without a row");
+    return NULL;
+}
+
 static void page(void *arg, struct http_req *req)
 {
     struct ring_module *m = arg;
+    const struct ring_page_route *p = page_of(req);
+    struct ring_view view = {p->roles, str_eqz(http_param(req, "tokens"), "true"), p->path, req};
     bool html = http_wants_html(req);
     struct buf out;
 
     buf_init(&out, RING_PAGE_BYTES_MAX);
     if (html) {
-        buf_z(&out, "<!doctype html><meta charset=utf-8><title>Ring</title><h1>Ring</h1>");
-        ring_node_write_html(m->node, &out);
+        html_begin(&out, p->title);
+        ring_node_write_html(m->node, &view, &out);
+        html_end(&out);
     } else {
-        ring_node_write_json(m->node, &out);
+        ring_node_write_json(m->node, &view, &out);
     }
-    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
+    if (buf_ok(&out))
+        http_reply_buf(req, 200, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
+    else
+        http_reply_text(req, 500, "the page is larger than %d bytes", RING_PAGE_BYTES_MAX);
     buf_fini(&out);
 }
 
+/* The form of a page, or a runbook: POST forget=ID. */
+static void page_forget(void *arg, struct http_req *req)
+{
+    struct ring_module *m = arg;
+    struct str id = http_param(req, "forget");
+    char name[RING_ID_MAX + 1];
+    struct err err = {0};
+    struct http_resp *r;
+    int rc;
+
+    if (id.n == 0 || id.n > RING_ID_MAX) {
+        http_reply_text(req, 400, "forget: the id of a member is needed, 1 to %d bytes", RING_ID_MAX);
+        return;
+    }
+    snprintf(name, sizeof name, "%.*s", STR_FMT(id));
+    rc = ring_node_forget(m->node, name, &err);
+    if (rc < 0) {
+        http_reply_text(req, rc == RC_NOT_FOUND ? 404 : 409, "%s", err_text(&err));
+        return;
+    }
+    log_warn(m->app->log, "member forgotten by hand", "member", name, "client", http_client_address(req));
+    r = http_resp_new(http_wants_html(req) ? 303 : 200);
+    if (http_wants_html(req))
+        http_resp_header(r, "Location", page_of(req)->path);
+    else
+        http_resp_text(r, HTTP_TYPE_JSON, STR("{\"status\":\"success\"}\n"));
+    http_respond(req, r);
+}
+
+enum { FORM_BYTES_MAX = 4096 };
+
 static int start(void *self, struct err *err)
 {
-    static const char *const pages[] = {"/ingester/ring", "/distributor/ring", "/querier/ring", "/compactor/ring", "/memberlist"};
     struct ring_module *m = self;
 
-    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
-        http_route(m->app->http, &(struct http_route){pages[i], HTTP_M_GET, 0, 0, NULL, page, m});
-    app_link(m->app, "/memberlist", "Members and their rings", false);
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        http_route(m->app->http, &(struct http_route){pages[i].path, HTTP_M_GET, 0, 0, NULL, page, m});
+        http_route(m->app->http, &(struct http_route){pages[i].path, HTTP_M_POST, HTTP_FORM | HTTP_CONFIRM, FORM_BYTES_MAX, NULL, page_forget, m});
+        app_link(m->app, pages[i].path, pages[i].title, false);
+    }
     return ring_node_start(m->node, NULL, err);
 }
 

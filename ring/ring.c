@@ -82,6 +82,8 @@ static void copy_members(struct ring *r, struct candidate *list, size_t n)
             .health        = m->health,
             .healthy       = m->health != RING_DEAD,
             .readable      = m->health != RING_DEAD && !(m->flags & RING_REBUILDING),
+            .version       = m->version,
+            .tokens        = m->tokens,
             .incarnation   = m->incarnation,
             .registered_ms = m->registered_ms,
         };

@@ -34,7 +34,8 @@ struct ring_instance {
     enum ring_health health;
     bool healthy;         /* health is not RING_DEAD */
     bool readable;        /* healthy and not REBUILDING */
-    uint64_t incarnation;
+    uint64_t incarnation, version;
+    const uint32_t *tokens; /* [tokens_n] ascending */
     int64_t registered_ms; /* wall clock */
     double ownership;     /* share of all replicas of all keys; over all instances the sum is RF or less */
 };

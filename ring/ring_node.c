@@ -521,22 +521,50 @@ static int64_t *ages_of(struct ring_node *n, const struct ring *r)
     return ages;
 }
 
-void ring_node_write_json(struct ring_node *n, struct buf *out)
+/* Members that are LEFT; freed by the caller with the array. */
+static struct member *departed_of(struct ring_node *n, size_t *ret_n)
 {
-    struct ring *r = ring_node_ring(n);
-    int64_t *ages  = ages_of(n, r);
+    struct member *list;
 
-    ring_page_json(r, ages, out);
+    *ret_n = 0;
+    mutex_lock(&n->lock);
+    list = xcalloc(ring_core_members_n(n->core) + 1, sizeof *list);
+    for (size_t i = 0; i < ring_core_members_n(n->core); i++) {
+        if (ring_core_member(n->core, i)->state == RING_LEFT)
+            member_copy(&list[(*ret_n)++], ring_core_member(n->core, i));
+    }
+    mutex_unlock(&n->lock);
+    return list;
+}
+
+typedef void page_fn(const struct ring_page *p, struct buf *out);
+
+static void write_page(struct ring_node *n, const struct ring_view *view, page_fn *write, struct buf *out)
+{
+    struct ring *r        = ring_node_ring(n);
+    int64_t *ages         = ages_of(n, r);
+    struct ring_page page = {.ring = r, .ages_ms = ages, .roles = view->roles, .tokens = view->tokens, .path = view->path, .req = view->req};
+    struct member *departed;
+    struct ring_store_status store;
+
+    departed = departed_of(n, &page.departed_n);
+    ring_node_store_status(n, &store);
+    page.departed = departed;
+    page.store    = view->roles ? NULL : &store;
+    write(&page, out);
+    for (size_t i = 0; i < page.departed_n; i++)
+        member_fini(&departed[i]);
+    free(departed);
     free(ages);
     ring_unref(r);
 }
 
-void ring_node_write_html(struct ring_node *n, struct buf *out)
+void ring_node_write_json(struct ring_node *n, const struct ring_view *view, struct buf *out)
 {
-    struct ring *r = ring_node_ring(n);
-    int64_t *ages  = ages_of(n, r);
+    write_page(n, view, ring_page_json, out);
+}
 
-    ring_page_html(r, ages, out);
-    free(ages);
-    ring_unref(r);
+void ring_node_write_html(struct ring_node *n, const struct ring_view *view, struct buf *out)
+{
+    write_page(n, view, ring_page_html, out);
 }

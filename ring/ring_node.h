@@ -15,6 +15,7 @@
 #include "ring/ring_core.h"
 #include "ring/ring_store.h"
 
+struct http_req;
 struct ring_node;
 
 struct ring_node_cfg {
@@ -40,7 +41,7 @@ struct ring_node_deps {
 };
 typedef void ring_change_fn(void *arg, struct ring *ring); /* borrowed during the call */
 
-enum { RING_WATCHERS_MAX = 16, RING_PAGE_BYTES_MAX = 8 << 20 };
+enum { RING_WATCHERS_MAX = 16, RING_PAGE_BYTES_MAX = 16 << 20 };
 
 int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct ring_node **ret, struct err *err);
 /* Before start. */
@@ -67,6 +68,14 @@ bool ring_node_wait(struct ring_node *n, uint32_t roles, size_t count, int64_t t
 
 void ring_node_store_status(struct ring_node *n, struct ring_store_status *ret);
 
-/* All members with state, zone, age of the last message, tokens, share of ownership: JSON object, or an HTML table without frame. */
-void ring_node_write_json(struct ring_node *n, struct buf *out);
-void ring_node_write_html(struct ring_node *n, struct buf *out);
+/* What a page shows of the members: state, zone, age of the last heartbeat, tokens, share of ownership, version. With gossip a heartbeat is
+ * any message of that member; with etcd it is etcd's word that its lease is alive. */
+struct ring_view {
+    uint32_t roles; /* members with any of these; 0: all, the store and who has departed too */
+    bool tokens;    /* each one */
+    const char *path;           /* of the page */
+    const struct http_req *req; /* HTML: forms to forget what is dead carry its token; NULL: no forms */
+};
+/* A JSON object, or HTML without the page's frame. */
+void ring_node_write_json(struct ring_node *n, const struct ring_view *view, struct buf *out);
+void ring_node_write_html(struct ring_node *n, const struct ring_view *view, struct buf *out);

@@ -93,7 +93,7 @@ static int64_t wait_agree(struct proc *p, size_t procs, size_t n, size_t dead)
 
             buf_init(&b, RING_PAGE_BYTES_MAX);
             for (size_t i = 0; i < procs; i++)
-                ring_node_write_json(p[i].node, &b);
+                ring_node_write_json(p[i].node, &(struct ring_view){.path = "/memberlist"}, &b);
             fail_msg("no agreement on %zu members, %zu of them dead: %.*s", n, dead, (int)MIN(b.n, (size_t)4000), b.p);
         }
         poll(NULL, 0, 5);

@@ -243,16 +243,17 @@ TEST(another_cluster_does_not_mix_in)
 TEST(pages_show_every_member)
 {
     static struct proc p[1];
+    struct ring_view view = {.path = "/memberlist"};
     struct buf b;
 
     up(&p[0], "ingester-0", "a", RING_INGESTER, "c", NULL, 100, NULL);
     ring_node_set_state(p[0].node, RING_ACTIVE);
     buf_init(&b, RING_PAGE_BYTES_MAX);
-    ring_node_write_json(p[0].node, &b);
+    ring_node_write_json(p[0].node, &view, &b);
     buf_char(&b, 0);
     CHECK(strstr(b.p, "\"id\":\"ingester-0\",\"state\":\"ACTIVE\"") && strstr(b.p, "\"ownership\":1.000000"));
     buf_clear(&b);
-    ring_node_write_html(p[0].node, &b);
+    ring_node_write_html(p[0].node, &view, &b);
     buf_char(&b, 0);
     CHECK(strstr(b.p, "<td>ingester-0</td><td>ACTIVE</td><td>a</td><td>ingester</td>") && strstr(b.p, "100.00 %"));
     buf_fini(&b);
