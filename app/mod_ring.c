@@ -8,7 +8,7 @@
 struct ring_cfg {
     char *id, *zone, *advertise, *advertise_http;
     struct opt_list seeds;
-    int64_t rf, period_ms, seeds_period_ms;
+    int64_t rf, period_ms, seeds_period_ms, auto_forget_ms;
     int store;
     struct opt_list endpoints;
     char *prefix, *user, *password, *ca, *cert, *key;
@@ -33,6 +33,9 @@ static const struct option options[] = {
     {"ring.replication-factor", OPT_INT, AT(rf), .def = "0", .min = "0", .max = "5",
      .doc = "Copies of each series; the same in every process. A quorum is more than half. 0: 3, or 1 for a process alone (target all, no seeds)."},
     {"ring.period", OPT_DURATION, AT(period_ms), .def = "1s", .min = "50ms", .max = "1m", .doc = "Time between probes of other members."},
+    {"ring.auto-forget-after", OPT_DURATION, AT(auto_forget_ms), .def = "0s",
+     .doc = "An ingester that is dead for so long is forgotten, unless a range would be left without a quorum of healthy owners or more than a "
+            "third of the owners is dead. 0: only by hand."},
     {"ring.store", OPT_ENUM, AT(store), .def = "gossip", .values = stores,
      .doc = "How members learn of each other: by gossip among themselves, or through etcd v3; the same in every process."},
     {"ring.etcd.endpoints", OPT_LIST, AT(endpoints),
@@ -106,6 +109,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .cluster = str_of(app_cluster_name(app)),
         .rf = c->rf ? (int)c->rf : alone(app, c) ? 1 : RF_DEFAULT,
         .period_ms = c->period_ms,
+        .auto_forget_ms = c->auto_forget_ms,
         .data_dir = dir,
         .etcd = c->store == STORE_ETCD ? &etcd : NULL,
     };

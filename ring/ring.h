@@ -84,6 +84,9 @@ int ring_next_index(const struct ring *r, uint32_t token, uint16_t instance);
  * fewer). For reads need = RF - ring_quorum(RF) + 1. */
 bool ring_covered(const struct ring *r, const bool *answered, int need);
 
+/* Every key has a quorum of healthy owners, and where ranges move of owners to be. False without any owner. */
+bool ring_quorate(const struct ring *r);
+
 /* A tenant's shard: at most ceil(size / zones) instances of each zone, by rendezvous hashing of (tenant, id), so that one more instance
  * replaces one at most. size 0 or not below the number of owners: the ring itself. With a reference; its indexes are its own. */
 struct ring *ring_shuffle_shard(struct ring *r, struct str tenant, size_t size);

@@ -695,6 +695,15 @@ int64_t ring_core_heard_ms(const struct ring_core *c, size_t i)
     return entry_is_self(c, &c->table.v[i]) ? core_now(c) : c->table.v[i].heard_ms;
 }
 
+int64_t ring_core_dead_ms(const struct ring_core *c, size_t i)
+{
+    const struct entry *e;
+
+    ASSERT(i < c->table.n);
+    e = &c->table.v[i];
+    return e->m.state != RING_LEFT && e->m.health == RING_DEAD ? MAX(core_now(c) - e->health_ms, 1) : 0;
+}
+
 struct ring_core_stats ring_core_stats(const struct ring_core *c)
 {
     return c->stats;

@@ -88,6 +88,8 @@ size_t ring_core_members_n(const struct ring_core *c);
 const struct member *ring_core_member(const struct ring_core *c, size_t i);
 /* Monotonic ms of the last message of this member's own, 0: never. */
 int64_t ring_core_heard_ms(const struct ring_core *c, size_t i);
+/* For how long this member has held it for dead, ms; 0: it does not. */
+int64_t ring_core_dead_ms(const struct ring_core *c, size_t i);
 /* A departed member without tokens that nobody needs to know of any more. */
 bool ring_core_expired(const struct ring_core *c, const struct member *m);
 uint64_t ring_core_epoch(const struct ring_core *c);

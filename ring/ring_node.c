@@ -6,13 +6,14 @@
 #include "common/sys/clock.h"
 #include "common/sys/fs.h"
 #include "common/sys/thread.h"
+#include "ring/auto_forget.h"
 #include "ring/ring_file.h"
 #include "ring/ring_page.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LEAVE_WAIT_MS = 500 };
+enum { LEAVE_WAIT_MS = 500, AUTO_FORGET_PERIODS = 5 };
 
 struct watcher {
     ring_change_fn *fn;
@@ -30,7 +31,7 @@ struct ring_node {
     struct str cluster;
     uint32_t roles;
     int rf;
-    int64_t period_ms;
+    int64_t period_ms, auto_forget_ms;
     struct metrics *metrics;
     struct gauges gauges;
     struct ring_store store;
@@ -210,11 +211,56 @@ static void save(struct ring_node *n)
     member_fini(&m);
 }
 
+/* --- forgetting --- */
+
+/* Copies, freed by the caller; *ret_due: some member is dead for long enough. */
+static struct member *copy_table(struct ring_node *n, int64_t **ret_dead_ms, size_t *ret_n, bool *ret_due)
+{
+    struct member *copies;
+
+    mutex_lock(&n->lock);
+    *ret_n       = ring_core_members_n(n->core);
+    copies       = xcalloc(*ret_n + 1, sizeof *copies);
+    *ret_dead_ms = xcalloc(*ret_n + 1, sizeof **ret_dead_ms);
+    *ret_due     = false;
+    for (size_t i = 0; i < *ret_n; i++) {
+        member_copy(&copies[i], ring_core_member(n->core, i));
+        (*ret_dead_ms)[i] = ring_core_dead_ms(n->core, i);
+        *ret_due          = *ret_due || (*ret_dead_ms)[i] >= n->auto_forget_ms;
+    }
+    mutex_unlock(&n->lock);
+    return copies;
+}
+
+/* From the node's thread, without the lock: it builds a ring to see what would be. */
+static void forget_dead(struct ring_node *n)
+{
+    size_t count;
+    bool due;
+    int64_t *dead_ms;
+    struct member *copies      = copy_table(n, &dead_ms, &count, &due);
+    const struct member **list = xcalloc(count + 1, sizeof *list);
+    struct err err             = {0};
+    int pick;
+
+    for (size_t i = 0; i < count; i++)
+        list[i] = &copies[i];
+    pick = due ? auto_forget_pick(list, dead_ms, count, n->rf, n->auto_forget_ms) : -1;
+    if (pick >= 0 && ring_node_forget(n, copies[pick].id, &err) == 0 && n->log)
+        log_warn(n->log, "dead member forgotten", "member", copies[pick].id, "dead_ms", log_i64(dead_ms[pick]));
+    for (size_t i = 0; i < count; i++)
+        member_fini(&copies[i]);
+    free(list);
+    free(copies);
+    free(dead_ms);
+}
+
 /* --- thread --- */
 
 static void *node_main(void *arg)
 {
     struct ring_node *n = arg;
+    int64_t forget_ms   = 0;
 
     mutex_lock(&n->lock);
     while (!n->stop) {
@@ -226,6 +272,10 @@ static void *node_main(void *arg)
         save(n);
         if (dirty)
             publish(n);
+        if (n->auto_forget_ms && clock_mono_ms(n->clock) >= forget_ms) {
+            forget_dead(n);
+            forget_ms = clock_mono_ms(n->clock) + AUTO_FORGET_PERIODS * n->period_ms;
+        }
         mutex_lock(&n->lock);
         left = next - clock_mono_ms(n->clock);
         if (!n->wake && !n->stop && left > 0)
@@ -294,6 +344,7 @@ int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *
     n->data_dir  = cfg->data_dir ? xstrdup(cfg->data_dir) : NULL;
     n->roles     = cfg->roles;
     n->rf        = cfg->rf;
+    n->auto_forget_ms = cfg->auto_forget_ms;
     n->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
     mutex_init(&n->publish_lock);
     mutex_init(&n->lock);

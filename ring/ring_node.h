@@ -30,6 +30,7 @@ struct ring_node_cfg {
     int64_t seeds_period_ms; /* between look-ups of their names; 0: RING_DNS_PERIOD_MS */
     int rf;
     int64_t period_ms;    /* 0: RING_PERIOD_MS */
+    int64_t auto_forget_ms; /* an ingester that is dead for so long is forgotten, if auto_forget.h's rule allows it; 0: never */
     const char *data_dir; /* NULL: identity is not kept */
     const struct ring_etcd_cfg *etcd; /* NULL: gossip; its cluster is the one above. Borrowed during ring_node_new */
 };
