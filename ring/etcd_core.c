@@ -26,7 +26,8 @@ struct etcd_core {
     VEC(struct known) known; /* by id */
     char *token;             /* NULL: none */
     uint64_t lease;          /* 0: none */
-    int64_t renewed_ms;
+    int64_t asked_ms;   /* when the request that is under way was made */
+    int64_t renewed_ms; /* when the renewal that succeeded last was asked for: etcd's own count of the TTL began later */
     bool live_put; /* under this lease */
     bool synced, watching, watch_unwanted, mismatch, revoked;
     uint64_t revision; /* of the read */
@@ -208,6 +209,19 @@ static void hear_live(struct etcd_core *e, struct known *k, const struct etcd_kv
         ring_core_set_alive(e->table, k->id, true);
 }
 
+static bool live_is_told(const struct etcd_core *e)
+{
+    const struct known *k = known_find(e, str_of(self_id(e)));
+
+    return k && k->lease == e->lease;
+}
+
+/* Whoever could not keep its own lease says nothing of others that could not. */
+static bool may_judge(const struct etcd_core *e, int64_t now)
+{
+    return e->synced && e->lease && live_is_told(e) && now < e->renewed_ms + e->ttl_ms;
+}
+
 static void hear_kv(struct etcd_core *e, const struct etcd_kv *kv, int64_t now)
 {
     struct known *k;
@@ -222,8 +236,10 @@ static void hear_kv(struct etcd_core *e, const struct etcd_kv *kv, int64_t now)
         if (!kv->deleted) {
             hear_live(e, k, kv, now);
         } else {
-            k->lease = 0;
-            ring_core_set_alive(e->table, k->id, false); /* its lease ended */
+            k->lease     = 0;
+            k->absent_ms = now;
+            if (may_judge(e, now))
+                ring_core_set_alive(e->table, k->id, false); /* its lease ended */
         }
     }
 }
@@ -308,11 +324,11 @@ static void on_swapped(struct etcd_core *e, const struct etcd_answer *a, int64_t
     e->retry_ms = now + 10 + (int64_t)rng_below(&e->rng, 40);
 }
 
-static void on_lease(struct etcd_core *e, const struct etcd_answer *a, int64_t now)
+static void on_lease(struct etcd_core *e, const struct etcd_answer *a)
 {
     e->lease      = a->ttl_s > 0 ? a->lease : 0;
     e->live_put   = e->live_put && e->op == OP_RENEW && e->lease;
-    e->renewed_ms = now;
+    e->renewed_ms = e->asked_ms;
 }
 
 static void set_token(struct etcd_core *e, struct str token)
@@ -331,7 +347,7 @@ static void on_answer(struct etcd_core *e, const struct etcd_answer *a, int64_t 
         break;
     case OP_GRANT:
     case OP_RENEW:
-        on_lease(e, a, now);
+        on_lease(e, a);
         break;
     case OP_READ:
         on_read(e, a, now);
@@ -527,13 +543,6 @@ static void ask_live(struct etcd_core *e, int64_t now, struct etcd_request *ret)
     etcd_put_key(&ret->body, key_of(e, "live", self_id(e), &key), str_of(ring_core_self(e->table)->addr), e->lease);
 }
 
-static bool live_is_told(const struct etcd_core *e)
-{
-    const struct known *k = known_find(e, str_of(self_id(e)));
-
-    return k && k->lease == e->lease;
-}
-
 /* Of a member that is in the table of etcd. */
 static bool ask_about_members(struct etcd_core *e, int64_t now, struct etcd_request *ret)
 {
@@ -585,6 +594,7 @@ bool etcd_core_next(struct etcd_core *e, int64_t now_ms, struct etcd_request *re
 {
     if (e->op != OP_NONE || now_ms < e->retry_ms || (leaving(e) && e->revoked))
         return false;
+    e->asked_ms = now_ms;
     if (ask_lease(e, now_ms, ret))
         return true;
     if (!e->synced) {
@@ -621,7 +631,7 @@ static int64_t judge(struct etcd_core *e, int64_t now)
 
         if (!k || k->lease || m->state == RING_LEFT || m->health == RING_DEAD || strcmp(m->id, self_id(e)) == 0)
             continue;
-        k->absent_ms = k->absent_ms ? k->absent_ms : now;
+        k->absent_ms = k->absent_ms && may_judge(e, now) ? k->absent_ms : now;
         if (now >= k->absent_ms + e->ttl_ms)
             ring_core_set_alive(e->table, m->id, false);
         else

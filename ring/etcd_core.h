@@ -14,7 +14,8 @@
  * is renewed and the keys' revisions are compared with what is known, in case a watch has died unnoticed.
  *
  * Health: a member whose live key goes is dead. While etcd does not answer nobody's health changes; after that a missing key counts only
- * when it has been missing for a TTL. So an outage, even one that loses all data, changes no owner and makes nobody unhealthy.
+ * when it has been missing for a TTL. Nor does a member judge others while its own lease is not alive. So an outage, even one that loses
+ * all data, changes no owner and makes nobody unhealthy.
  *
  * One request is under way at a time. Threads: the caller's lock, the one that guards the ring_core. */
 #pragma once

@@ -244,6 +244,29 @@ TEST(without_etcd_the_ring_stays_and_an_empty_etcd_is_filled_again)
     etcd_down(&e);
 }
 
+TEST(an_etcd_that_stands_still_for_longer_than_the_leases_makes_nobody_unhealthy)
+{
+    static struct etcd_proc e;
+    static struct proc p[3];
+
+    etcd_up(&e);
+    three(p, &e);
+    wait_agree(p, 3, 3, 0);
+    for (int round = 0; round < 2; round++) {
+        kill(e.pid, SIGSTOP);
+        for (int64_t until = now_ms() + 2 * TTL_MS; now_ms() < until; poll(NULL, 0, 20))
+            CHECK(agree(p, 3, 3, 0));
+        kill(e.pid, SIGCONT); /* where all leases have ended meanwhile */
+        for (int64_t until = now_ms() + 2 * TTL_MS; now_ms() < until; poll(NULL, 0, 20))
+            CHECK(agree(p, 3, 3, 0));
+    }
+    ring_node_set_state(p[0].node, RING_LEAVING);
+    wait_has(&p[2], "ingester-a-0", RING_LEAVING, 0);
+    for (int i = 0; i < 3; i++)
+        down(&p[i]);
+    etcd_down(&e);
+}
+
 TEST(changes_made_while_etcd_is_away_are_told_afterwards)
 {
     static struct etcd_proc e;

@@ -1,9 +1,12 @@
-/* How evenly keys are owned: every size from 3 to 60, 1 to 4 zones, whatever the order of joining. */
+/* How evenly keys are owned: 3 to 60 instances, 1 to 4 zones, whatever the order of joining. With as many zones as copies tokens alone decide, and shares are
+ * equal. Otherwise some copies are chosen per slice of the space (ring.h), and an instance of many has few slices: shares differ by chance. */
 #include "common/base/rng.h"
 #include "ring/ring.h"
 #include "tests/test.h"
 
 enum { INSTANCES = 60, ZONES = 4, JOINERS = 12 };
+
+#define BOUND(zones) ((zones) == 3 ? 1.01 : 1.2)
 
 static uint32_t tokens[INSTANCES][RING_TOKENS];
 
@@ -76,11 +79,10 @@ TEST(ownership_within_a_zone_is_even_for_3_to_60_instances_in_1_to_4_zones)
             ring_unref(r);
         }
         print_message("%u zones: greatest share / smallest within a zone <= %.3f (at %zu instances)\n", zones, worst, worst_n);
-        CHECK(worst <= 1.1);
+        CHECK(worst <= BOUND(zones));
     }
 }
 
-/* Where copies are chosen per slice of the space, as with other numbers of zones than copies, an instance of so many has few slices. */
 TEST(sixty_instances_in_each_zone_are_nearly_even)
 {
     static struct member members[ZONES * INSTANCES];
@@ -94,7 +96,7 @@ TEST(sixty_instances_in_each_zone_are_nearly_even)
             members[n++] = member_of(i % zones, i / zones, RING_ACTIVE);
         r = ring_of(members, n);
         print_message("%u zones of 60: greatest share / smallest within a zone %.3f\n", zones, spread(r));
-        CHECK(spread(r) <= (zones == 3 ? 1.1 : 1.35));
+        CHECK(spread(r) <= BOUND(zones));
         ring_unref(r);
     }
 }
@@ -127,7 +129,7 @@ TEST(the_order_of_joining_does_not_matter)
         }
         print_message("%u zones, 12 joined by chance: %.3f at the end, %.3f at worst on the way (lower ordinals still missing)\n", zones,
                       spread(r), worst);
-        CHECK(spread(r) == spread(ordered) && spread(r) <= 1.1);
+        CHECK(spread(r) == spread(ordered) && spread(r) <= BOUND(zones));
         for (uint64_t i = 0; i < 2000; i++) {
             const struct ring_replicas *a = ring_replicas(r, (uint32_t)mix64(i)), *b = ring_replicas(ordered, (uint32_t)mix64(i));
 
