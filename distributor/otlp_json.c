@@ -1,4 +1,5 @@
 #include "distributor/otlp_json.h"
+#include "common/base/base64.h"
 #include "common/base/bytes.h"
 #include "common/model/duration.h"
 #include "common/wire/otlp.pb-c.h"
@@ -146,40 +147,10 @@ static int hex_add(const ProtobufCFieldDescriptor *f, struct str s, struct buf *
     return s.n % 2 ? refuse(f, "an even number of hexadecimal digits", err) : 0;
 }
 
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
 static int base64_add(const ProtobufCFieldDescriptor *f, struct str s, struct buf *out, struct err *err)
 {
-    uint32_t bits = 0;
-    unsigned have = 0;
-
-    while (s.n && s.p[s.n - 1] == '=')
-        s.n--;
-    if (s.n % 4 == 1)
-        return refuse(f, "base64", err);
-    buf_uvarint(out, s.n * 3 / 4);
-    for (size_t i = 0; i < s.n; i++) {
-        int digit = base64_digit(s.p[i]);
-
-        if (digit < 0)
-            return refuse(f, "base64", err);
-        bits = bits << 6 | (uint32_t)digit;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            buf_char(out, (char)(bits >> have));
-        }
-    }
-    return 0;
+    buf_uvarint(out, base64_bytes(s));
+    return base64_get(s, out) || !buf_ok(out) ? 0 : refuse(f, "base64", err);
 }
 
 /* --- messages --- */

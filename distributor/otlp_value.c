@@ -1,4 +1,5 @@
 #include "distributor/otlp_value.h"
+#include "common/base/base64.h"
 #include "common/base/json.h"
 #include "common/model/duration.h"
 #include "common/wire/pb_arena.h"
@@ -9,21 +10,6 @@
 static int no_memory(struct err *err)
 {
     return err_set(err, RC_LIMIT, "attribute values: the request's memory budget is spent");
-}
-
-static void base64(struct buf *out, struct str s)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    for (size_t i = 0; i < s.n; i += 3) {
-        size_t n = MIN(s.n - i, (size_t)3);
-        uint32_t v = 0;
-
-        for (size_t k = 0; k < 3; k++)
-            v = v << 8 | (k < n ? (uint8_t)s.p[i + k] : 0);
-        for (size_t k = 0; k < 4; k++)
-            buf_char(out, k <= n ? digits[v >> (18 - 6 * k) & 63] : '=');
-    }
 }
 
 static int json_value(struct arena *a, const Torc__Otlp__AnyValue *v, int depth, struct buf *out, struct err *err);
@@ -103,7 +89,7 @@ static int json_value(struct arena *a, const Torc__Otlp__AnyValue *v, int depth,
         return json_map(a, pb_str(v->kvlist_value), depth, out, err);
     case TORC__OTLP__ANY_VALUE__VALUE_BYTES_VALUE:
         buf_char(out, '"');
-        base64(out, pb_str(v->bytes_value));
+        base64_put(out, pb_str(v->bytes_value));
         buf_char(out, '"');
         return 0;
     default:
@@ -128,7 +114,7 @@ int otlp_value_text(struct arena *a, const Torc__Otlp__AnyValue *v, struct str *
     }
     buf_init(&b, OTLP_VALUE_BYTES_MAX);
     if (v->value_case == TORC__OTLP__ANY_VALUE__VALUE_BYTES_VALUE)
-        base64(&b, pb_str(v->bytes_value));
+        base64_put(&b, pb_str(v->bytes_value));
     else if (v->value_case == TORC__OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE)
         float_print(&b, v->double_value);
     else

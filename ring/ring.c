@@ -82,6 +82,8 @@ static void copy_members(struct ring *r, struct candidate *list, size_t n)
             .health        = m->health,
             .healthy       = m->health != RING_DEAD,
             .readable      = m->health != RING_DEAD && !(m->flags & RING_REBUILDING),
+            .version       = m->version,
+            .tokens        = m->tokens,
             .incarnation   = m->incarnation,
             .registered_ms = m->registered_ms,
         };
@@ -341,6 +343,29 @@ bool ring_covered(const struct ring *r, const bool *answered, int need)
             return false;
     }
     return true;
+}
+
+static int healthy_of(const struct ring *r, const uint16_t *set, size_t n)
+{
+    int healthy = 0;
+
+    for (size_t i = 0; i < n; i++)
+        healthy += r->instances[set[i]].healthy;
+    return healthy;
+}
+
+bool ring_quorate(const struct ring *r)
+{
+    int quorum = ring_quorum(r->rf);
+    double share;
+
+    for (size_t s = 0; s < layout_sets_n(r->layout); s++) {
+        const struct ring_replicas *set = layout_set(r->layout, s, &share);
+
+        if (healthy_of(r, set->owners, set->owners_n) < quorum || (set->moving && healthy_of(r, set->next, set->next_n) < quorum))
+            return false;
+    }
+    return layout_sets_n(r->layout) > 0;
 }
 
 /* --- rendezvous hashing --- */

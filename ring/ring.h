@@ -34,7 +34,8 @@ struct ring_instance {
     enum ring_health health;
     bool healthy;         /* health is not RING_DEAD */
     bool readable;        /* healthy and not REBUILDING */
-    uint64_t incarnation;
+    uint64_t incarnation, version;
+    const uint32_t *tokens; /* [tokens_n] ascending */
     int64_t registered_ms; /* wall clock */
     double ownership;     /* share of all replicas of all keys; over all instances the sum is RF or less */
 };
@@ -82,6 +83,9 @@ int ring_next_index(const struct ring *r, uint32_t token, uint16_t instance);
 /* answered[i]: instance i answered. True when every key has at least `need` owners that did (or all of its owners, where it has
  * fewer). For reads need = RF - ring_quorum(RF) + 1. */
 bool ring_covered(const struct ring *r, const bool *answered, int need);
+
+/* Every key has a quorum of healthy owners, and where ranges move of owners to be. False without any owner. */
+bool ring_quorate(const struct ring *r);
 
 /* A tenant's shard: at most ceil(size / zones) instances of each zone, by rendezvous hashing of (tenant, id), so that one more instance
  * replaces one at most. size 0 or not below the number of owners: the ring itself. With a reference; its indexes are its own. */

@@ -67,7 +67,7 @@ static void remove_entry(struct ring_core *c, size_t at)
     c->dirty = true;
 }
 
-bool core_tombstone_expired(const struct ring_core *c, const struct member *m)
+bool ring_core_expired(const struct ring_core *c, const struct member *m)
 {
     return m->state == RING_LEFT && !member_owns_tokens(m) &&
            c->env.wall_ms(c->env.self) > m->left_ms + RING_TOMBSTONE_MS;
@@ -312,7 +312,7 @@ static void drop_tokens(struct member *m)
 
 static void gossip(struct ring_core *c)
 {
-    size_t picked[FANOUT], n = pick_alive(c, NULL, picked);
+    size_t picked[FANOUT], n = c->stored ? 0 : pick_alive(c, NULL, picked);
 
     for (size_t i = 0; i < n; i++) {
         const struct entry *to = &c->table.v[picked[i]];
@@ -440,7 +440,7 @@ static void step_table(struct ring_core *c, int64_t now)
         } else if (e->m.state != RING_LEFT && e->m.health == RING_DEAD && !member_owns_tokens(&e->m) &&
                    now >= e->health_ms + RING_FORGET_MS) {
             declare_left(c, e);
-        } else if (core_tombstone_expired(c, &e->m)) {
+        } else if (ring_core_expired(c, &e->m)) {
             remove_entry(c, i--);
         }
     }
@@ -455,16 +455,34 @@ static bool has_news(const struct ring_core *c)
     return false;
 }
 
-static void sync_seeds(struct ring_core *c, bool all)
+/* To `most` of the seeds, chosen by chance where there are more. */
+static void sync_seeds(struct ring_core *c, size_t most)
 {
-    if (!c->seeds.n)
-        return;
-    for (size_t i = 0; all && i < c->seeds.n; i++) {
+    size_t left = c->seeds.n;
+
+    for (size_t i = 0; i < c->seeds.n && most > 0; i++, left--) {
+        if (rng_below(&c->rng, left) >= most)
+            continue;
+        most--;
         if (strcmp(c->seeds.v[i], c->addr) != 0)
             core_send_digest(c, c->seeds.v[i]);
     }
-    if (!all)
-        core_send_digest(c, c->seeds.v[rng_below(&c->rng, c->seeds.n)]);
+}
+
+static void free_seeds(struct ring_core *c)
+{
+    for (size_t i = 0; i < c->seeds.n; i++)
+        free(c->seeds.v[i]);
+    vec_clear(&c->seeds);
+}
+
+void ring_core_set_seeds(struct ring_core *c, const char *const *addrs, size_t n)
+{
+    free_seeds(c);
+    for (size_t i = 0; i < MIN(n, (size_t)RING_SEED_ADDRS_MAX); i++)
+        *vec_push(&c->seeds) = xstrdup(addrs[i]);
+    if (ring_core_alive(c) == 0)
+        c->next_sync_ms = core_now(c);
 }
 
 /* Alone or just started: often, to all seeds. Later: a random member, at times a dead one or a seed, so that a partition is crossed. */
@@ -484,9 +502,9 @@ static void step_sync(struct ring_core *c, int64_t now)
     if (dead)
         core_send_digest(c, dead->m.addr);
     if (alone || fresh)
-        sync_seeds(c, true);
+        sync_seeds(c, SEEDS_AT_ONCE);
     else if (rng_below(&c->rng, 4) == 0)
-        sync_seeds(c, false);
+        sync_seeds(c, 1);
     step = alone ? c->period_ms / 5 : fresh ? c->period_ms / 2 : SYNC_PERIODS * c->period_ms;
     /* Alone for long: seldom. */
     if (alone && !fresh)
@@ -506,11 +524,11 @@ static void forgive_after_sleep(struct ring_core *c, int64_t now)
 }
 
 /* Nobody spoke of a former life so far. */
-static void step_settle(struct ring_core *c, int64_t now)
+void core_settle(struct ring_core *c)
 {
     struct entry *self = core_self(c);
 
-    if (self->m.incarnation > 0 || now < c->started_ms + START_PERIODS * c->period_ms)
+    if (self->m.incarnation > 0)
         return;
     self->m.incarnation = 1;
     self->m.version     = 0;
@@ -524,9 +542,15 @@ int64_t ring_core_tick(struct ring_core *c)
     if (core_self(c)->m.state == RING_LEFT)
         return now + c->period_ms; /* gone: no more probes, no more opinions */
     forgive_after_sleep(c, now);
-    step_settle(c, now);
-    step_probe(c, now);
+    if (!c->stored && now >= c->started_ms + START_PERIODS * c->period_ms)
+        core_settle(c);
+    if (!c->stored)
+        step_probe(c, now);
     step_table(c, now);
+    if (c->stored) {
+        core_flush(c);
+        return now + c->period_ms;
+    }
     step_sync(c, now);
     if (now >= c->next_gossip_ms) {
         gossip(c);
@@ -576,7 +600,7 @@ static int check_cfg(const struct ring_core_cfg *cfg, struct err *err)
 }
 
 /* The record of this life: the former one with a higher incarnation, or a new one of incarnation 0, which gives way to what others may
- * know of a life that this disk does not (ring_core_recv.c); step_settle ends that. */
+ * know of a life that this disk does not (ring_core_recv.c); core_settle ends that. */
 static void make_self(struct ring_core *c, const struct ring_core_cfg *cfg)
 {
     struct member m = {0}, before;
@@ -622,6 +646,7 @@ int ring_core_new(const struct ring_core_cfg *cfg, const struct ring_core_env *e
     c            = xcalloc(1, sizeof *c);
     c->env       = *env;
     c->has_past  = cfg->restored != NULL;
+    c->stored    = cfg->stored;
     c->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
     snprintf(c->id, sizeof c->id, "%s", cfg->id);
     snprintf(c->addr, sizeof c->addr, "%s", cfg->addr);
@@ -644,8 +669,7 @@ void ring_core_free(struct ring_core *c)
         return;
     for (size_t i = 0; i < c->table.n; i++)
         member_fini(&c->table.v[i].m);
-    for (size_t i = 0; i < c->seeds.n; i++)
-        free(c->seeds.v[i]);
+    free_seeds(c);
     vec_fini(&c->seeds);
     vec_fini(&c->table);
     vec_fini(&c->order);
@@ -669,6 +693,15 @@ int64_t ring_core_heard_ms(const struct ring_core *c, size_t i)
 {
     ASSERT(i < c->table.n);
     return entry_is_self(c, &c->table.v[i]) ? core_now(c) : c->table.v[i].heard_ms;
+}
+
+int64_t ring_core_dead_ms(const struct ring_core *c, size_t i)
+{
+    const struct entry *e;
+
+    ASSERT(i < c->table.n);
+    e = &c->table.v[i];
+    return e->m.state != RING_LEFT && e->m.health == RING_DEAD ? MAX(core_now(c) - e->health_ms, 1) : 0;
 }
 
 struct ring_core_stats ring_core_stats(const struct ring_core *c)

@@ -9,6 +9,9 @@
  * member, differs when ownership differs, and is the same wherever the same membership is known. So records of departed ingesters stay
  * as tombstones without tokens; those of other roles go after RING_TOMBSTONE_MS.
  *
+ * With a store (`stored`; etcd_core.h) the same table and the same rules live on without messages: records come from the store
+ * (ring_core_hear), and who is alive too (ring_core_set_alive); nobody is probed.
+ *
  * Threads: one at a time; the edge (ring_node.h) has the lock. */
 #pragma once
 #include "ring/member.h"
@@ -18,6 +21,7 @@ enum {
     RING_TOMBSTONE_MS = 600000,  /* of members without tokens */
     RING_FORGET_MS    = 60000,   /* a dead member without tokens is declared LEFT after this */
     RING_SEEDS_MAX    = 64,
+    RING_SEED_ADDRS_MAX = 1024, /* that they stand for */
 };
 
 struct ring_core;
@@ -44,6 +48,7 @@ struct ring_core_cfg {
     uint32_t tokens_n;
     enum ring_state state;     /* first state when there is nothing restored */
     const struct member *restored; /* as given to persist in an earlier life; NULL: none. Its tokens and state win. */
+    bool stored;               /* a store carries records and health: no messages */
 };
 
 struct ring_core_stats {
@@ -57,6 +62,8 @@ void ring_core_free(struct ring_core *c);
 
 /* Returns when (monotonic ms) it wants to be called next. */
 int64_t ring_core_tick(struct ring_core *c);
+/* Other addresses of the seeds; copied, at most RING_SEED_ADDRS_MAX. */
+void ring_core_set_seeds(struct ring_core *c, const char *const *addrs, size_t n);
 /* < 0: refused, with reason. After it, tick may want an earlier time. */
 int ring_core_receive(struct ring_core *c, struct str msg, struct err *err);
 
@@ -68,11 +75,23 @@ void ring_core_leave(struct ring_core *c);
 /* Declares another member LEFT. RC_NOT_FOUND; RC_INVALID for this member itself or one that is alive. */
 int ring_core_forget(struct ring_core *c, const char *id, struct err *err);
 
+/* --- with a store --- */
+/* Takes a record that the store has (m is empty afterwards). */
+void ring_core_hear(struct ring_core *c, struct member *m);
+/* The store knows whether this member (not this one itself) is alive. */
+void ring_core_set_alive(struct ring_core *c, const char *id, bool alive);
+/* All that the store has was heard: a member without a past has none. */
+void ring_core_synced(struct ring_core *c);
+
 /* Table by ascending id, tombstones included. Borrowed until the next call that is not const. */
 size_t ring_core_members_n(const struct ring_core *c);
 const struct member *ring_core_member(const struct ring_core *c, size_t i);
 /* Monotonic ms of the last message of this member's own, 0: never. */
 int64_t ring_core_heard_ms(const struct ring_core *c, size_t i);
+/* For how long this member has held it for dead, ms; 0: it does not. */
+int64_t ring_core_dead_ms(const struct ring_core *c, size_t i);
+/* A departed member without tokens that nobody needs to know of any more. */
+bool ring_core_expired(const struct ring_core *c, const struct member *m);
 uint64_t ring_core_epoch(const struct ring_core *c);
 /* Others that are alive, without tombstones. */
 size_t ring_core_alive(const struct ring_core *c);

@@ -10,6 +10,7 @@ enum {
     NOTES_MAX     = 128, /* per message that carries news along */
     RECORDS_MAX   = 16,
     RELAYS_MAX    = 64,
+    SEEDS_AT_ONCE = 8, /* that are sent to in one round; of more, these many by chance */
     SYNC_PERIODS  = 5,
     START_PERIODS = 3, /* frequent digests for so long after the start */
 };
@@ -50,6 +51,7 @@ struct ring_core {
     uint64_t seq;
     int64_t started_ms, last_tick_ms, next_probe_ms, next_gossip_ms, next_sync_ms;
     bool dirty, has_past; /* has_past: restored, or taken up from what others knew */
+    bool stored;          /* a store carries the records */
     struct ring_core_stats stats;
 };
 
@@ -72,7 +74,10 @@ void core_tell_health(struct ring_core *c, struct entry *e);
 void core_self_changed(struct ring_core *c, bool ownership);
 /* Overrules what others believe of this member at incarnations up to this one. */
 void core_refute(struct ring_core *c, uint64_t incarnation);
-bool core_tombstone_expired(const struct ring_core *c, const struct member *m);
+/* Ends the time in which this member might hear of an earlier life. */
+void core_settle(struct ring_core *c);
+/* A record from somewhere; takes its tokens, perhaps. */
+void core_hear_record(struct ring_core *c, struct member *m);
 int64_t core_now(const struct ring_core *c);
 
 struct ring_msg core_msg(const struct ring_core *c, enum ring_msg_type type, uint64_t seq);

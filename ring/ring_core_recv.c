@@ -67,8 +67,7 @@ static void hear_note(struct ring_core *c, const struct ring_note *n)
     }
 }
 
-/* Takes the record's tokens, perhaps. */
-static void hear_record(struct ring_core *c, struct member *m)
+void core_hear_record(struct ring_core *c, struct member *m)
 {
     struct entry *e = core_find(c, str_of(m->id));
     unsigned what;
@@ -78,7 +77,7 @@ static void hear_record(struct ring_core *c, struct member *m)
         return;
     }
     if (!e) {
-        if (core_tombstone_expired(c, m))
+        if (ring_core_expired(c, m))
             return;
         e = core_insert(c, m);
         if (e)
@@ -223,7 +222,7 @@ static void hear(struct ring_core *c, struct ring_msg *in)
 
     snprintf(addr, sizeof addr, "%.*s", STR_FMT(in->sender_addr));
     for (size_t i = 0; i < in->records.n; i++)
-        hear_record(c, &in->records.v[i]);
+        core_hear_record(c, &in->records.v[i]);
     for (size_t i = 0; i < in->notes.n; i++)
         hear_note(c, &in->notes.v[i]);
     sender = core_find(c, in->sender);

@@ -3,17 +3,17 @@
 #include "common/base/hash.h"
 #include "common/obs/log.h"
 #include "common/obs/metrics.h"
-#include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "common/sys/fs.h"
 #include "common/sys/thread.h"
+#include "ring/auto_forget.h"
 #include "ring/ring_file.h"
 #include "ring/ring_page.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LEAVE_WAIT_MS = 500 };
+enum { LEAVE_WAIT_MS = 500, AUTO_FORGET_PERIODS = 5 };
 
 struct watcher {
     ring_change_fn *fn;
@@ -30,13 +30,11 @@ struct ring_node {
     char *id, *zone, *addr, *http_addr, *data_dir;
     struct str cluster;
     uint32_t roles;
-    char **seeds;
-    size_t seeds_n;
     int rf;
-    int64_t period_ms;
+    int64_t period_ms, auto_forget_ms;
     struct metrics *metrics;
     struct gauges gauges;
-    struct rpc_client *client;
+    struct ring_store store;
     struct watcher watchers[RING_WATCHERS_MAX];
     size_t watchers_n;
     pthread_t thread;
@@ -51,7 +49,6 @@ struct ring_node {
     uint64_t saved_version; /* grows with each change of saved */
     uint64_t written_version;
     bool dirty, wake, stop;
-    int sending; /* messages on their way */
 
     struct mutex ring_lock; /* --- guards ring; last in order --- */
     struct ring *ring;
@@ -69,23 +66,20 @@ static int64_t env_wall_ms(void *self)
     return clock_wall_ms(((struct ring_node *)self)->clock);
 }
 
-static void on_sent(void *arg, UNUSED int rc, UNUSED struct buf *reply, UNUSED const struct err *err)
-{
-    struct ring_node *n = arg;
-
-    mutex_lock(&n->lock); /* a lost message is the protocol's business */
-    n->sending--;
-    if (n->sending == 0)
-        cond_broadcast(&n->changed);
-    mutex_unlock(&n->lock);
-}
-
 static void env_send(void *self, const char *addr, struct str msg)
 {
     struct ring_node *n = self;
 
-    n->sending++;
-    rpc_send(n->client, addr, RPC_GOSSIP, msg, n->period_ms, on_sent, n);
+    n->store.ops->send(n->store.self, addr, msg);
+}
+
+/* Of the store: somebody may wait for what just happened. */
+static void stir(void *self)
+{
+    struct ring_node *n = self;
+
+    n->wake = true;
+    cond_broadcast(&n->changed);
 }
 
 static void env_persist(void *self, const struct member *m)
@@ -95,16 +89,17 @@ static void env_persist(void *self, const struct member *m)
     member_fini(&n->saved);
     member_copy(&n->saved, m);
     n->saved_version++;
-    n->wake = true;
-    cond_broadcast(&n->changed);
+    stir(n);
+    n->store.ops->wake(n->store.self);
 }
 
 static void env_changed(void *self)
 {
     struct ring_node *n = self;
 
-    n->dirty = n->wake = true;
-    cond_broadcast(&n->changed);
+    n->dirty = true;
+    stir(n);
+    n->store.ops->wake(n->store.self);
 }
 
 /* --- publishing --- */
@@ -158,6 +153,7 @@ static void publish(struct ring_node *n)
     }
     epoch    = ring_core_epoch(n->core);
     stats    = ring_core_stats(n->core);
+    stats.conflicts += n->store.ops->conflicts(n->store.self);
     n->dirty = false;
     mutex_unlock(&n->lock);
     before = n->ring; /* replaced under publish_lock only */
@@ -215,11 +211,56 @@ static void save(struct ring_node *n)
     member_fini(&m);
 }
 
-/* --- thread and messages --- */
+/* --- forgetting --- */
+
+/* Copies, freed by the caller; *ret_due: some member is dead for long enough. */
+static struct member *copy_table(struct ring_node *n, int64_t **ret_dead_ms, size_t *ret_n, bool *ret_due)
+{
+    struct member *copies;
+
+    mutex_lock(&n->lock);
+    *ret_n       = ring_core_members_n(n->core);
+    copies       = xcalloc(*ret_n + 1, sizeof *copies);
+    *ret_dead_ms = xcalloc(*ret_n + 1, sizeof **ret_dead_ms);
+    *ret_due     = false;
+    for (size_t i = 0; i < *ret_n; i++) {
+        member_copy(&copies[i], ring_core_member(n->core, i));
+        (*ret_dead_ms)[i] = ring_core_dead_ms(n->core, i);
+        *ret_due          = *ret_due || (*ret_dead_ms)[i] >= n->auto_forget_ms;
+    }
+    mutex_unlock(&n->lock);
+    return copies;
+}
+
+/* From the node's thread, without the lock: it builds a ring to see what would be. */
+static void forget_dead(struct ring_node *n)
+{
+    size_t count;
+    bool due;
+    int64_t *dead_ms;
+    struct member *copies      = copy_table(n, &dead_ms, &count, &due);
+    const struct member **list = xcalloc(count + 1, sizeof *list);
+    struct err err             = {0};
+    int pick;
+
+    for (size_t i = 0; i < count; i++)
+        list[i] = &copies[i];
+    pick = due ? auto_forget_pick(list, dead_ms, count, n->rf, n->auto_forget_ms) : -1;
+    if (pick >= 0 && ring_node_forget(n, copies[pick].id, &err) == 0 && n->log)
+        log_warn(n->log, "dead member forgotten", "member", copies[pick].id, "dead_ms", log_i64(dead_ms[pick]));
+    for (size_t i = 0; i < count; i++)
+        member_fini(&copies[i]);
+    free(list);
+    free(copies);
+    free(dead_ms);
+}
+
+/* --- thread --- */
 
 static void *node_main(void *arg)
 {
     struct ring_node *n = arg;
+    int64_t forget_ms   = 0;
 
     mutex_lock(&n->lock);
     while (!n->stop) {
@@ -231,6 +272,10 @@ static void *node_main(void *arg)
         save(n);
         if (dirty)
             publish(n);
+        if (n->auto_forget_ms && clock_mono_ms(n->clock) >= forget_ms) {
+            forget_dead(n);
+            forget_ms = clock_mono_ms(n->clock) + AUTO_FORGET_PERIODS * n->period_ms;
+        }
         mutex_lock(&n->lock);
         left = next - clock_mono_ms(n->clock);
         if (!n->wake && !n->stop && left > 0)
@@ -238,30 +283,6 @@ static void *node_main(void *arg)
     }
     mutex_unlock(&n->lock);
     return NULL;
-}
-
-static void on_gossip(void *arg, struct rpc_call *call)
-{
-    struct ring_node *n = arg;
-    struct err err      = {0};
-    int rc;
-
-    mutex_lock(&n->lock);
-    if (n->core && !n->stop) {
-        rc = ring_core_receive(n->core, rpc_call_payload(call), &err);
-        n->wake = true; /* it may want its tick earlier now */
-        cond_broadcast(&n->changed);
-    } else {
-        rc = err_set(&err, RC_UNAVAILABLE, "ring member is not running");
-    }
-    mutex_unlock(&n->lock);
-    if (rc == 0) {
-        rpc_reply(call, RC_OK, (struct str){0});
-        return;
-    }
-    if (n->log && rc != RC_UNAVAILABLE)
-        log_limited(n->log, LOG_WARN, "ring message refused", "err", err_text(&err));
-    rpc_reply_err(call, &err);
 }
 
 /* --- life --- */
@@ -288,9 +309,26 @@ static void make_gauges(struct ring_node *n, struct metrics *m)
     n->gauges.conflicts = metrics_gauge(m, "torc_ring_id_conflicts", "Messages of another process with this member's id.");
 }
 
+static int make_store(struct ring_node *n, const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct err *err)
+{
+    struct ring_store_env env = {n, &n->lock, stir, n->clock, deps->metrics, n->log};
+    struct ring_gossip_cfg gossip = {.server          = deps->server,
+                                     .cluster         = cfg->cluster,
+                                     .period_ms       = n->period_ms,
+                                     .seeds           = cfg->seeds,
+                                     .seeds_n         = cfg->seeds_n,
+                                     .seeds_period_ms = cfg->seeds_period_ms};
+    struct ring_etcd_cfg etcd;
+
+    if (!cfg->etcd)
+        return ring_gossip_new(&gossip, &env, &n->store, err);
+    etcd         = *cfg->etcd;
+    etcd.cluster = cfg->cluster;
+    return ring_etcd_new(&etcd, &env, &n->store, err);
+}
+
 int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *deps, struct ring_node **ret, struct err *err)
 {
-    struct rpc_client_cfg client = {.cluster = cfg->cluster, .metrics = deps->metrics, .log = deps->log};
     struct ring_node *n;
     int rc;
 
@@ -306,22 +344,18 @@ int ring_node_new(const struct ring_node_cfg *cfg, const struct ring_node_deps *
     n->data_dir  = cfg->data_dir ? xstrdup(cfg->data_dir) : NULL;
     n->roles     = cfg->roles;
     n->rf        = cfg->rf;
+    n->auto_forget_ms = cfg->auto_forget_ms;
     n->period_ms = cfg->period_ms ? cfg->period_ms : RING_PERIOD_MS;
-    n->seeds_n   = cfg->seeds_n;
-    n->seeds     = xcalloc(cfg->seeds_n + 1, sizeof *n->seeds);
-    for (size_t i = 0; i < cfg->seeds_n; i++)
-        n->seeds[i] = xstrdup(cfg->seeds[i]);
     mutex_init(&n->publish_lock);
     mutex_init(&n->lock);
     mutex_init(&n->ring_lock);
     cond_init(&n->changed);
     make_gauges(n, deps->metrics);
-    rc = rpc_client_new(&client, &n->client, err);
+    rc = make_store(n, cfg, deps, err);
     if (rc < 0) {
         ring_node_free(n);
         return rc;
     }
-    rpc_server_handle(deps->server, RPC_GOSSIP, on_gossip, n);
     *ret = n;
     return 0;
 }
@@ -353,13 +387,12 @@ static int make_core(struct ring_node *n, const struct member *restored, struct 
         .addr      = n->addr,
         .http_addr = n->http_addr,
         .roles     = n->roles,
-        .seeds     = (const char *const *)n->seeds,
-        .seeds_n   = n->seeds_n,
         .period_ms = n->period_ms,
         .tokens    = tokens,
         .tokens_n  = owner ? RING_TOKENS : 0,
         .state     = owner ? RING_PENDING : RING_ACTIVE,
         .restored  = restored,
+        .stored    = n->store.ops->stored,
     };
     int rc;
 
@@ -399,7 +432,7 @@ int ring_node_start(struct ring_node *n, const char *addr, struct err *err)
     publish(n);
     n->started = true;
     n->thread  = thread_start("ring", node_main, n);
-    return 0;
+    return n->store.ops->start(n->store.self, n->core, err);
 }
 
 void ring_node_free(struct ring_node *n)
@@ -412,15 +445,13 @@ void ring_node_free(struct ring_node *n)
     mutex_unlock(&n->lock);
     if (n->started)
         pthread_join(n->thread, NULL);
-    rpc_client_free(n->client);
+    if (n->store.ops)
+        n->store.ops->free(n->store.self);
     if (n->core)
         save(n);
     ring_core_free(n->core);
     ring_unref(n->ring);
     member_fini(&n->saved);
-    for (size_t i = 0; i < n->seeds_n; i++)
-        free(n->seeds[i]);
-    free(n->seeds);
     free(n->id);
     free(n->zone);
     free(n->addr);
@@ -477,7 +508,7 @@ void ring_node_leave(struct ring_node *n)
 
     mutex_lock(&n->lock);
     ring_core_leave(n->core);
-    while (n->sending > 0 && clock_mono_ms(n->clock) < until)
+    while (!n->store.ops->told(n->store.self) && clock_mono_ms(n->clock) < until)
         cond_wait_ms(&n->changed, &n->lock, LEAVE_WAIT_MS / 10);
     mutex_unlock(&n->lock);
     publish(n);
@@ -515,6 +546,13 @@ bool ring_node_wait(struct ring_node *n, uint32_t roles, size_t count, int64_t t
 
 /* --- pages --- */
 
+void ring_node_store_status(struct ring_node *n, struct ring_store_status *ret)
+{
+    mutex_lock(&n->lock);
+    n->store.ops->status(n->store.self, ret);
+    mutex_unlock(&n->lock);
+}
+
 /* Ages of the last message per instance of r, ms; -1: never. Freed by the caller. */
 static int64_t *ages_of(struct ring_node *n, const struct ring *r)
 {
@@ -534,22 +572,50 @@ static int64_t *ages_of(struct ring_node *n, const struct ring *r)
     return ages;
 }
 
-void ring_node_write_json(struct ring_node *n, struct buf *out)
+/* Members that are LEFT; freed by the caller with the array. */
+static struct member *departed_of(struct ring_node *n, size_t *ret_n)
 {
-    struct ring *r = ring_node_ring(n);
-    int64_t *ages  = ages_of(n, r);
+    struct member *list;
 
-    ring_page_json(r, ages, out);
+    *ret_n = 0;
+    mutex_lock(&n->lock);
+    list = xcalloc(ring_core_members_n(n->core) + 1, sizeof *list);
+    for (size_t i = 0; i < ring_core_members_n(n->core); i++) {
+        if (ring_core_member(n->core, i)->state == RING_LEFT)
+            member_copy(&list[(*ret_n)++], ring_core_member(n->core, i));
+    }
+    mutex_unlock(&n->lock);
+    return list;
+}
+
+typedef void page_fn(const struct ring_page *p, struct buf *out);
+
+static void write_page(struct ring_node *n, const struct ring_view *view, page_fn *write, struct buf *out)
+{
+    struct ring *r        = ring_node_ring(n);
+    int64_t *ages         = ages_of(n, r);
+    struct ring_page page = {.ring = r, .ages_ms = ages, .roles = view->roles, .tokens = view->tokens, .path = view->path, .req = view->req};
+    struct member *departed;
+    struct ring_store_status store;
+
+    departed = departed_of(n, &page.departed_n);
+    ring_node_store_status(n, &store);
+    page.departed = departed;
+    page.store    = view->roles ? NULL : &store;
+    write(&page, out);
+    for (size_t i = 0; i < page.departed_n; i++)
+        member_fini(&departed[i]);
+    free(departed);
     free(ages);
     ring_unref(r);
 }
 
-void ring_node_write_html(struct ring_node *n, struct buf *out)
+void ring_node_write_json(struct ring_node *n, const struct ring_view *view, struct buf *out)
 {
-    struct ring *r = ring_node_ring(n);
-    int64_t *ages  = ages_of(n, r);
+    write_page(n, view, ring_page_json, out);
+}
 
-    ring_page_html(r, ages, out);
-    free(ages);
-    ring_unref(r);
+void ring_node_write_html(struct ring_node *n, const struct ring_view *view, struct buf *out)
+{
+    write_page(n, view, ring_page_html, out);
 }

@@ -370,10 +370,11 @@ static int begin(struct peer *p, const struct peer_request *req, size_t bytes, u
     return rc;
 }
 
-/* The checksum over the payload is computed between begin and here, without the lock; the call may have ended meanwhile. */
-static void deliver(struct peer *p, uint64_t id, struct conn_msg *m, size_t bytes)
+/* The checksum over the payload is computed between begin and here, without the lock; the call may have ended meanwhile. False: the connection did
+ * not take it, and the call is forgotten here. */
+static bool deliver(struct peer *p, uint64_t id, struct conn_msg *m, size_t bytes)
 {
-    struct ended e = {0};
+    bool lost = false;
     struct slot *s;
 
     mutex_lock(&p->lock);
@@ -381,21 +382,19 @@ static void deliver(struct peer *p, uint64_t id, struct conn_msg *m, size_t byte
     if (!s) {
         conn_msg_free(m);
     } else if (p->conn) {
-        if (!conn_send(p->conn, m)) {
-            ended_add(&e, &s->req);
+        lost = !conn_send(p->conn, m);
+        if (lost)
             slot_free(p, s);
-        }
     } else {
         ASSERT(p->dial); /* else the call would have ended */
         s->unsent = m;
         p->waiting_bytes += bytes;
     }
     mutex_unlock(&p->lock);
-    if (e.n)
-        ended_report(p, &e, RC_UNAVAILABLE, "the connection's send queue is full or closed");
+    return !lost;
 }
 
-int peer_send(struct peer *p, const struct peer_request *req, char *body, struct str payload, struct err *err)
+int peer_send(struct peer *p, const struct peer_request *req, char *body, struct str payload, bool *ret_lost, struct err *err)
 {
     int64_t left_ms = (req->deadline_ns - req->start_ns) / NS_PER_MS;
     struct frame f  = {
@@ -408,7 +407,9 @@ int peer_send(struct peer *p, const struct peer_request *req, char *body, struct
     if (rc < 0)
         return rc;
     rpc_metrics_bytes(p->env.metrics, payload.n, 0);
-    deliver(p, f.id, body ? conn_msg_take(&f, body, payload.n) : conn_msg_copy(&f, payload), payload.n);
+    *ret_lost = !deliver(p, f.id, body ? conn_msg_take(&f, body, payload.n) : conn_msg_copy(&f, payload), payload.n);
+    if (*ret_lost)
+        err_set(err, RC_UNAVAILABLE, "%s: the connection's send queue is full or closed", p->addr);
     return 0;
 }
 

@@ -36,9 +36,9 @@ const char *peer_addr(const struct peer *p);
 size_t peer_memory(struct peer *p); /* with its connection */
 struct peer **peer_link(struct peer *p); /* for the client's lists */
 
-/* Takes body (free()) when body is not NULL, else copies payload. 0: done will be called. Else the call was not taken and
- * the caller reports the failure; RC_STALE: this peer was retired, look the address up again. */
-int peer_send(struct peer *p, const struct peer_request *req, char *body, struct str payload, struct err *err);
+/* Takes body (free()) when body is not NULL, else copies payload. 0: done will be called, unless *ret_lost: the connection did not take it, and the
+ * caller reports that. Else the call was not taken and the caller reports the failure; RC_STALE: this peer was retired, look the address up again. */
+int peer_send(struct peer *p, const struct peer_request *req, char *body, struct str payload, bool *ret_lost, struct err *err);
 /* Ends the call with this done and arg with RC_CANCELED, if it is in flight, and tells the server. */
 void peer_cancel(struct peer *p, rpc_done_fn *done, void *arg);
 /* Ends overdue calls, probes or drops a silent connection, closes an idle one. Returns when it wants to be called again

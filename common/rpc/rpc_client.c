@@ -286,7 +286,8 @@ static void fail_later(struct rpc_client *c, const struct peer_request *req, con
 static int send_now(struct rpc_client *c, const char *addr, const struct peer_request *req, char *body,
                     struct str payload, struct err *err)
 {
-    int rc = RC_STALE;
+    int rc    = RC_STALE;
+    bool lost = false;
 
     if (payload.n > RPC_MESSAGE_BYTES_MAX)
         return err_set(err, RC_LIMIT, "%s: message of %zu bytes, at most %d fit", addr, payload.n,
@@ -300,12 +301,14 @@ static int send_now(struct rpc_client *c, const char *addr, const struct peer_re
         rc = peer_of(c, addr, &p, err);
         if (rc < 0)
             return rc;
-        rc = peer_send(p, req, body, payload, err);
+        rc = peer_send(p, req, body, payload, &lost, err);
         if (rc == RC_STALE)
             forget_peer(c, p, RC_UNAVAILABLE, "idle");
         peer_unref(p);
     }
-    if (rc == 0 && req->deadline_ns < atomic_load(&c->wake_ns))
+    if (rc == 0 && lost)
+        fail_later(c, req, err); /* here it would run within rpc_send, under the caller's locks */
+    else if (rc == 0 && req->deadline_ns < atomic_load(&c->wake_ns))
         wake(c);
     return rc;
 }

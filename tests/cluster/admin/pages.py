@@ -12,6 +12,8 @@ MARKUP = "<img src=x onerror=document.title='pwned'>"
 # What a page must have besides its title: texts of its table's head.
 TABLES = {
     "/services": ["Service", "State"],
+    "/memberlist": ["Instance", "State", "Ownership"],
+    "/ingester/ring": ["Instance", "State", "Ownership"],
     "/distributor/all_user_stats": ["Tenant", "Series"],
     "/ingester/tenants": ["Tenant", "Series"],
     "/querier/blocks": ["Block", "Level"],
@@ -19,8 +21,6 @@ TABLES = {
     "/debug/memory": ["Part", "Bytes"],
     "/debug/threads": ["Thread", "Name"],
 }
-# Pages that have a frame of their own.
-OTHER = ("/memberlist",)
 PLAIN = ("/metrics", "/ready", "/debug/heap", "/debug/profile")  # text for programs, whoever asks
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
@@ -37,7 +37,7 @@ def push(url, tenant, now_ms):
 def check_page(cases, browser, url, path):
     browser.go(url + path)
     title, bare = browser.title(), path.split("?")[0]
-    if bare not in OTHER and not bare.startswith(PLAIN) and not bare.startswith("/api/"):
+    if not bare.startswith(PLAIN) and not bare.startswith("/api/"):
         cases.check(f"{path}: is a page with a title", title.endswith(" - torc"), title, browser.source()[:300])
         cases.check(f"{path}: has a heading and the way home", browser.texts("h1") and (browser.attribute("nav a", "href") or "").endswith("/"), browser.source()[:300])
         cases.check(f"{path}: has no script", "<script" not in browser.source(), browser.source()[:300])

@@ -305,6 +305,51 @@ TEST(pages_are_html_for_browsers_and_json_on_request)
     stop(&p);
 }
 
+static int post_forget(uint16_t port, const char *form)
+{
+    char text[512];
+    struct raw_reply r;
+    int status;
+
+    snprintf(text, sizeof text, "POST /ingester/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n%s", strlen(form), form);
+    r      = raw_ask(port, text);
+    status = r.status;
+    raw_free(&r);
+    return status;
+}
+
+TEST(ring_pages_show_members_by_role_and_take_forms_to_forget)
+{
+    static const char *const paths[] = {"/ingester/ring?tokens=true", "/distributor/ring", "/querier/ring", "/compactor/ring", "/memberlist"};
+    struct process p;
+    struct raw_reply r;
+
+    start(&p, NULL, NULL);
+    for (size_t i = 0; i < 5; i++) {
+        char path[128];
+        json_t *root, *in;
+
+        snprintf(path, sizeof path, "%s\nAccept: application/json\r\n", paths[i]);
+        r    = raw_get(p.port, path);
+        root = json_loads(r.body, 0, NULL);
+        in   = json_array_get(json_object_get(root, "instances"), 0);
+        CHECK_STR(json_string_value(json_object_get(in, "id")), "torc-0");
+        CHECK(json_array_size(json_object_get(in, "token_list")) == (i == 0 ? 256 : 0));
+        CHECK((json_object_get(root, "store") != NULL) == (i == 4));
+        json_decref(root);
+        raw_free(&r);
+        snprintf(path, sizeof path, "%s\nAccept: text/html\r\n", paths[i]);
+        r = raw_get(p.port, path);
+        CHECK(strstr(r.body, "<td>torc-0</td>") && !strstr(r.body, "<form")); /* it is alive */
+        raw_free(&r);
+    }
+    CHECK(post_forget(p.port, "forget=torc-9") == 404);
+    CHECK(post_forget(p.port, "forget=torc-0") == 409);
+    CHECK(post_forget(p.port, "forget=") == 400);
+    stop(&p);
+}
+
 static const struct {
     const char *name, *text, *want;
 } bad_files[] = {

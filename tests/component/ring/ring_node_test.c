@@ -11,7 +11,9 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-enum { WAIT_MS = 20000, NODES_MAX = 8 };
+enum { WAIT_MS = 20000, NODES_MAX = 8, FORGET_MS = 2500 };
+
+static int64_t auto_forget_ms; /* of those that come up next */
 
 struct proc {
     struct rpc_server *srv;
@@ -39,7 +41,7 @@ static void up(struct proc *p, const char *id, const char *zone, uint32_t roles,
     struct rpc_server_cfg scfg = {.listen = p->addr[0] ? p->addr : "127.0.0.1:0", .cluster = str_of(cluster)};
     const char *seeds[]        = {seed};
     struct ring_node_cfg cfg   = {.id = id, .zone = zone, .cluster = str_of(cluster), .roles = roles, .seeds = seeds,
-                                  .seeds_n = seed != NULL, .rf = 3, .period_ms = period_ms, .data_dir = dir};
+                                  .seeds_n = seed != NULL, .rf = 3, .period_ms = period_ms, .data_dir = dir, .auto_forget_ms = auto_forget_ms};
     struct ring_node_deps deps = {0};
     struct err err             = {0};
 
@@ -210,6 +212,44 @@ TEST(a_killed_member_turns_unhealthy_keeps_its_ranges_and_can_be_forgotten)
     down(&p[1]);
 }
 
+TEST(a_dead_member_is_forgotten_by_itself_only_where_a_quorum_stays)
+{
+    static struct proc p[5];
+    int64_t until = now_ms() + WAIT_MS;
+    bool dead     = false;
+
+    auto_forget_ms = FORGET_MS;
+    for (int i = 0; i < 5; i++) {
+        char id[32], zone[2] = {(char)('a' + i % 3), 0};
+
+        snprintf(id, sizeof id, "ingester-%c-%d", 'a' + i % 3, i / 3);
+        up(&p[i], id, zone, RING_INGESTER, "c", i ? p[0].addr : NULL, 100, NULL);
+        ring_node_set_state(p[i].node, RING_ACTIVE);
+    }
+    auto_forget_ms = 0;
+    wait_agree(p, 5);
+    down(&p[4]); /* the second of its zone */
+    wait_agree(p, 4);
+    down(&p[3]);
+    down(&p[2]); /* now two of four are dead */
+    while (!dead) {
+        struct ring *r = ring_node_ring(p[0].node);
+
+        CHECK(now_ms() < until && ring_instances_n(r) == 4);
+        dead = ring_count(r, RING_INGESTER) == 2;
+        ring_unref(r);
+        poll(NULL, 0, 5);
+    }
+    for (until = now_ms() + 2 * FORGET_MS; now_ms() < until; poll(NULL, 0, 20)) {
+        struct ring *r = ring_node_ring(p[0].node);
+
+        CHECK_INT(ring_instances_n(r), 4);
+        ring_unref(r);
+    }
+    down(&p[0]);
+    down(&p[1]);
+}
+
 TEST(leaving_is_known_at_once)
 {
     static struct proc p[2];
@@ -243,16 +283,17 @@ TEST(another_cluster_does_not_mix_in)
 TEST(pages_show_every_member)
 {
     static struct proc p[1];
+    struct ring_view view = {.path = "/memberlist"};
     struct buf b;
 
     up(&p[0], "ingester-0", "a", RING_INGESTER, "c", NULL, 100, NULL);
     ring_node_set_state(p[0].node, RING_ACTIVE);
     buf_init(&b, RING_PAGE_BYTES_MAX);
-    ring_node_write_json(p[0].node, &b);
+    ring_node_write_json(p[0].node, &view, &b);
     buf_char(&b, 0);
     CHECK(strstr(b.p, "\"id\":\"ingester-0\",\"state\":\"ACTIVE\"") && strstr(b.p, "\"ownership\":1.000000"));
     buf_clear(&b);
-    ring_node_write_html(p[0].node, &b);
+    ring_node_write_html(p[0].node, &view, &b);
     buf_char(&b, 0);
     CHECK(strstr(b.p, "<td>ingester-0</td><td>ACTIVE</td><td>a</td><td>ingester</td>") && strstr(b.p, "100.00 %"));
     buf_fini(&b);

@@ -574,6 +574,53 @@ TEST(a_peer_that_accepts_and_says_nothing_is_given_up_before_the_deadline)
     close(fd);
 }
 
+struct within {
+    struct mutex lock; /* held by the sender around rpc_send, and taken by the callback */
+    struct tally tally;
+};
+
+static void within_done(void *arg, int rc, struct buf *reply, const struct err *err)
+{
+    struct within *w = arg;
+
+    mutex_lock(&w->lock);
+    mutex_unlock(&w->lock);
+    tally_done(&w->tally, rc, reply, err);
+}
+
+/* Nobody reads the other end: the queue fills up, and what no longer fits must not be reported from within rpc_send. */
+TEST(a_full_queue_is_reported_but_not_from_within_the_send)
+{
+    enum { CALLS = RPC_QUEUE_BYTES_MAX / RPC_MESSAGE_BYTES_MAX + 4 };
+    struct sockaddr_in at    = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct rpc_client_cfg cfg = {.cluster = STR("c")};
+    socklen_t at_n           = sizeof at;
+    int fd                   = socket(AF_INET, SOCK_STREAM, 0);
+    char *big                = xcalloc(1, RPC_MESSAGE_BYTES_MAX), addr[64];
+    struct rpc_client *c;
+    struct within w = {0};
+
+    CHECK(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 4) == 0 && getsockname(fd, (struct sockaddr *)&at, &at_n) == 0);
+    snprintf(addr, sizeof addr, "127.0.0.1:%d", ntohs(at.sin_port));
+    CHECK_INT(rpc_client_new(&cfg, &c, NULL), 0);
+    mutex_init(&w.lock);
+    tally_init(&w.tally);
+    mutex_lock(&w.lock);
+    rpc_send(c, addr, RPC_PUSH, STR("first"), 500, within_done, &w); /* waits for the connection */
+    mutex_unlock(&w.lock);
+    poll(NULL, 0, 300);
+    for (int i = 0; i < CALLS; i++) {
+        mutex_lock(&w.lock);
+        rpc_send(c, addr, RPC_PUSH, str_n(big, RPC_MESSAGE_BYTES_MAX), 500, within_done, &w);
+        mutex_unlock(&w.lock);
+    }
+    tally_wait(&w.tally, CALLS + 1);
+    rpc_client_free(c);
+    close(fd);
+    free(big);
+    mutex_fini(&w.lock);
+}
+
 TEST(a_slow_answer_is_not_silence)
 {
     struct world w;

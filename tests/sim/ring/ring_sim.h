@@ -129,6 +129,11 @@ static void sim_env_changed(void *self)
 
     ASSERT(epoch >> 24 >= node->last_epoch >> 24); /* never falls at one member */
     node->last_epoch = epoch;
+    for (size_t i = 0; node->core && i < ring_core_members_n(node->core); i++) {
+        const struct member *m = ring_core_member(node->core, i);
+
+        ASSERT(m->state == RING_LEFT ? m->tokens_n == 0 : m->tokens_n > 0); /* nobody owns without tokens, nobody has tokens and is gone */
+    }
 }
 
 /* --- verbs --- */
