@@ -79,6 +79,7 @@ struct app {
     struct app_cfg cfg; /* --- fixed once loaded --- */
     struct config *config;
     struct limits limits_defaults;
+    int (*limits_check)(const struct limits *l, struct err *err); /* NULL: none */
     const struct clock *clock;
     int64_t started_wall_ms;
     struct log *log;

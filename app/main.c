@@ -2,6 +2,7 @@
 #include "app/app.h"
 #include "blocktool/blocktool.h"
 #include "loadgen/loadgen.h"
+#include "promql/retention.h"
 
 #include <stdio.h>
 
@@ -63,6 +64,7 @@ static int run(int argc, char **argv)
     int code, rc;
 
     app_config_compose(&app);
+    app.limits_check = retention_limits_check;
     if (argc > 0 && is_help(argv[0])) {
         code = help(&app);
     } else {

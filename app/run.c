@@ -208,7 +208,7 @@ static int http_start(struct app *app, struct err *err)
 static int parts_start(struct app *app, struct err *err)
 {
     static const char *const build_labels[] = {"version", "revision", NULL};
-    const struct overrides_deps deps = {app->log, app->metrics};
+    const struct overrides_deps deps = {app->log, app->metrics, app->limits_check};
     int rc;
 
     metrics_add_process(app->metrics);

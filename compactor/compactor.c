@@ -14,6 +14,10 @@ const struct option compactor_options[] = {
      .doc = "A time range is merged once its end is this long ago: every replica's block should be there by then."},
     {"compactor.delete-delay", OPT_DURATION, AT(delete_delay_ms), .def = "30m", .max = "7d",
      .doc = "Merged and expired blocks are removed this long after they were marked, so that readers can let go of them."},
+    {"compactor.rewrite-after", OPT_DURATION, AT(rewrite_after_ms), .def = "15m", .max = "30d",
+     .doc = "A block that no merge is about to take is rewritten without deleted samples this long after the deletion; several deletions then cost one rewrite."},
+    {"compactor.tombstone-keep", OPT_DURATION, AT(tombstone_keep_ms), .def = "24h", .min = "1h", .max = "90d",
+     .doc = "How long a deletion is remembered after the last block was rewritten: what an ingester that was away ships in that time is hidden and removed too."},
     {"compactor.orphan-age", OPT_DURATION, AT(orphan_age_ms), .def = "3d", .max = "30d",
      .doc = "Files of a block that no index names are removed at this age; 0 keeps them."},
     {0},
@@ -35,6 +39,8 @@ static void metrics_make(struct compactor *c)
         .last_success = metrics_gauge(m, "torc_compactor_last_successful_run_timestamp_seconds",
                                       "Unix time of the last run in which nothing failed."),
         .jobs = metrics_family(m, METRIC_COUNTER, "torc_compactor_jobs_total", "Jobs by kind and result.", job_labels),
+        .tombstones = metrics_family(m, METRIC_GAUGE, "torc_compactor_tombstones_waiting",
+                                     "Deletions of a tenant whose samples are hidden but may still be stored.", lag_labels),
         .lag = metrics_family(m, METRIC_GAUGE, "torc_compactor_lag_seconds",
                               "Span of a tenant's data that waits to be merged from level 0.", lag_labels),
     };
@@ -58,6 +64,8 @@ int compactor_new(const struct compactor_cfg *cfg, const struct compactor_deps *
     c->plan = plan_cfg_default;
     c->plan.settle_ms = cfg->settle_ms;
     c->plan.delete_delay_ms = cfg->delete_delay_ms;
+    c->plan.rewrite_after_ms = cfg->rewrite_after_ms;
+    c->plan.tombstone_keep_ms = cfg->tombstone_keep_ms;
     mutex_init(&c->run_lock);
     mutex_init(&c->lock);
     cond_init(&c->wake);
@@ -95,12 +103,13 @@ struct failed {
     enum plan_kind kind;
     uint32_t level;
     int64_t range_start_ms;
+    uint32_t shard;
 };
 typedef VEC(struct failed) failed_list;
 
 static struct failed failed_of(const struct plan_job *j)
 {
-    struct failed f = {.kind = j->kind, .level = j->level, .range_start_ms = j->range_start_ms};
+    struct failed f = {.kind = j->kind, .level = j->level, .range_start_ms = j->range_start_ms, .shard = j->shard.i};
 
     snprintf(f.tenant, sizeof f.tenant, "%s", j->tenant ? j->tenant : "");
     return f;
@@ -111,7 +120,7 @@ static bool failed_before(const failed_list *l, const struct plan_job *j)
     struct failed f = failed_of(j);
 
     for (size_t i = 0; i < l->n; i++)
-        if (l->v[i].kind == f.kind && l->v[i].level == f.level && l->v[i].range_start_ms == f.range_start_ms &&
+        if (l->v[i].kind == f.kind && l->v[i].level == f.level && l->v[i].range_start_ms == f.range_start_ms && l->v[i].shard == f.shard &&
             strcmp(l->v[i].tenant, f.tenant) == 0)
             return true;
     return false;
@@ -125,6 +134,7 @@ static void job_note(struct compactor *c, const struct plan_job *j)
                  j->level, j->block_count);
     else
         c->job[0] = '\0';
+    c->job_series = j ? j->series : 0;
     mutex_unlock(&c->lock);
     atomic_store(&c->series_done, 0);
 }
@@ -132,6 +142,11 @@ static void job_note(struct compactor *c, const struct plan_job *j)
 static const char *result_name(int rc)
 {
     return rc == 0 ? "success" : rc == RC_STALE ? "stale" : rc == RC_CANCELED ? "canceled" : "failure";
+}
+
+static bool mine(const struct compactor *c, const struct plan_job *j)
+{
+    return !c->deps.owns || !j->tenant || c->deps.owns(c->deps.arg, j->tenant, plan_job_key(j));
 }
 
 /* Runs what the plan says. Returns how many jobs had an effect; RC_CANCELED. The first failure goes into *ret_first and err. */
@@ -145,7 +160,7 @@ static int jobs_run(struct compactor *c, const struct view *v, const plan_jobs *
         struct err why = {0};
         int rc;
 
-        if (failed_before(failed, j))
+        if (failed_before(failed, j) || !mine(c, j))
             continue;
         job_note(c, j);
         rc = run_job(c, v, j, &why);

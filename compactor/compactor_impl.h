@@ -19,14 +19,14 @@ struct known_block {
 
 struct tenant_status {
     char name[TENANT_ROOM];
-    uint64_t gen, blocks, bytes, series, samples, deleted, quarantined;
+    uint64_t gen, blocks, bytes, series, samples, deleted, quarantined, tombstones; /* those that wait */
     uint64_t level_blocks[PLAN_LEVELS + 1];
     int64_t lag_ms, retention_ms, mint_ms, maxt_ms;
 };
 
 struct compactor_metrics {
     struct metric *runs, *run_failures, *quarantined, *series, *samples, *bytes, *orphans, *last_success;
-    struct metric_family *jobs, *lag;
+    struct metric_family *jobs, *lag, *tombstones;
 };
 
 struct compactor {
@@ -47,6 +47,7 @@ struct compactor {
     VEC(struct tenant_status) tenants;
     uint64_t l0_blocks, l0_bytes, l0_quarantined;
     char job[256];            /* at hand; "" when idle */
+    uint64_t job_series;      /* of its inputs together */
     char last_error[ERR_TEXT_MAX];
     int64_t last_run_ms;
 };
@@ -55,6 +56,7 @@ struct compactor {
 struct view_tenant {
     char *name;
     struct index index;
+    tombstones rules;
 };
 struct view {
     struct index l0;

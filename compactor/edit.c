@@ -6,7 +6,9 @@
 
 struct publish {
     const struct plan_job *job;
-    const struct block_meta *result;
+    const struct block_meta *results;
+    size_t n;
+    const struct edit_done *done;
     int64_t now_ms;
 };
 
@@ -36,26 +38,122 @@ static int delete_sources(const struct publish *p, struct index *ix, struct err 
     return 0;
 }
 
+static bool from_level0(const struct plan_job *job)
+{
+    return job->kind == PLAN_MERGE && job->level == 1;
+}
+
+static void block_applied(struct index_block *b, const struct edit_done *done)
+{
+    b->applied = MAX(b->applied, done->applied);
+    b->retained = plan_retained(done->rules, done->rule_count, b->maxt_ms);
+}
+
 static int publish_edit(void *arg, struct index *ix, struct err *err)
 {
     const struct publish *p = arg;
     int rc;
 
-    if (p->result && index_find(ix, &p->result->id))
+    if (p->n && index_find(ix, &p->results[0].id))
         return 1;
-    rc = p->job->level == 1 ? check_l0_sources(p->job, ix, err) : delete_sources(p, ix, err);
+    rc = from_level0(p->job) ? check_l0_sources(p->job, ix, err) : delete_sources(p, ix, err);
     if (rc < 0)
         return rc;
-    if (p->result)
-        index_put_meta(ix, p->result);
-    return p->result || p->job->level > 1 ? 0 : 1;
+    for (size_t i = 0; i < p->n; i++) {
+        index_put_meta(ix, &p->results[i]);
+        block_applied(&ix->blocks.v[ix->blocks.n - 1], p->done);
+    }
+    return p->n || !from_level0(p->job) ? 0 : 1;
 }
 
-int edit_publish(struct bucket *b, const struct plan_job *job, const struct block_meta *result, int64_t now_ms, struct err *err)
+int edit_publish(struct bucket *b, const struct plan_job *job, const struct block_meta *results, size_t n, const struct edit_done *done, int64_t now_ms, struct err *err)
 {
-    struct publish p = {job, result, now_ms};
+    struct publish p = {job, results, n, done, now_ms};
 
     return index_update(b, job->tenant, publish_edit, &p, NULL, err);
+}
+
+/* --- tombstones --- */
+
+struct applied {
+    const struct ulid *block;
+    const struct edit_done *done;
+};
+
+static int applied_edit(void *arg, struct index *ix, UNUSED struct err *err)
+{
+    const struct applied *a = arg;
+    struct index_block *b = index_find(ix, a->block);
+    struct index_block before;
+
+    if (!b)
+        return 1;
+    before = *b;
+    block_applied(b, a->done);
+    return b->applied == before.applied && b->retained == before.retained;
+}
+
+int edit_applied(struct bucket *b, const char *tenant, const struct ulid *block, const struct edit_done *done, struct err *err)
+{
+    struct applied a = {block, done};
+
+    return index_update(b, tenant, applied_edit, &a, NULL, err);
+}
+
+struct settling {
+    const struct plan_job *job;
+    int64_t now_ms;
+};
+
+static bool has_seq(const struct plan_job *job, uint64_t seq)
+{
+    for (size_t i = 0; i < job->seq_count; i++)
+        if (job->seqs[i] == seq)
+            return true;
+    return false;
+}
+
+static int settle_edit(void *arg, struct index *ix, UNUSED struct err *err)
+{
+    const struct settling *s = arg;
+    bool changed = false;
+
+    for (size_t i = 0; i < ix->tombstones.n; i++) {
+        struct tombstone *t = &ix->tombstones.v[i];
+
+        if (!has_seq(s->job, t->seq) || t->applied_ms)
+            continue;
+        t->applied_ms = s->now_ms;
+        changed = true;
+    }
+    return changed ? 0 : 1;
+}
+
+int edit_settle(struct bucket *b, const struct plan_job *job, int64_t now_ms, struct err *err)
+{
+    struct settling s = {job, now_ms};
+
+    return index_update(b, job->tenant, settle_edit, &s, NULL, err);
+}
+
+static int forget_tombstones_edit(void *arg, struct index *ix, UNUSED struct err *err)
+{
+    const struct plan_job *job = arg;
+    size_t kept = 0, before = ix->tombstones.n;
+
+    for (size_t i = 0; i < before; i++) {
+        if (has_seq(job, ix->tombstones.v[i].seq))
+            tombstone_fini(&ix->tombstones.v[i]);
+        else
+            ix->tombstones.v[kept++] = ix->tombstones.v[i];
+    }
+    ix->tombstones.n = kept;
+    return kept < before ? 0 : 1;
+}
+
+int edit_forget_tombstones(struct bucket *b, const struct plan_job *job, struct err *err)
+{
+    return index_update(b, job->tenant, forget_tombstones_edit, (void *)job, NULL, err);
 }
 
 /* --- marks --- */

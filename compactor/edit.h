@@ -2,9 +2,20 @@
 #pragma once
 #include "compactor/plan.h"
 
-/* The tenant's index names result (NULL: nothing was left) in place of the job's blocks. RC_STALE when others have changed those in the meantime:
- * the result must not be used. */
-int edit_publish(struct bucket *b, const struct plan_job *job, const struct block_meta *result, int64_t now_ms, struct err *err);
+/* What a merge has left out. */
+struct edit_done {
+    uint64_t applied;  /* tombstones up to this one */
+    const struct tombstone *rules;
+    size_t rule_count;
+};
+/* The tenant's index names the n results (none: nothing was left) in place of the job's blocks. RC_STALE when others have changed those in the meantime:
+ * the results must not be used. */
+int edit_publish(struct bucket *b, const struct plan_job *job, const struct block_meta *results, size_t n, const struct edit_done *done, int64_t now_ms, struct err *err);
+/* The block needs no rewriting for those. */
+int edit_applied(struct bucket *b, const char *tenant, const struct ulid *block, const struct edit_done *done, struct err *err);
+/* Tombstones: marked as applied; dropped. */
+int edit_settle(struct bucket *b, const struct plan_job *job, int64_t now_ms, struct err *err);
+int edit_forget_tombstones(struct bucket *b, const struct plan_job *job, struct err *err);
 /* Level 0: blocks are done for tenant. */
 int edit_mark_done(struct bucket *b, const struct ulid *blocks, size_t n, const char *tenant, struct err *err);
 /* Marks blocks deleted. Level 0 (tenant NULL): only those for which all_done says yes on the newest generation. */

@@ -27,8 +27,16 @@ static void tenant_status_of(const struct compactor *c, const struct view *v, co
         s.samples += b->samples;
         s.level_blocks[MIN(b->level, (uint32_t)PLAN_LEVELS)]++;
     }
+    for (size_t i = 0; i < t->index->tombstones.n; i++)
+        s.tombstones += t->index->tombstones.v[i].applied_ms == 0;
     strncpy(s.name, t->name, sizeof s.name - 1);
     *ret = s;
+}
+
+static void gauges_remove(struct compactor *c, const struct str *tenant)
+{
+    metric_remove(c->m.lag, tenant, 1);
+    metric_remove(c->m.tombstones, tenant, 1);
 }
 
 static void lag_drop_gone(struct compactor *c, const struct view *v)
@@ -40,7 +48,7 @@ static void lag_drop_gone(struct compactor *c, const struct view *v)
         for (size_t k = 0; k < v->in.tenant_count && !there; k++)
             there = str_eqz(name, v->in.tenants[k].name);
         if (!there)
-            metric_remove(c->m.lag, &name, 1);
+            gauges_remove(c, &name);
     }
 }
 
@@ -54,6 +62,7 @@ void status_refresh(struct compactor *c, const struct view *v)
 
         tenant_status_of(c, v, &v->in.tenants[i], s);
         metric_set(metric_with(c->m.lag, s->name, NULL), (double)s->lag_ms / 1000);
+        metric_set(metric_with(c->m.tombstones, s->name, NULL), (double)s->tombstones);
     }
     c->l0_blocks = c->l0_bytes = 0;
     c->l0_quarantined = v->l0.quarantined.n;
@@ -73,8 +82,8 @@ static void tenant_json(struct buf *out, const struct tenant_status *s)
     buf_printf(out, ",\"generation\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"blocksByLevel\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]",
                s->gen, s->blocks, s->level_blocks[1], s->level_blocks[2], s->level_blocks[3]);
     buf_printf(out, ",\"bytes\":%" PRIu64 ",\"series\":%" PRIu64 ",\"samples\":%" PRIu64 ",\"deleted\":%" PRIu64
-                    ",\"quarantined\":%" PRIu64,
-               s->bytes, s->series, s->samples, s->deleted, s->quarantined);
+                    ",\"quarantined\":%" PRIu64 ",\"tombstonesWaiting\":%" PRIu64,
+               s->bytes, s->series, s->samples, s->deleted, s->quarantined, s->tombstones);
     buf_printf(out, ",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64 ",\"lagSeconds\":%" PRId64 ",\"retentionSeconds\":%" PRId64 "}",
                s->mint_ms, s->maxt_ms, s->lag_ms / 1000, s->retention_ms / 1000);
 }
@@ -83,7 +92,8 @@ static void status_json(const struct compactor *c, uint64_t series_done, struct 
 {
     buf_z(out, "{\"job\":");
     json_z(out, c->job);
-    buf_printf(out, ",\"seriesDone\":%" PRIu64 ",\"lastRun\":%" PRId64 ",\"lastError\":", series_done, c->last_run_ms);
+    buf_printf(out, ",\"seriesDone\":%" PRIu64 ",\"seriesOfInputs\":%" PRIu64 ",\"lastRun\":%" PRId64 ",\"lastError\":", series_done, c->job_series,
+               c->last_run_ms);
     json_z(out, c->last_error);
     buf_printf(out, ",\"level0\":{\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"quarantined\":%" PRIu64 "},\"tenants\":[",
                c->l0_blocks, c->l0_bytes, c->l0_quarantined);
@@ -113,7 +123,7 @@ static void status_html(const struct compactor *c, uint64_t series_done, struct 
     buf_printf(out, "%" PRIu64 " blocks, %" PRIu64 " bytes, %" PRIu64 " quarantined.</p>\n<p>Job: ", c->l0_blocks, c->l0_bytes,
                c->l0_quarantined);
     html_str(out, str_of(c->job[0] ? c->job : "none"));
-    buf_printf(out, " (%" PRIu64 " series). Last error: ", series_done);
+    buf_printf(out, " (%" PRIu64 " series done, at most %" PRIu64 "). Last error: ", series_done, c->job_series);
     html_str(out, str_of(c->last_error[0] ? c->last_error : "none"));
     buf_z(out, "</p>\n<table>\n<tr><th>Tenant</th><th>Blocks</th><th>2 h / 12 h / 24 h</th><th>Samples</th>"
                "<th>Bytes</th><th>Deleted</th><th>Quarantined</th><th>Lag, s</th><th>Retention, s</th></tr>\n");

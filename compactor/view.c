@@ -153,13 +153,22 @@ static int names_collect(struct compactor *c, const struct view *v, fs_names *re
     return rc;
 }
 
+/* Without its rules a tenant is merged all the same; what they hide goes later. */
+static void rules_look(struct compactor *c, struct view_tenant *t)
+{
+    struct err err;
+
+    if (c->deps.rules && c->deps.rules(c->deps.arg, t->name, compactor_now_ms(c), &t->rules, &err) < 0)
+        log_limited(c->deps.log, LOG_WARN, "rules of retention not applied", "tenant", t->name, "err", err_log(&err));
+}
+
 static void tenant_look(struct compactor *c, struct view *v, const char *name)
 {
     struct err err = {0};
     struct index ix = {0};
     int rc;
 
-    if (c->deps.owns && !c->deps.owns(c->deps.arg, name))
+    if (c->deps.owns && !c->deps.owns(c->deps.arg, name, 0))
         return;
     rc = index_load(c->deps.bucket, name, &ix, &err);
     if (rc == 0 && ix.gen == 0) {
@@ -173,7 +182,8 @@ static void tenant_look(struct compactor *c, struct view *v, const char *name)
         v->complete = false;
         return;
     }
-    *vec_push(&v->owned) = (struct view_tenant){xstrdup(name), ix};
+    *vec_push(&v->owned) = (struct view_tenant){.name = xstrdup(name), .index = ix};
+    rules_look(c, &v->owned.v[v->owned.n - 1]);
 }
 
 static int64_t retention_of(const struct compactor *c, const char *tenant)
@@ -199,7 +209,11 @@ int view_load(struct compactor *c, bool forced, struct view *ret, struct err *er
         return rc;
     }
     for (size_t i = 0; i < v.owned.n; i++)
-        *vec_push(&v.plan_tenants) = (struct plan_tenant){v.owned.v[i].name, &v.owned.v[i].index, retention_of(c, v.owned.v[i].name)};
+        *vec_push(&v.plan_tenants) = (struct plan_tenant){
+            .name = v.owned.v[i].name, .index = &v.owned.v[i].index, .retention_ms = retention_of(c, v.owned.v[i].name),
+            .rules = v.owned.v[i].rules.v, .rule_count = v.owned.v[i].rules.n,
+            .split = c->deps.split ? c->deps.split(c->deps.arg, v.owned.v[i].name) : 1,
+        };
     v.in = (struct plan_input){
         .now_ms = compactor_now_ms(c), .forced = forced, .l0 = v.l0s.v, .l0_count = v.l0s.n,
         .tenants = v.plan_tenants.v, .tenant_count = v.plan_tenants.n,
@@ -214,6 +228,7 @@ void view_fini(struct view *v)
     for (size_t i = 0; i < v->owned.n; i++) {
         free(v->owned.v[i].name);
         index_fini(&v->owned.v[i].index);
+        tombstones_fini(&v->owned.v[i].rules);
     }
     vec_fini(&v->owned);
     vec_fini(&v->plan_tenants);

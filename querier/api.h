@@ -146,6 +146,17 @@ void api_user_limits(struct api_request *r);
 void api_cardinality_names(struct api_request *r);
 void api_cardinality_values(struct api_request *r);
 void api_active_series(struct api_request *r);
+void api_delete_series(struct api_request *r);
+void api_clean_tombstones(struct api_request *r);
+void api_tombstones(struct api_request *r);
+void api_snapshot(struct api_request *r);
+void api_snapshots(struct api_request *r);
+void api_snapshot_remove(struct api_request *r);
+
+/* --- api_admin.c --- */
+/* Whether deletions and snapshots are taken from this request. */
+int api_admin_check(const struct api_request *r, struct err *err);
+void api_reply_empty(struct api_request *r); /* 204 */
 
 /* --- pages.c --- */
 void page_blocks(void *querier, struct http_req *req);

@@ -157,6 +157,7 @@ static void source_limits(const struct api_request *r, const struct query_params
         s->mint_floor_ms = clock_wall_ms(r->q->deps.clock) - l->max_query_lookback_ms;
 }
 
+enum { RULES_MS = 3600 * 1000 }; /* so long may results hold what a rule of retention has come to hide */
 enum { SETTLE_MS = 60000 }; /* a sample that was just young enough may be on its way for so long */
 
 /* What arrives now is younger than this; INT64_MIN: it may be of any age, or results depend on the time of the question. */
@@ -169,6 +170,14 @@ static int64_t settled_ms(const struct api_request *r)
     return clock_wall_ms(r->q->deps.clock) - MAX(l->max_sample_age_ms, l->out_of_order_window_ms) - SETTLE_MS;
 }
 
+/* Whether the query reaches back to where retention is about to cut. */
+static bool past_retention(const struct api_request *r, const struct query_opt *opt)
+{
+    int64_t period = r->limits->retention_period_ms;
+
+    return period > 0 && opt->start_ms < clock_wall_ms(r->q->deps.clock) - period + 7 * FETCH_DAY_MS;
+}
+
 /* Range queries go by the results cache, unless the client wants none of it. */
 static int run_cached(struct api_request *r, const struct query_params *p, struct scatter *s,
                       struct query_result *ret, struct err *err)
@@ -176,14 +185,21 @@ static int run_cached(struct api_request *r, const struct query_params *p, struc
     const struct query_opt *opt = s->opt;
     struct cached_query cq = {.horizon_ms = settled_ms(r)};
     struct blocks_view *view;
-    uint64_t gens[2];
+    uint64_t gens[3];
+    bool young;
 
     if (p->no_cache || opt->step_ms == 0 || cq.horizon_ms == INT64_MIN ||
         blocks_view(r->q->blocks, r->tenants[0], BLOCKS_VIEW_AGE_MS, &view, NULL) < 0)
         return scatter_run(s, opt->start_ms, opt->end_ms, ret, err);
     gens[0] = view->gen;
     gens[1] = view->tenant_gen;
+    /* Others who take part may not know of the last deletion yet. */
+    young = view->tombstone_seq && clock_mono_ms(r->q->deps.clock) - view->tombstones_since_ms < 3 * BLOCKS_VIEW_AGE_MS;
+    /* What rules of retention hide grows with the time. */
+    gens[2] = r->limits->retention_rules.n || past_retention(r, opt) ? (uint64_t)(clock_wall_ms(r->q->deps.clock) / RULES_MS) ^ r->limits->generation << 32 : 0;
     blocks_view_unref(view);
+    if (young)
+        return scatter_run(s, opt->start_ms, opt->end_ms, ret, err);
     cq.generation = hash64(gens, sizeof gens, 0);
     cq.key = cached_key(str_of(r->tenant_text), p->text, opt);
     return cached_run(r->q->results, &cq, s->ast->root, opt, scatter_run, s, ret, err);

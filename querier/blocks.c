@@ -59,8 +59,10 @@ static struct blocks_view *view_ref(struct blocks_view *v)
 
 void blocks_view_unref(struct blocks_view *v)
 {
-    if (v && atomic_fetch_sub(&v->refs, 1) == 1)
-        free(v);
+    if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
+        return;
+    tombstones_fini(&v->tombstones);
+    free(v);
 }
 
 static void l0_unref(struct l0_index *l)
@@ -113,11 +115,12 @@ static int l0_get(struct blocks *b, int64_t not_before_ms, struct l0_index **ret
 
 static void view_add(struct blocks_view *v, const struct index_block *b)
 {
-    v->v[v->n++] = (struct view_block){b->id,     b->mint_ms, b->maxt_ms, b->level,
+    v->v[v->n++] = (struct view_block){b->id,     b->mint_ms, b->maxt_ms, b->level, b->shard,
                                        b->series, b->samples, b->bytes};
 }
 
-static struct blocks_view *view_build(const struct l0_index *l0, const struct index *tenant,
+/* Takes the tombstones out of the tenant's index. */
+static struct blocks_view *view_build(const struct l0_index *l0, struct index *tenant,
                                       const char *id)
 {
     struct blocks_view *v =
@@ -127,6 +130,10 @@ static struct blocks_view *view_build(const struct l0_index *l0, const struct in
     atomic_init(&v->loaded_ms, l0->loaded_ms);
     v->gen = l0->index.gen;
     v->tenant_gen = tenant->gen;
+    v->tombstone_seq = tenant->tombstone_seq;
+    v->tombstones_since_ms = l0->loaded_ms;
+    v->tombstones = tenant->tombstones;
+    memset(&tenant->tombstones, 0, sizeof tenant->tombstones);
     for (size_t i = 0; i < l0->index.blocks.n; i++) {
         const struct index_block *b = &l0->index.blocks.v[i];
 
@@ -139,7 +146,8 @@ static struct blocks_view *view_build(const struct l0_index *l0, const struct in
     return v;
 }
 
-/* Lock held. The least recently used goes when there are too many. */
+/* Lock held. The least recently used goes when there are too many. A view that was read before the one at hand is not kept: what has been
+ * deleted stays deleted. */
 static void tenant_put(struct blocks *b, const char *tenant, struct blocks_view *v)
 {
     struct tenant_view *t, *tmp, *oldest = NULL;
@@ -159,6 +167,10 @@ static void tenant_put(struct blocks *b, const char *tenant, struct blocks_view 
         t->used_ms = now_ms(b);
         HASH_ADD_STR(b->tenants, tenant, t);
     }
+    if (t->view && t->view->tenant_gen > v->tenant_gen)
+        return;
+    if (t->view && t->view->tombstone_seq == v->tombstone_seq)
+        v->tombstones_since_ms = t->view->tombstones_since_ms;
     blocks_view_unref(t->view);
     t->view = view_ref(v);
 }
@@ -419,7 +431,7 @@ void blocks_memory(struct blocks *b, struct memory_account *a)
     mutex_lock(&b->lock);
     shared += UTHASH_BYTES(hh, b->tenants) + UTHASH_BYTES(hh, b->by_id);
     for (const struct tenant_view *t = b->tenants; t; t = t->hh.next)
-        memory_add(a, str_of(t->tenant), MEMORY_INDEX_CACHE, heap_bytes(t) + heap_bytes(t->view));
+        memory_add(a, str_of(t->tenant), MEMORY_INDEX_CACHE, heap_bytes(t) + heap_bytes(t->view) + tombstones_memory(&t->view->tombstones));
     for (const struct open_block *o = b->by_use; o; o = o->next)
         shared += heap_bytes(o) + block_reader_memory(o->reader);
     mutex_unlock(&b->lock);

@@ -16,7 +16,7 @@
 enum {
     BLOCKS_TENANTS_MAX = 10000,
     BLOCKS_TENANT_IDLE_MS = 120000,
-    BLOCKS_VIEW_AGE_MS = 1000,
+    BLOCKS_VIEW_AGE_MS = INDEX_VIEW_AGE_MS,
     BLOCKS_VIEW_LAST_MS = 1200000
 };
 
@@ -32,12 +32,16 @@ struct view_block {
     struct ulid id;
     int64_t mint_ms, maxt_ms;
     uint32_t level;
+    struct block_shard shard;
     uint64_t series, samples, bytes;
 };
 struct blocks_view {
     atomic_int refs;
     _Atomic int64_t loaded_ms; /* monotonic, when reading the level-0 index began */
     uint64_t gen, tenant_gen;
+    tombstones tombstones;       /* of the tenant */
+    uint64_t tombstone_seq;
+    int64_t tombstones_since_ms; /* monotonic: since when this process knows of the last of them */
     size_t n;
     struct view_block v[];
 };

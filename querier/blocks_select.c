@@ -138,6 +138,12 @@ static bool overlaps(const struct view_block *v, int64_t mint_ms, int64_t maxt_m
     return v->mint_ms <= maxt_ms && v->maxt_ms >= mint_ms;
 }
 
+/* Blocks of other times, and those of other shards, are not opened. */
+static bool wanted(const struct view_block *v, const struct store_select *q)
+{
+    return overlaps(v, q->mint_ms, q->maxt_ms) && block_shard_may_have(v->shard, q->shard, q->shard_count);
+}
+
 /* Whether a level-0 block of the same time was read before block i. */
 static bool is_replica(const struct blocks_select *s, size_t i)
 {
@@ -179,7 +185,7 @@ int blocks_select(struct blocks *b, const struct blocks_select *s, struct series
         struct block_reader *r;
         uint64_t bytes;
 
-        if (!overlaps(v, s->q->mint_ms, s->q->maxt_ms))
+        if (!wanted(v, s->q))
             continue;
         rc = interrupted(s->fan, err);
         if (rc == 0)
@@ -205,7 +211,7 @@ int blocks_label_values(struct blocks *b, const struct blocks_select *s, struct 
     for (size_t i = 0; i < s->view->n && rc == 0; i++) {
         struct block_reader *r;
 
-        if (!overlaps(&s->view->v[i], s->q->mint_ms, s->q->maxt_ms))
+        if (!wanted(&s->view->v[i], s->q))
             continue;
         rc = interrupted(s->fan, err);
         if (rc == 0)

@@ -1,5 +1,7 @@
 #include "querier/exemplars.h"
 
+#include "querier/hiding.h"
+
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
@@ -13,6 +15,7 @@ struct asking {
     int64_t mint_ms, maxt_ms;
     struct arena *arena;
     struct found_exemplars *found;
+    struct hiding hiding;
     struct fan fan;
 };
 
@@ -84,13 +87,13 @@ static int answer(void *arg, struct fan_peer *p, struct buf *bytes, struct err *
         e.v = bits_double(rd_u64(&r));
         CORRUPT_UNLESS(rd_ok(&r), err);
         rc = labels_decode(&r, as->arena, &e.labels, err);
-        if (rc == 0)
+        if (rc == 0 && !hiding_has(&as->hiding, &e.series, e.t))
             rc = add(as, &e, err);
     }
     return rc;
 }
 
-static int ask_once(void *arg, const struct ring *ring, const struct blocks_view *view UNUSED,
+static int ask_once(void *arg, const struct ring *ring, const struct blocks_view *view,
                     struct err *err)
 {
     static const struct fan_ops ops = {RPC_EXEMPLARS, request, answer};
@@ -99,11 +102,15 @@ static int ask_once(void *arg, const struct ring *ring, const struct blocks_view
     int rc;
 
     source_fan_cfg(as->s, &cfg);
-    rc = fan_init(&as->fan, &cfg, ring, &ops, as, as->arena, err);
+    rc = hiding_init(&as->hiding, as->s->env, as->tenant, view, (struct time_span){as->mint_ms, as->maxt_ms}, false, as->arena, err);
     if (rc < 0)
         return rc;
-    rc = fan_run(&as->fan, fan_read_need(ring), err);
-    fan_fini(&as->fan);
+    rc = fan_init(&as->fan, &cfg, ring, &ops, as, as->arena, err);
+    if (rc == 0) {
+        rc = fan_run(&as->fan, fan_read_need(ring), err);
+        fan_fini(&as->fan);
+    }
+    hiding_fini(&as->hiding);
     return rc;
 }
 

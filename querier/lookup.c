@@ -1,5 +1,7 @@
 #include "querier/lookup.h"
 
+#include "querier/hiding.h"
+
 #include "common/wire/pb_arena.h"
 #include "common/wire/push.h"
 #include "common/wire/select.h"
@@ -161,12 +163,87 @@ static int labels_once(void *arg, const struct ring *ring, const struct blocks_v
     return rc == 0 ? blocks_label_values(l->s->env->blocks, &bs, l->name, block_value, l, err) : rc;
 }
 
+/* --- label by label would tell what is deleted: series by series --- */
+
+/* Moves the beginning of the question behind what is deleted for all series. */
+static int whether_hidden(struct source *s, struct store_select *q, struct arena *a, bool *ret, struct err *err)
+{
+    struct blocks_view *view;
+    struct hiding h;
+    int rc = blocks_view(s->env->blocks, q->tenant, BLOCKS_VIEW_AGE_MS, &view, err);
+
+    if (rc < 0)
+        return rc;
+    rc = hiding_init(&h, s->env, q->tenant, view, (struct time_span){q->mint_ms, q->maxt_ms}, true, a, err);
+    if (rc == 0) {
+        *ret = h.waiting;
+        q->mint_ms = h.range.mint_ms;
+        hiding_fini(&h);
+    }
+    blocks_view_unref(view);
+    return rc;
+}
+
+static int add_labels(struct value_set *values, const struct labels *ls, struct str name, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < ls->n && rc == 0; i++) {
+        if (name.n == 0)
+            rc = value_set_add(values, ls->v[i].name, err);
+        else if (str_eq(ls->v[i].name, name))
+            rc = value_set_add(values, ls->v[i].value, err);
+    }
+    return rc;
+}
+
+/* Finished on the way, or the texts of a million series would stand beside each other. */
+static int lookup_by_series(struct source *s, const struct store_select *q, struct str name, struct value_set *values, struct err *err)
+{
+    struct value_set mine;
+    struct series_set set;
+    struct arena part, texts;
+    int rc;
+
+    arena_init_in(&part, values->arena);
+    arena_init_in(&texts, values->arena);
+    mine = (struct value_set){.arena = &texts};
+    series_set_init(&set, &part);
+    rc = source_gather(s, q, &set, err);
+    for (size_t i = 0; i < set.n && rc == 0; i++)
+        rc = add_labels(&mine, &set.v[i].labels, name, err);
+    if (rc == 0)
+        value_set_finish(&mine, 0);
+    for (size_t i = 0; i < mine.n && rc == 0; i++)
+        rc = value_set_add(values, mine.v[i], err);
+    arena_fini(&texts);
+    arena_fini(&part);
+    return rc;
+}
+
+static bool too_large(int rc)
+{
+    return rc == RC_NOMEM || rc == RC_LIMIT || rc == RC_EXECUTION;
+}
+
 static int lookup_tenant(struct source *s, const struct store_select *q, struct str name,
                          size_t limit, struct value_set *values, struct err *err)
 {
-    struct looking l = {.s = s, .q = q, .name = name, .limit = limit, .values = values};
-    int rc;
+    struct store_select visible = *q;
+    struct looking l = {.s = s, .q = &visible, .name = name, .limit = limit, .values = values};
+    bool hidden = false;
+    int rc = whether_hidden(s, &visible, values->arena, &hidden, err);
 
+    if (rc == 0 && visible.mint_ms > visible.maxt_ms)
+        return 0;
+    if (rc == 0 && hidden) {
+        rc = lookup_by_series(s, &visible, name, values, err);
+        if (!too_large(rc))
+            return rc;
+        rc = 0; /* then with the texts of what is deleted */
+    }
+    if (rc < 0)
+        return rc;
     buf_init(&l.matchers, RPC_MESSAGE_BYTES_MAX / 2);
     matchers_encode(&l.matchers, q->matchers, q->matcher_count);
     rc = buf_ok(&l.matchers) ? source_try(s, q->tenant, labels_once, &l, err)

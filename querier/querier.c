@@ -39,6 +39,8 @@ const struct option querier_options[] = {
      .doc = "Samples of blocks that a query must have in its range to be shared."},
     {"querier.split-interval", OPT_DURATION, AT(scatter.split_ms), .def = "1d", .min = "0", .max = "31d",
      .doc = "Shared range queries longer than this are divided into parts of it; 0: never."},
+    {"querier.admin-api", OPT_BOOL, AT(admin_api), .def = "true",
+     .doc = "Take deletions of series and snapshots (admin/tsdb/delete_series, clean_tombstones, snapshot); false answers 503."},
     {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
      .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},
@@ -68,6 +70,12 @@ static const struct api_endpoint endpoints[] = {
     {API("/status/tsdb"), HTTP_M_GET, API_OTHER, api_status_tsdb},
     {API("/status/active_queries"), HTTP_M_GET, API_NOW, api_active_queries},
     {API("/status/active_queries/cancel"), HTTP_M_POST, API_NOW, api_cancel_query},
+    {API("/admin/tsdb/delete_series"), HTTP_M_POST | HTTP_M_PUT, API_OTHER, api_delete_series},
+    {API("/admin/tsdb/clean_tombstones"), HTTP_M_POST | HTTP_M_PUT, API_OTHER, api_clean_tombstones},
+    {API("/admin/tsdb/tombstones"), HTTP_M_GET, API_OTHER, api_tombstones},
+    {API("/admin/tsdb/snapshot"), HTTP_M_POST | HTTP_M_PUT, API_OTHER, api_snapshot},
+    {API("/admin/tsdb/snapshots"), HTTP_M_GET, API_OTHER, api_snapshots},
+    {API("/admin/tsdb/snapshot"), HTTP_M_DELETE, API_OTHER, api_snapshot_remove},
     {API("/status/top_queries"), HTTP_M_GET, API_NOW, api_top_queries},
     {API("/user_limits"), HTTP_M_GET, API_NOW, api_user_limits},
     {API("/cardinality/label_names"), HTTP_M_GET | HTTP_M_POST, API_OTHER, api_cardinality_names},
@@ -137,6 +145,7 @@ int querier_new(const struct querier_cfg *cfg, const struct querier_deps *deps,
         .ring = deps->ring,
         .ring_arg = deps->ring_arg,
         .hedge_ms = cfg->hedge_ms,
+        .overrides = deps->overrides,
     };
     metrics_make(q);
     q->active = active_new();
@@ -156,12 +165,12 @@ void querier_routes(struct querier *q, struct http_server *http)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
         for (size_t k = 0; k < ARRAY_LEN(endpoints[i].patterns); k++) {
             struct api_route *ar = &q->routes[q->route_count++];
-            bool form = endpoints[i].class != API_READ, now = endpoints[i].class == API_NOW;
+            bool form = endpoints[i].class != API_READ, now = endpoints[i].class == API_NOW, admin = strstr(endpoints[i].patterns[k], "/admin/") != NULL;
 
             *ar = (struct api_route){q, &endpoints[i]};
             http_route(http,
                        &(struct http_route){endpoints[i].patterns[k], endpoints[i].methods,
-                                            (form ? HTTP_FORM : 0) | (now ? HTTP_BLOCKING : 0),
+                                            (form ? HTTP_FORM : 0) | (now ? HTTP_BLOCKING : 0) | (admin ? HTTP_CONFIRM : 0),
                                             form ? API_BODY_BYTES_MAX : READ_BODY_BYTES_MAX,
                                             NULL, api_enter, ar});
         }

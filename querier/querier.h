@@ -2,7 +2,8 @@
  * older ones in blocks (design D8). Routes, all under /prometheus/api/v1, /api/v1 and
  * /workspaces/{id}/api/v1: query, query_range, series, labels, label/{name}/values, metadata,
  * format_query, parse_query, query_exemplars, rules, alerts, status/{config,flags,runtimeinfo}, user_limits,
- * cardinality/{label_names,label_values,active_series}; and /querier/blocks. The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on
+ * cardinality/{label_names,label_values,active_series},
+ * admin/tsdb/{delete_series,clean_tombstones,tombstones,snapshot,snapshots}; and /querier/blocks. The tenant is the workspace of the path, or X-Scope-OrgID when tenancy is on
  * (a|b: several, whose series get __tenant_id__). Requests wait in a queue that is fair by tenant;
  * each runs on one worker with an arena of its own. Life: querier_new, querier_routes,
  * querier_start; querier_free once the HTTP server has drained. */
@@ -36,6 +37,7 @@ struct querier_cfg {
     int64_t lookback_ms;
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
+    bool admin_api; /* deletions are taken */
     bool tracing; /* trace=1 is answered */
     uint64_t results_cache_bytes;
     struct scatter_cfg scatter;

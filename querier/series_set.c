@@ -79,6 +79,20 @@ int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls
     return 0;
 }
 
+void series_set_drop(struct series_set *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        if (!s->v[i].dropped)
+            s->v[n++] = s->v[i];
+    s->n = n;
+    if (s->slot_cap)
+        memset(s->slots, 0, s->slot_cap * sizeof *s->slots);
+    for (size_t i = 0; i < s->n; i++)
+        *slot_of(s, s->v[i].fp) = (uint32_t)i + 1;
+}
+
 struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms)
 {
     size_t lo = 0, hi = in->window_count;
@@ -129,12 +143,18 @@ static int merge_inputs(const struct series_entry *e, struct arena *a, struct st
 int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
                        struct err *err)
 {
-    if (e->input_count > 1)
-        return merge_inputs(e, a, ret, err);
-    *ret = (struct stored_series){.fp = e->fp, .labels = e->labels};
-    if (e->inputs) {
-        ret->window_count = e->inputs->window_count;
-        ret->windows = e->inputs->windows;
+    struct stored_series out = {.fp = e->fp, .labels = e->labels};
+    int rc = 0;
+
+    if (e->input_count > 1) {
+        rc = merge_inputs(e, a, &out, err);
+    } else if (e->inputs) {
+        out.window_count = e->inputs->window_count;
+        out.windows = e->inputs->windows;
     }
-    return 0;
+    if (rc == 0 && e->hidden.n)
+        rc = stored_series_cut(&out, &e->hidden, a, &out, err);
+    if (rc == 0)
+        *ret = out;
+    return rc;
 }

@@ -5,7 +5,7 @@
  * arena given; strings and windows that are added are borrowed and must live as long. Not for
  * threads. */
 #pragma once
-#include "tsdb/store.h"
+#include "tsdb/tombstone.h"
 
 enum { SERIES_FROM_BLOCK = UINT16_MAX };
 #define SERIES_SET_MAX (1U << 31)
@@ -22,6 +22,8 @@ struct series_entry {
     struct labels labels;
     struct series_input *inputs; /* in no order; NULL when only labels were asked for */
     size_t input_count;
+    struct time_spans hidden; /* samples that are left out on merging (hiding.h) */
+    bool dropped;             /* goes with series_set_drop */
 };
 struct series_set {
     struct arena *arena;
@@ -41,10 +43,12 @@ int series_set_entry(struct series_set *s, fingerprint fp, const struct labels *
 /* The same, and links an input, which lives in the arena. */
 int series_set_add(struct series_set *s, fingerprint fp, const struct labels *ls,
                    struct series_input *in, struct err *err);
+/* Takes the dropped entries out. */
+void series_set_drop(struct series_set *s);
 /* The window that starts there; NULL when there is none. */
 struct stored_window *series_input_window(const struct series_input *in, int64_t start_ms);
 /* Whether some input has the bytes of a window with this start and digest. */
 bool series_entry_has_bytes(const struct series_entry *e, const struct stored_window *w);
-/* All inputs of one entry, merged. */
+/* All inputs of one entry, merged, without what is hidden. */
 int series_entry_merge(const struct series_entry *e, struct arena *a, struct stored_series *ret,
                        struct err *err);

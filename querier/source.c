@@ -1,6 +1,7 @@
 #include "querier/source.h"
 
 #include "querier/columns.h"
+#include "querier/hiding.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -82,18 +83,18 @@ struct gathering {
     bool heads_only;
 };
 
-static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view,
-                       struct err *err)
+/* Adds what ingesters and blocks have, hidden or not. */
+static int gather_all(struct gathering *g, const struct store_select *q, const struct ring *ring,
+                      const struct blocks_view *view, struct series_set *set, struct err *err)
 {
-    struct gathering *g = arg;
     struct fanout_select fs = {.ring = ring,
-                               .q = g->q,
+                               .q = q,
                                .index_gen = view->gen,
                                .limits = &g->s->limits,
                                .used = &g->s->used};
     struct blocks_select bs = {
         .view = view,
-        .q = g->q,
+        .q = q,
         .limits = &g->s->limits,
         .used = &g->s->used,
         .fan = &fs.fan,
@@ -102,12 +103,69 @@ static int gather_once(void *arg, const struct ring *ring, const struct blocks_v
     int rc;
 
     source_fan_cfg(g->s, &fs.fan);
+    rc = fanout_select(&fs, set, err);
+    if (rc == 0 && (g->heads_only || (q->enough && set->n >= q->enough)))
+        return 0;
+    return rc == 0 ? blocks_select(g->s->env->blocks, &bs, set, err) : rc;
+}
+
+/* A part of the range of a question about labels (hiding_apply_labels). */
+struct gathering_part {
+    struct gathering *g;
+    const struct ring *ring;
+    const struct blocks_view *view;
+};
+
+static int gather_part(void *arg, struct time_span part, struct series_set *set, struct err *err)
+{
+    struct gathering_part *p = arg;
+    struct store_select q = *p->g->q;
+    struct fetch_used before = p->g->s->used;
+    int rc;
+
+    q.enough = 0;
+    q.mint_ms = part.mint_ms;
+    q.maxt_ms = part.maxt_ms;
+    rc = gather_all(p->g, &q, p->ring, p->view, set, err);
+    p->g->s->used = before; /* the same series once more */
+    return rc;
+}
+
+static int gather_visible(struct gathering *g, const struct hiding *h, const struct ring *ring,
+                          const struct blocks_view *view, struct err *err)
+{
+    struct gathering_part part = {g, ring, view};
+    struct store_select q = *g->q;
+    int rc = hiding_keep(h, &q.keep, g->set->arena, err);
+
+    q.mint_ms = h->range.mint_ms;
+    if (h->n)
+        q.enough = 0;
+    if (rc == 0)
+        rc = gather_all(g, &q, ring, view, g->set, err);
+    if (rc < 0 || h->n == 0)
+        return rc;
+    return q.mode == STORE_LABELS ? hiding_apply_labels(h, g->set, gather_part, &part, err)
+                                  : hiding_apply(h, g->set, err);
+}
+
+static int gather_once(void *arg, const struct ring *ring, const struct blocks_view *view,
+                       struct err *err)
+{
+    struct gathering *g = arg;
+    struct hiding h;
+    int rc;
+
     arena_reset(g->set->arena);
     series_set_init(g->set, g->set->arena);
-    rc = fanout_select(&fs, g->set, err);
-    if (rc == 0 && (g->heads_only || (g->q->enough && g->set->n >= g->q->enough)))
-        return 0;
-    return rc == 0 ? blocks_select(g->s->env->blocks, &bs, g->set, err) : rc;
+    rc = hiding_init(&h, g->s->env, g->q->tenant, view, (struct time_span){g->q->mint_ms, g->q->maxt_ms},
+                     g->q->mode == STORE_LABELS, g->set->arena, err);
+    if (rc < 0)
+        return rc;
+    if (h.range.mint_ms <= h.range.maxt_ms)
+        rc = gather_visible(g, &h, ring, view, err);
+    hiding_fini(&h);
+    return rc;
 }
 
 int source_gather(struct source *s, const struct store_select *q, struct series_set *set,

@@ -1,7 +1,8 @@
 /* source.h - the series of one query: ingesters (fanout.h) and blocks (blocks.h) as one series
  * source for the PromQL engine. A selection holds everything compressed; each series is merged and
  * decoded when the engine asks for it. What a selection holds counts against the arena of the query
- * and goes when its cursor is freed, labels too. Several tenants (a|b) are selected one after the
+ * and goes when its cursor is freed, labels too. What deletions and rules of retention hide
+ * (hiding.h) is left out. Several tenants (a|b) are selected one after the
  * other; their series get the label __tenant_id__, and matchers on it choose tenants. A stale index
  * or another ring version is retried with fresh ones, SOURCE_ATTEMPTS times, then RC_UNAVAILABLE.
  * Threads: one. */
@@ -9,6 +10,7 @@
 #include "promql/source.h"
 #include "querier/blocks.h"
 
+#include "common/config/limits.h"
 #include "common/model/tenant.h"
 
 enum { SOURCE_ATTEMPTS = 8, SOURCE_PAUSE_MS = 400 };
@@ -22,6 +24,7 @@ struct source_env {
     struct ring *(*ring)(void *arg); /* with a reference; NULL: not joined yet */
     void *ring_arg;
     int64_t hedge_ms;
+    struct overrides *overrides; /* rules of retention; NULL: none */
     struct metric_family *retries; /* by reason: stale, moved, not_found */
 };
 

@@ -22,6 +22,15 @@ struct block_file {
     uint32_t tail;   /* CRC32C of its last BLOCK_TAIL_BYTES: the table's footer, which RocksDB does not checksum */
 };
 
+/* Which series of its tenant a block has: those with fingerprint mod n == i. n 0: all. */
+struct block_shard {
+    uint32_t i, n;
+    uint64_t empty; /* bits of those of the n for which there is no block, because there are no such series */
+};
+enum { BLOCK_SHARDS_MAX = 64 };
+/* Whether a block may have series with fingerprint mod count == shard. */
+bool block_shard_may_have(struct block_shard b, uint32_t shard, uint32_t count);
+
 struct block_meta {
     uint32_t version;
     struct ulid id;
@@ -32,6 +41,7 @@ struct block_meta {
     char ingester[128];          /* level 0: who wrote it */
     struct ulid *sources;        /* level >= 1: every level-0 block that went in, directly or not */
     size_t source_count;
+    struct block_shard shard;    /* level >= 1 */
     uint64_t series, samples, chunks, bytes, tenants;
     struct block_file files[BLOCK_FILES];
 };

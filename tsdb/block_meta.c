@@ -67,6 +67,51 @@ static json_t *files_to_json(const struct block_meta *m)
     return out;
 }
 
+void block_shard_to_json(json_t *obj, struct block_shard s)
+{
+    if (!obj || s.n == 0)
+        return;
+    json_object_set_new(obj, "shard", json_integer(s.i));
+    json_object_set_new(obj, "shards", json_integer(s.n));
+    json_object_set_new(obj, "shards_empty", json_integer((json_int_t)s.empty));
+}
+
+int block_shard_from_json(const json_t *obj, struct block_shard *ret, struct err *err)
+{
+    uint64_t i = 0, n = 0, empty = 0;
+    int64_t bits = 0;
+    int rc;
+
+    if (!json_object_get(obj, "shards"))
+        return 0;
+    rc = json_get_u64(obj, "shards", BLOCK_SHARDS_MAX, &n, err);
+    if (rc == 0 && n == 0)
+        rc = err_set(err, RC_CORRUPT, "'shards' is 0");
+    if (rc == 0)
+        rc = json_get_u64(obj, "shard", n - 1, &i, err);
+    if (rc == 0)
+        rc = json_get_i64(obj, "shards_empty", INT64_MIN, INT64_MAX, &bits, err);
+    empty = (uint64_t)bits;
+    if (rc == 0)
+        *ret = (struct block_shard){(uint32_t)i, (uint32_t)n, empty};
+    return rc;
+}
+
+bool block_shard_may_have(struct block_shard b, uint32_t shard, uint32_t count)
+{
+    uint32_t x = b.n, y = count;
+
+    if (b.n == 0 || count <= 1)
+        return true;
+    while (y) { /* the greatest common divisor */
+        uint32_t r = x % y;
+
+        x = y;
+        y = r;
+    }
+    return b.i % x == shard % x;
+}
+
 int block_meta_encode(const struct block_meta *m, struct buf *out, struct err *err)
 {
     json_t *obj = json_pack(
@@ -77,6 +122,7 @@ int block_meta_encode(const struct block_meta *m, struct buf *out, struct err *e
         (json_int_t)m->series, "samples", (json_int_t)m->samples, "chunks", (json_int_t)m->chunks, "bytes",
         (json_int_t)m->bytes, "tenants", (json_int_t)m->tenants, "files", files_to_json(m));
 
+    block_shard_to_json(obj, m->shard);
     return sealed_json_encode(obj, out, err);
 }
 
@@ -156,6 +202,8 @@ static int meta_decode(const json_t *obj, struct block_meta *m, struct err *err)
         rc = counts_decode(obj, m, err);
     if (rc == 0)
         rc = files_decode(obj, m, err);
+    if (rc == 0)
+        rc = block_shard_from_json(obj, &m->shard, err);
     return rc == 0 ? ulids_from_json(obj, "sources", &m->sources, &m->source_count, err) : rc;
 }
 

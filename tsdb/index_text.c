@@ -6,9 +6,11 @@
 
 /* Generation (sealed_json.h): {"version":1,"gen":N,"self":id,"parent":id of generation N-1 ("" for 1),"blocks":[...],"quarantined":[...]}
  * A block: id, mint_ms, maxt_ms, range_start_ms, range_end_ms, level, series, samples, bytes, sources, ingester, done (sorted; absent when empty),
- * deleted_ms; a quarantined one also has reason and since_ms. */
+ * deleted_ms; shard, shards and shards_empty of a part; applied and retained unless 0; a quarantined one also has reason and since_ms.
+ * With tombstones, or once there have been any, it is version 2 and has tombstone_seq and tombstones: seq, matchers [[type, name, value], ...], mint_ms, maxt_ms,
+ * created_ms, applied_ms, tenant, hurry. A binary that knows version 1 only refuses it, rather than showing what was deleted. */
 
-enum { INDEX_VERSION = 1, INDEX_BLOCKS_MAX = 1 << 20, INDEX_DONE_MAX = 1 << 20 };
+enum { INDEX_VERSION = 1, INDEX_VERSION_TOMBSTONES = 2, INDEX_BLOCKS_MAX = 1 << 20, INDEX_DONE_MAX = 1 << 20 };
 
 /* --- the structure --- */
 
@@ -30,7 +32,8 @@ void index_fini(struct index *ix)
         index_block_fini(&ix->quarantined.v[i]);
     vec_fini(&ix->blocks);
     vec_fini(&ix->quarantined);
-    ix->gen = 0;
+    tombstones_fini(&ix->tombstones);
+    ix->gen = ix->tombstone_seq = 0;
 }
 
 static struct index_block block_dup(const struct index_block *b)
@@ -45,9 +48,20 @@ static struct index_block block_dup(const struct index_block *b)
     return out;
 }
 
-int index_copy(const struct index *from, struct index *ret)
+int index_copy(const struct index *from, struct index *ret, struct err *err)
 {
-    struct index out = {.gen = from->gen};
+    struct index out = {.gen = from->gen, .tombstone_seq = from->tombstone_seq};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < from->tombstones.n; i++) {
+        struct tombstone *t = vec_push(&out.tombstones);
+
+        rc = tombstone_dup(&from->tombstones.v[i], t, err);
+    }
+    if (rc < 0) {
+        index_fini(&out);
+        return rc;
+    }
 
     for (size_t i = 0; i < from->blocks.n; i++)
         *vec_push(&out.blocks) = block_dup(&from->blocks.v[i]);
@@ -134,7 +148,7 @@ void index_put_meta(struct index *ix, const struct block_meta *m)
     *b = (struct index_block){
         .id = m->id, .mint_ms = m->mint_ms, .maxt_ms = m->maxt_ms, .range_start_ms = m->range_start_ms,
         .range_end_ms = m->range_end_ms, .level = m->level, .series = m->series, .samples = m->samples, .bytes = m->bytes,
-        .source_count = m->source_count,
+        .source_count = m->source_count, .shard = m->shard,
     };
     b->sources = m->source_count ? xmemdup(m->sources, m->source_count * sizeof *m->sources) : NULL;
     memcpy(b->ingester, m->ingester, sizeof b->ingester);
@@ -169,9 +183,20 @@ bool index_quarantine(struct index *ix, const struct ulid *id, const char *reaso
 
 bool index_covers(const struct index *tenant, const struct ulid *l0)
 {
-    for (size_t i = 0; i < tenant->blocks.n; i++)
-        if (!tenant->blocks.v[i].deleted_ms && index_block_has_source(&tenant->blocks.v[i], l0))
+    uint64_t found[BLOCK_SHARDS_MAX + 1] = {0}; /* by number of shards */
+
+    for (size_t i = 0; i < tenant->blocks.n; i++) {
+        const struct index_block *b = &tenant->blocks.v[i];
+        uint64_t all = b->shard.n < 64 ? ((uint64_t)1 << b->shard.n) - 1 : UINT64_MAX;
+
+        if (b->deleted_ms || !index_block_has_source(b, l0))
+            continue;
+        if (b->shard.n == 0)
             return true;
+        found[b->shard.n] |= (uint64_t)1 << b->shard.i | b->shard.empty;
+        if ((found[b->shard.n] & all) == all)
+            return true;
+    }
     return false;
 }
 
@@ -194,6 +219,11 @@ static json_t *block_to_json(const struct index_block *b)
             json_array_append_new(done, json_string(b->done[i]));
         json_object_set_new(obj, "done", done);
     }
+    block_shard_to_json(obj, b->shard);
+    if (b->applied)
+        json_object_set_new(obj, "applied", json_integer((json_int_t)b->applied));
+    if (b->retained)
+        json_object_set_new(obj, "retained", json_integer((json_int_t)b->retained));
     if (b->reason) {
         json_object_set_new(obj, "reason", json_string(b->reason));
         json_object_set_new(obj, "since_ms", json_integer(b->since_ms));
@@ -275,21 +305,125 @@ static int block_from_json(const json_t *obj, bool quarantined, struct index_blo
         rc = ulids_from_json(obj, "sources", &b->sources, &b->source_count, err);
     if (rc == 0)
         rc = done_decode(obj, b, err);
+    if (rc == 0)
+        rc = block_shard_from_json(obj, &b->shard, err);
+    if (rc == 0 && json_object_get(obj, "applied"))
+        rc = json_get_u64(obj, "applied", INT64_MAX, &b->applied, err);
+    if (rc == 0 && json_object_get(obj, "retained"))
+        rc = json_get_u64(obj, "retained", INT64_MAX, &b->retained, err);
     return rc == 0 && quarantined ? quarantine_decode(obj, b, err) : rc;
 }
 
+/* --- tombstones --- */
+
+static json_t *tombstone_to_json(const struct tombstone *t)
+{
+    json_t *matchers = json_array();
+
+    for (size_t i = 0; i < t->matcher_count; i++) {
+        const struct matcher *m = &t->matchers[i];
+
+        json_array_append_new(matchers, json_pack("[i, s%, s%]", (int)m->type, m->name.p ? m->name.p : "", m->name.n,
+                                                  m->value.p ? m->value.p : "", m->value.n));
+    }
+    return json_pack("{s:I, s:o, s:I, s:I, s:I, s:I, s:b, s:b}", "seq", (json_int_t)t->seq, "matchers", matchers, "mint_ms",
+                     (json_int_t)t->span.mint_ms, "maxt_ms", (json_int_t)t->span.maxt_ms, "created_ms",
+                     (json_int_t)t->created_ms, "applied_ms", (json_int_t)t->applied_ms, "tenant", t->tenant, "hurry", t->hurry);
+}
+
+static int matcher_from_json(const json_t *v, struct matcher *m, struct err *err)
+{
+    const json_t *type = json_array_get(v, 0), *name = json_array_get(v, 1), *value = json_array_get(v, 2);
+
+    if (!json_is_integer(type) || json_integer_value(type) < MATCH_EQ || json_integer_value(type) > MATCH_NRE || !json_is_string(name) ||
+        !json_is_string(value))
+        return err_set(err, RC_CORRUPT, "'matchers': not a type, a name and a value");
+    return matcher_init(m, (enum matcher_type)json_integer_value(type), str_n(json_string_value(name), json_string_length(name)),
+                        str_n(json_string_value(value), json_string_length(value)), err);
+}
+
+static int tombstone_matchers_decode(const json_t *obj, struct tombstone *t, struct err *err)
+{
+    const json_t *array;
+    int rc = json_get_array(obj, "matchers", TOMBSTONE_MATCHERS_MAX, &array, err);
+
+    if (rc < 0)
+        return rc;
+    t->matchers = json_array_size(array) ? xcalloc(json_array_size(array), sizeof *t->matchers) : NULL;
+    while (rc == 0 && t->matcher_count < json_array_size(array)) {
+        rc = matcher_from_json(json_array_get(array, t->matcher_count), &t->matchers[t->matcher_count], err);
+        if (rc == RC_INVALID)
+            rc = err_wrap(err, RC_CORRUPT, "'matchers'");
+        t->matcher_count += rc == 0;
+    }
+    return rc;
+}
+
+/* t is zeroed; tombstone_fini it also on failure. */
+static int tombstone_from_json(const json_t *obj, uint64_t after, struct tombstone *t, struct err *err)
+{
+    const int64_t lo = 2 * TIMESTAMP_MIN_MS, hi = 2 * TIMESTAMP_MAX_MS;
+    int rc = json_get_u64(obj, "seq", INT64_MAX, &t->seq, err);
+
+    if (rc == 0 && t->seq <= after)
+        rc = err_set(err, RC_CORRUPT, "'seq' is out of order");
+    if (rc == 0)
+        rc = json_get_i64(obj, "mint_ms", lo, hi, &t->span.mint_ms, err);
+    if (rc == 0)
+        rc = json_get_i64(obj, "maxt_ms", t->span.mint_ms, hi, &t->span.maxt_ms, err);
+    if (rc == 0)
+        rc = json_get_i64(obj, "created_ms", 0, hi, &t->created_ms, err);
+    if (rc == 0)
+        rc = json_get_i64(obj, "applied_ms", 0, hi, &t->applied_ms, err);
+    t->tenant = json_is_true(json_object_get(obj, "tenant"));
+    t->hurry = json_is_true(json_object_get(obj, "hurry"));
+    return rc == 0 ? tombstone_matchers_decode(obj, t, err) : rc;
+}
+
+static int tombstones_decode(const json_t *obj, struct index *ix, struct err *err)
+{
+    const json_t *array;
+    uint64_t last = 0;
+    int rc = json_get_u64(obj, "tombstone_seq", INT64_MAX, &ix->tombstone_seq, err);
+
+    if (rc == 0)
+        rc = json_get_array(obj, "tombstones", TOMBSTONES_MAX, &array, err);
+    for (size_t i = 0; rc == 0 && i < json_array_size(array); i++) {
+        struct tombstone *t = vec_push(&ix->tombstones);
+
+        rc = tombstone_from_json(json_array_get(array, i), last, t, err);
+        last = t->seq;
+        if (rc < 0)
+            rc = err_wrap(err, rc, "tombstones[%zu]", i);
+    }
+    return rc == 0 && last > ix->tombstone_seq ? err_set(err, RC_CORRUPT, "'tombstone_seq' is behind its tombstones") : rc;
+}
+
+static void tombstones_encode(const struct index *ix, json_t *obj)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < ix->tombstones.n; i++)
+        json_array_append_new(array, tombstone_to_json(&ix->tombstones.v[i]));
+    json_object_set_new(obj, "tombstone_seq", json_integer((json_int_t)ix->tombstone_seq));
+    json_object_set_new(obj, "tombstones", array);
+}
+
+/* --- generations --- */
+
 int index_encode(const struct index *ix, const char *self, const char *parent, struct buf *out, struct err *err)
 {
-    json_t *blocks = json_array(), *quarantined = json_array();
+    json_t *blocks = json_array(), *quarantined = json_array(), *obj;
 
     for (size_t i = 0; i < ix->blocks.n; i++)
         json_array_append_new(blocks, block_to_json(&ix->blocks.v[i]));
     for (size_t i = 0; i < ix->quarantined.n; i++)
         json_array_append_new(quarantined, block_to_json(&ix->quarantined.v[i]));
-    return sealed_json_encode(json_pack("{s:i, s:I, s:s, s:s, s:o, s:o}", "version", INDEX_VERSION, "gen",
-                                        (json_int_t)ix->gen, "self", self, "parent", parent, "blocks", blocks,
-                                        "quarantined", quarantined),
-                              out, err);
+    obj = json_pack("{s:i, s:I, s:s, s:s, s:o, s:o}", "version", ix->tombstone_seq ? INDEX_VERSION_TOMBSTONES : INDEX_VERSION, "gen",
+                    (json_int_t)ix->gen, "self", self, "parent", parent, "blocks", blocks, "quarantined", quarantined);
+    if (obj && ix->tombstone_seq)
+        tombstones_encode(ix, obj);
+    return sealed_json_encode(obj, out, err);
 }
 
 static int blocks_decode(const json_t *obj, const char *name, bool quarantined, index_blocks *to, struct err *err)
@@ -307,13 +441,12 @@ static int blocks_decode(const json_t *obj, const char *name, bool quarantined, 
     return rc;
 }
 
-static int head_decode(const json_t *obj, struct index_head *h, struct err *err)
+static int head_decode(const json_t *obj, struct index_head *h, int64_t *ret_version, struct err *err)
 {
-    int64_t version;
-    int rc = json_get_i64(obj, "version", 1, UINT32_MAX, &version, err);
+    int rc = json_get_i64(obj, "version", 1, UINT32_MAX, ret_version, err);
 
-    if (rc == 0 && version != INDEX_VERSION)
-        rc = err_set(err, RC_VERSION, "index version %lld, this binary reads %d", (long long)version, INDEX_VERSION);
+    if (rc == 0 && *ret_version > INDEX_VERSION_TOMBSTONES)
+        rc = err_set(err, RC_VERSION, "index version %lld, this binary reads up to %d", (long long)*ret_version, INDEX_VERSION_TOMBSTONES);
     if (rc == 0)
         rc = json_get_u64(obj, "gen", INT64_MAX - 1, &h->gen, err);
     if (rc == 0)
@@ -326,16 +459,19 @@ static int head_decode(const json_t *obj, struct index_head *h, struct err *err)
 int index_decode_head(struct str text, struct index_head *h, struct index *ret, struct err *err)
 {
     struct index ix = {0};
+    int64_t version = 0;
     json_t *obj;
     int rc = sealed_json_decode(text, &obj, err);
 
     if (rc < 0)
         return rc;
-    rc = head_decode(obj, h, err);
+    rc = head_decode(obj, h, &version, err);
     if (rc == 0)
         rc = blocks_decode(obj, "blocks", false, &ix.blocks, err);
     if (rc == 0)
         rc = blocks_decode(obj, "quarantined", true, &ix.quarantined, err);
+    if (rc == 0 && version >= INDEX_VERSION_TOMBSTONES)
+        rc = tombstones_decode(obj, &ix, err);
     json_decref(obj);
     if (rc < 0) {
         index_fini(&ix);

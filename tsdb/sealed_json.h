@@ -18,8 +18,11 @@ int json_get_u64(const json_t *obj, const char *name, uint64_t max, uint64_t *re
 int json_get_text(const json_t *obj, const char *name, char *ret, size_t size, struct err *err); /* NUL-terminated copy */
 int json_get_array(const json_t *obj, const char *name, size_t max, const json_t **ret, struct err *err);
 
-/* Block ids (block_meta.c). */
+/* Block ids and shards (block_meta.c). */
 struct ulid;
+struct block_shard;
+void block_shard_to_json(json_t *obj, struct block_shard s); /* nothing for a whole block */
+int block_shard_from_json(const json_t *obj, struct block_shard *ret, struct err *err);
 json_t *ulids_to_json(const struct ulid *v, size_t n);
 int ulid_from_json(const json_t *obj, const char *name, struct ulid *ret, struct err *err);
 int ulids_from_json(const json_t *obj, const char *name, struct ulid **ret, size_t *ret_n, struct err *err); /* free() */

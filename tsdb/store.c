@@ -1,5 +1,6 @@
 #include "tsdb/store.h"
 #include "tsdb/store_encode.h"
+#include "tsdb/tombstone.h"
 
 #include <stdlib.h>
 
@@ -409,6 +410,77 @@ int stored_series_build(fingerprint fp, const struct labels *ls, const struct ch
     if (rc == 0)
         *ret = out;
     return rc;
+}
+
+/* --- cutting --- */
+
+static void columns_drop(struct chunk_columns *c, const struct time_spans *spans)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++) {
+        if (time_spans_have(spans, c->t[i]))
+            continue;
+        c->t[n] = c->t[i];
+        c->v[n] = c->v[i];
+        if (c->st)
+            c->st[n] = c->st[i];
+        if (c->hist)
+            c->hist[n] = c->hist[i];
+        n++;
+    }
+    c->n = n;
+}
+
+/* 1 when samples are left. */
+static int window_without(const struct stored_window *w, const struct time_spans *spans,
+                          struct arena *a, struct stored_window *ret, struct err *err)
+{
+    struct chunk_columns c;
+    int rc = window_columns(w, a, &c, err);
+
+    if (rc < 0)
+        return rc;
+    columns_drop(&c, spans);
+    if (c.n == 0)
+        return 0;
+    rc = window_encode(&c, w->start_ms, a, ret, err);
+    return rc < 0 ? rc : 1;
+}
+
+static bool window_touched(const struct stored_window *w, const struct time_spans *spans)
+{
+    for (size_t i = 0; i < spans->n; i++)
+        if (time_spans_meet(spans->v[i], (struct time_span){w->mint_ms, w->maxt_ms}))
+            return true;
+    return false;
+}
+
+int stored_series_cut(const struct stored_series *s, const struct time_spans *spans, struct arena *a,
+                      struct stored_series *ret, struct err *err)
+{
+    struct stored_window *windows = arena_array(a, s->window_count, sizeof *windows);
+    size_t n = 0;
+
+    if (!windows)
+        return no_memory(err);
+    for (size_t i = 0; i < s->window_count; i++) {
+        const struct stored_window *w = &s->windows[i];
+        int rc = 1;
+
+        windows[n] = *w;
+        if (time_spans_cover(spans, (struct time_span){w->mint_ms, w->maxt_ms}))
+            rc = 0;
+        else if (w->chunk_count && window_touched(w, spans))
+            rc = window_without(w, spans, a, &windows[n], err);
+        if (rc < 0)
+            return rc;
+        n += (size_t)rc;
+    }
+    *ret = *s;
+    ret->windows = windows;
+    ret->window_count = n;
+    return 0;
 }
 
 /* --- reading --- */

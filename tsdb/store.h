@@ -73,6 +73,12 @@ int stored_series_merge(const struct stored_series *const *in, const uint32_t *v
  * decoded and encoded by size. Result in the arena, the rest is borrowed from s. */
 int stored_series_compact(const struct stored_series *s, struct arena *a, struct stored_series *ret,
                           struct err *err);
+/* The series without the samples in the spans (tombstone.h): windows inside a span go, those that
+ * touch one are decoded and encoded again, unless they carry no data. Result in the arena, the rest
+ * is borrowed from s. */
+struct time_spans;
+int stored_series_cut(const struct stored_series *s, const struct time_spans *spans, struct arena *a,
+                      struct stored_series *ret, struct err *err);
 /* All samples with mint <= t <= maxt of one merged series, in time order. */
 int stored_series_columns(const struct stored_series *s, int64_t mint_ms, int64_t maxt_ms,
                           struct arena *a, struct chunk_columns *ret, struct err *err);

@@ -167,6 +167,14 @@ const struct option limits_options[] = {
     {"retention_period", OPT_DURATION, AT(retention_period_ms), .def = "150d", .max = "1095d",
      .reload = true, .doc = "Older samples are deleted; 0 keeps them for ever.",
      .enforced = "compactor"},
+    {"retention_rules", OPT_LIST, AT(retention_rules), .reload = true, .repeats = true,
+     .doc = "Shorter retention for some series: SELECTOR:PERIOD, for example {env=\"dev\"}:7d. The "
+            "shortest period that applies counts; at least 1h.",
+     .enforced = "querier, compactor"},
+    {"compactor_split_shards", OPT_INT, AT(compactor_split_shards), .def = "1", .min = "1",
+     .max = "64", .reload = true,
+     .doc = "Blocks that the compactor divides a time range of the tenant into, by series.",
+     .enforced = "compactor"},
     {0},
 };
 

@@ -79,6 +79,8 @@ struct limits {
 
     /* compactor */
     int64_t retention_period_ms;
+    struct opt_list retention_rules; /* promql/retention.h */
+    int64_t compactor_split_shards;  /* blocks that the series of a range are divided into */
 };
 extern const struct option limits_options[];
 
@@ -86,6 +88,7 @@ struct overrides;
 struct overrides_deps {
     struct log *log;         /* may be NULL */
     struct metrics *metrics; /* may be NULL */
+    int (*check)(const struct limits *l, struct err *err); /* what no single row can say; NULL: nothing */
 };
 
 /* path: the file, "" for none; it must load the first time. period_ms: how often it is looked at;

@@ -28,6 +28,7 @@ struct overrides {
     char *path; /* --- fixed --- */
     int64_t period_ms;
     struct log *log;
+    int (*check)(const struct limits *l, struct err *err);
     struct metric *ok, *ok_time, *tenants_gauge;
     const struct limits *defaults;
     pthread_t thread;
@@ -117,7 +118,8 @@ static int parse_tenant(struct overrides *o, const struct yaml_node *node, struc
         if (rc < 0)
             return err_wrap(err, rc, "%s:%zu: %s", o->path, n->line, row->name);
     }
-    return 0;
+    rc = o->check ? o->check(l, err) : 0;
+    return rc < 0 ? err_wrap(err, rc, "%s:%zu: %.*s", o->path, node->line, STR_FMT(node->key)) : 0;
 }
 
 static int parse_tenants(struct overrides *o, const struct yaml_node *list,
@@ -267,6 +269,7 @@ int overrides_new(const struct limits *defaults, const char *path, int64_t perio
     o->path = xstrdup(path);
     o->period_ms = period_ms;
     o->log = deps->log;
+    o->check = deps->check;
     mutex_init(&o->reload_lock);
     mutex_init(&o->stop_lock);
     cond_init(&o->stop_wake);
@@ -275,7 +278,9 @@ int overrides_new(const struct limits *defaults, const char *path, int64_t perio
     o->defaults = intern(o, &l);
     if (deps->metrics)
         add_metrics(o, deps->metrics);
-    rc = overrides_reload(o, err);
+    rc = o->check ? o->check(o->defaults, err) : 0;
+    if (rc == 0)
+        rc = overrides_reload(o, err);
     if (rc < 0) {
         overrides_free(o);
         return rc;

@@ -154,6 +154,7 @@ static inline void cluster_up(const struct cluster_opt *o)
     mutex_init(&c->ring_lock);
     options_default(limits_options, &c->limits);
     c->limits.label_request_rate = 0;
+    c->limits.retention_period_ms = 0; /* samples are of 2023 */
     if (o->limits)
         o->limits(&c->limits);
     c->log = log_new(2, LOG_ERROR, LOG_LOGFMT);

@@ -23,7 +23,7 @@ static struct overrides *open_overrides(struct metrics *m, int64_t period_ms)
     struct overrides *o = NULL;
     struct err err = {0};
 
-    if (overrides_new(&defaults, path, period_ms, &(struct overrides_deps){NULL, m}, &o, &err) < 0)
+    if (overrides_new(&defaults, path, period_ms, &(struct overrides_deps){.metrics = m}, &o, &err) < 0)
         fail_msg("%s", err_text(&err));
     return o;
 }

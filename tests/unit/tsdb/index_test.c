@@ -64,7 +64,7 @@ TEST(each_block_added_is_a_generation_and_adding_it_again_is_none)
     CHECK(ix.blocks.v[1].range_end_ms == 210 && ix.blocks.v[1].samples == 4 && ix.blocks.v[1].deleted_ms == 0);
     CHECK_STR(ix.blocks.v[1].ingester, "ingester-1");
     CHECK(index_block_mark_done(&ix.blocks.v[0], "acme") && !index_block_mark_done(&ix.blocks.v[0], "acme"));
-    CHECK(index_copy(&ix, &copy) == 0 && index_block_done(&copy.blocks.v[0], "acme"));
+    CHECK(index_copy(&ix, &copy, NULL) == 0 && index_block_done(&copy.blocks.v[0], "acme"));
     CHECK(index_block_unmark_done(&copy.blocks.v[0], "acme") && index_block_done(&ix.blocks.v[0], "acme"));
     index_fini(&copy);
     index_fini(&ix);
