@@ -1,4 +1,5 @@
 #include "app/cluster.h"
+#include "ring/kv_gossip.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ static const struct option options[] = {
 struct ring_module {
     struct app *app;
     struct ring_node *node;
+    struct kv_gossip *kv;
     char id[RING_ID_MAX + 1];
 };
 
@@ -52,6 +54,21 @@ static bool alone(const struct app *app, const struct ring_cfg *c)
     return c->seeds.n == 0 && app->cfg.target.n == 1 && strcmp(app->cfg.target.v[0], "all") == 0;
 }
 
+/* Held by those who decide by it. */
+static int kv_new(struct ring_module *m, const struct ring_node_cfg *node, struct err *err)
+{
+    struct kv_gossip_cfg cfg = {
+        .addr = node->addr,
+        .cluster = node->cluster,
+        .roles = RING_DISTRIBUTOR,
+        .period_ms = node->period_ms,
+        .data_dir = node->data_dir,
+    };
+    struct kv_gossip_deps deps = {app_rpc_server(m->app), m->app->clock, m->app->metrics, m->app->log, app_ring, m->node};
+
+    return node->roles & RING_DISTRIBUTOR ? kv_gossip_new(&cfg, &deps, &m->kv, err) : 0;
+}
+
 static int init(struct app *app, const void *cfg, void **ret_self, struct err *err)
 {
     const struct ring_cfg *c = cfg;
@@ -71,6 +88,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .data_dir = dir,
     };
     struct ring_node_deps deps = {app_rpc_server(app), app->clock, app->metrics, app->log};
+    int rc;
 
     snprintf(m->id, sizeof m->id, "%s", c->id);
     snprintf(dir, sizeof dir, "%s/ring", app->cfg.data_dir);
@@ -80,7 +98,8 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         snprintf(http, sizeof http, "%s:%d", app->cfg.http_address, (int)app->cfg.http_port);
     m->app = app;
     *ret_self = m;
-    return ring_node_new(&node, &deps, &m->node, err);
+    rc = ring_node_new(&node, &deps, &m->node, err);
+    return rc < 0 ? rc : kv_new(m, &node, err);
 }
 
 static void page(void *arg, struct http_req *req)
@@ -104,17 +123,20 @@ static int start(void *self, struct err *err)
 {
     static const char *const pages[] = {"/ingester/ring", "/distributor/ring", "/querier/ring", "/compactor/ring", "/memberlist"};
     struct ring_module *m = self;
+    int rc;
 
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         http_route(m->app->http, &(struct http_route){pages[i], HTTP_M_GET, 0, 0, NULL, page, m});
     app_link(m->app, "/memberlist", "Members and their rings", false);
-    return ring_node_start(m->node, NULL, err);
+    rc = ring_node_start(m->node, NULL, err);
+    return rc == 0 && m->kv ? kv_gossip_start(m->kv, err) : rc;
 }
 
 static void free_module(void *self)
 {
     struct ring_module *m = self;
 
+    kv_gossip_free(m->kv);
     ring_node_free(m->node);
     free(m);
 }
@@ -122,6 +144,11 @@ static void free_module(void *self)
 struct ring_node *app_ring_node(struct app *app)
 {
     return ((struct ring_module *)app_module_self(app, "ring"))->node;
+}
+
+struct ring_kv app_ring_kv(struct app *app)
+{
+    return kv_gossip_kv(((struct ring_module *)app_module_self(app, "ring"))->kv);
 }
 
 const char *app_instance_id(struct app *app)
