@@ -23,11 +23,13 @@ struct kv_gossip {
     uint32_t roles;
     int64_t period_ms;
     struct rpc_client *client;
-    struct watcher watchers[RING_KV_WATCHERS_MAX];
-    size_t watchers_n;
     struct metric *m_entries, *m_bytes, *m_malformed, *m_sent_bytes;
     pthread_t thread;
     bool started;
+
+    struct mutex watch_lock; /* --- held while watchers are told; not within lock --- */
+    struct watcher watchers[RING_KV_WATCHERS_MAX];
+    size_t watchers_n;
 
     struct mutex lock; /* --- guards the rest --- */
     struct cond wake;
@@ -113,6 +115,7 @@ static void tell_watchers(struct kv_gossip *g)
     g->changed.v = NULL;
     g->changed.n = g->changed.cap = 0;
     mutex_unlock(&g->lock);
+    mutex_lock(&g->watch_lock);
     for (size_t i = 0; i < n; i++) {
         for (size_t w = 0; w < g->watchers_n; w++)
             if (str_has_prefix(list[i].key, str_of(g->watchers[w].prefix)))
@@ -121,6 +124,7 @@ static void tell_watchers(struct kv_gossip *g)
         free((char *)list[i].value.p);
     }
     free(list);
+    mutex_unlock(&g->watch_lock);
     mutex_lock(&g->lock);
 }
 
@@ -214,7 +218,7 @@ static int op_get(void *self, struct str key, struct buf *ret_value, uint64_t *r
     int rc = 0;
 
     mutex_lock(&g->lock);
-    e = kv_core_get(g->core, key);
+    e = g->core ? kv_core_get(g->core, key) : NULL;
     if (e) {
         buf_str(ret_value, e->value);
         if (ret_version)
@@ -231,7 +235,7 @@ static int put(struct kv_gossip *g, uint64_t if_version, const struct ring_kv_en
     int rc;
 
     mutex_lock(&g->lock);
-    rc = kv_core_put(g->core, if_version, e, err);
+    rc = g->core ? kv_core_put(g->core, if_version, e, err) : err_set(err, RC_UNAVAILABLE, "shared state: not started");
     tell_watchers(g);
     mutex_unlock(&g->lock);
     return rc;
@@ -267,7 +271,8 @@ static void op_list(void *self, struct str prefix, ring_kv_fn *fn, void *arg)
     struct listing l    = {prefix, fn, arg};
 
     mutex_lock(&g->lock);
-    kv_core_each(g->core, list_one, &l);
+    if (g->core)
+        kv_core_each(g->core, list_one, &l);
     mutex_unlock(&g->lock);
 }
 
@@ -275,13 +280,29 @@ static void op_watch(void *self, struct str prefix, ring_kv_fn *fn, void *arg)
 {
     struct kv_gossip *g = self;
 
-    ASSERT(!g->started && g->watchers_n < RING_KV_WATCHERS_MAX);
+    mutex_lock(&g->watch_lock);
+    ASSERT(g->watchers_n < RING_KV_WATCHERS_MAX);
     g->watchers[g->watchers_n++] = (struct watcher){str_dupz(prefix), fn, arg};
+    mutex_unlock(&g->watch_lock);
+}
+
+static void op_unwatch(void *self, ring_kv_fn *fn, void *arg)
+{
+    struct kv_gossip *g = self;
+
+    mutex_lock(&g->watch_lock);
+    for (size_t i = 0; i < g->watchers_n; i++) {
+        if (g->watchers[i].fn == fn && g->watchers[i].arg == arg) {
+            free(g->watchers[i].prefix);
+            g->watchers[i--] = g->watchers[--g->watchers_n];
+        }
+    }
+    mutex_unlock(&g->watch_lock);
 }
 
 struct ring_kv kv_gossip_kv(struct kv_gossip *g)
 {
-    static const struct ring_kv_ops ops = {op_get, op_put, op_remove, op_list, op_watch};
+    static const struct ring_kv_ops ops = {op_get, op_put, op_remove, op_list, op_watch, op_unwatch};
 
     return (struct ring_kv){&ops, g};
 }
@@ -327,6 +348,7 @@ int kv_gossip_new(const struct kv_gossip_cfg *cfg, const struct kv_gossip_deps *
     g->data_dir  = cfg->data_dir ? xstrdup(cfg->data_dir) : NULL;
     g->roles     = cfg->roles;
     g->period_ms = cfg->period_ms ? cfg->period_ms : KV_PERIOD_MS;
+    mutex_init(&g->watch_lock);
     mutex_init(&g->lock);
     cond_init(&g->wake);
     rc = strlen(g->addr) > KV_ADDR_MAX ? err_set(err, RC_INVALID, "shared state: address \"%.80s\" has more than %d bytes", g->addr, KV_ADDR_MAX)
@@ -392,5 +414,6 @@ void kv_gossip_free(struct kv_gossip *g)
     free(g->data_dir);
     cond_fini(&g->wake);
     mutex_fini(&g->lock);
+    mutex_fini(&g->watch_lock);
     free(g);
 }

@@ -36,6 +36,7 @@ struct ring_kv_ops {
     int (*remove)(void *self, struct str key, uint64_t if_version, uint64_t version, struct err *err);
     void (*list)(void *self, struct str prefix, ring_kv_fn *fn, void *arg);
     void (*watch)(void *self, struct str prefix, ring_kv_fn *fn, void *arg);
+    void (*unwatch)(void *self, ring_kv_fn *fn, void *arg);
 };
 struct ring_kv {
     const struct ring_kv_ops *ops;
@@ -68,9 +69,14 @@ static inline void ring_kv_list(const struct ring_kv *kv, struct str prefix, rin
 {
     kv->ops->list(kv->self, prefix, fn, arg);
 }
-/* fn hears of every entry that changed, own puts and tombstones too, from whichever thread brought it, and once of all that stand. Two calls for one key may
- * overtake each other: take the greater. Before the store starts. */
+/* fn hears of every entry that changes from now on, own puts and tombstones too, from whichever thread brought it: watch before the store starts, and all that
+ * stands is heard of. Two calls for one key may overtake each other: take the greater. fn must not call the store. */
 static inline void ring_kv_watch(const struct ring_kv *kv, struct str prefix, ring_kv_fn *fn, void *arg)
 {
     kv->ops->watch(kv->self, prefix, fn, arg);
+}
+/* fn is not called any more once this has returned. */
+static inline void ring_kv_unwatch(const struct ring_kv *kv, ring_kv_fn *fn, void *arg)
+{
+    kv->ops->unwatch(kv->self, fn, arg);
 }
