@@ -75,7 +75,7 @@ static int start(void *self, UNUSED struct err *err)
 
     distributor_routes(m->distributor, m->app->http);
     app_link(m->app, "/distributor/all_user_stats", "tenants, their series and rates", false);
-    app_link(m->app, "/distributor/ha_tracker", "HA pairs and the replicas that are followed", false);
+    app_link(m->app, "/distributor/ha_tracker", "HA pairs, and which replica of each is followed", false);
     return 0;
 }
 

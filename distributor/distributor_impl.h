@@ -23,7 +23,8 @@ struct dist_tenant {
     char *id;
     size_t id_len;
     struct series_cache *cache;
-    struct ha_tenant *ha;           /* the tracker's */
+    struct metric *m_non_ha;
+    _Atomic(struct ha_tenant *) ha; /* the tracker's; NULL: no HA pair was seen */
     struct mutex rate_lock;         /* --- guards the buckets --- */
     struct rate_bucket samples, requests;
 };

@@ -21,6 +21,7 @@ struct cluster {
     int64_t gone_ms;        /* nobody leads since */
     int64_t pause_ms[2], pause_from_ms; /* longest pause between pushes of this minute and the one before */
     int64_t gap_from_ms, gap_to_ms, gap_due_ms; /* monotonic; due 0: none */
+    int64_t lead_from_ms;   /* the one before was last heard of; what the leader sent since then is missing */
     bool write, remove;
 };
 struct pair {
@@ -212,6 +213,7 @@ static void follow(struct ha_core *c, struct cluster *cl, uint16_t pair, int64_t
 {
     struct ha_elected e;
 
+    cl->lead_from_ms = cl->leader ? cl->heard_ms : now_ms;
     c->followed += cl->leader == 0;
     cl->leader = pair;
     cl->heard_ms = now_ms;
@@ -428,7 +430,9 @@ bool ha_core_in_gap(const struct ha_core *c, uint16_t pair, int64_t came_ms, int
 {
     const struct cluster *cl = cluster_find(c, ha_core_cluster_of(c, pair));
 
-    return cl && cl->leader != pair && gap_due(cl, now_ms) && came_ms >= cl->gap_from_ms - HA_GAP_MARGIN_MS && came_ms <= cl->gap_to_ms + HA_GAP_MARGIN_MS;
+    if (cl && cl->leader == pair)
+        return came_ms >= cl->lead_from_ms - HA_GAP_MARGIN_MS;
+    return cl && gap_due(cl, now_ms) && came_ms >= cl->gap_from_ms - HA_GAP_MARGIN_MS && came_ms <= cl->gap_to_ms + HA_GAP_MARGIN_MS;
 }
 
 void ha_core_gaps_done(struct ha_core *c, int64_t now_ms)

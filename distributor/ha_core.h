@@ -81,7 +81,8 @@ void ha_core_write_failed(struct ha_core *c, struct str cluster);
 
 /* This pair is followed. */
 bool ha_core_follows(const struct ha_core *c, uint16_t pair);
-/* A gap of the followed replica is over and what this other pair sent at came_ms belongs into it; asked between ha_core_tick and ha_core_gaps_done. */
+/* What this pair sent at came_ms, when it was not followed, is wanted: it is followed now and the one before was silent then, or a gap of the followed one is over
+ * that it belongs into. Asked between ha_core_tick and ha_core_gaps_done. */
 bool ha_core_in_gap(const struct ha_core *c, uint16_t pair, int64_t came_ms, int64_t now_ms);
 void ha_core_gaps_done(struct ha_core *c, int64_t now_ms);
 struct str ha_core_cluster_of(const struct ha_core *c, uint16_t pair);

@@ -26,7 +26,7 @@ void ha_body_unref(struct ha_body *b)
         free(b);
 }
 
-static size_t bytes_of(const struct ha_held *held)
+size_t ha_held_bytes(const struct ha_held *held)
 {
     return sizeof *held + sizeof *held->body + held->body->n;
 }
@@ -51,7 +51,7 @@ static struct ha_held *unlink_at(struct ha_hold *h, struct ha_held **at)
     if (h->last == &held->next)
         h->last = at;
     held->next = NULL;
-    h->bytes -= bytes_of(held);
+    h->bytes -= ha_held_bytes(held);
     return held;
 }
 
@@ -69,7 +69,7 @@ bool ha_hold_add(struct ha_hold *h, struct ha_body *body, uint16_t pair, int64_t
     *held = (struct ha_held){.body = ha_body_ref(body), .came_ms = now_ms, .pair = pair};
     *h->last = held;
     h->last  = &held->next;
-    h->bytes += bytes_of(held);
+    h->bytes += ha_held_bytes(held);
     while (h->bytes > bytes_max && h->first) {
         ha_held_free(unlink_at(h, &h->first));
         all = false;
@@ -77,7 +77,7 @@ bool ha_hold_add(struct ha_hold *h, struct ha_body *body, uint16_t pair, int64_t
     return all;
 }
 
-struct ha_held *ha_hold_sweep(struct ha_hold *h, enum ha_fate (*fate)(void *arg, const struct ha_held *held), void *arg)
+struct ha_held *ha_hold_sweep(struct ha_hold *h, enum ha_fate (*fate)(void *arg, struct ha_held *held), void *arg)
 {
     struct ha_held *fill = NULL, **last = &fill, **at = &h->first;
 

@@ -21,8 +21,10 @@ void ha_body_unref(struct ha_body *b);
 struct ha_held {
     struct ha_held *next;
     struct ha_body *body;
-    int64_t came_ms; /* monotonic */
-    uint16_t pair;   /* ha_core_pair */
+    int64_t came_ms;  /* monotonic */
+    int64_t until_ms; /* the sweeper's: where a gap without a later sample ends */
+    void *owner;      /* the sweeper's */
+    uint16_t pair;    /* ha_core_pair */
 };
 struct ha_hold {
     struct ha_held *first, **last; /* in order of coming */
@@ -32,7 +34,8 @@ void ha_hold_init(struct ha_hold *h);
 void ha_hold_fini(struct ha_hold *h);
 /* Holds a reference of its own. False: something older had to go, or this does not fit at all. */
 bool ha_hold_add(struct ha_hold *h, struct ha_body *body, uint16_t pair, int64_t now_ms, size_t bytes_max);
+size_t ha_held_bytes(const struct ha_held *held);
 enum ha_fate { HA_KEEP, HA_DROP, HA_FILL };
 /* Asks for each what becomes of it. Those to fill with come back as a list in order, the caller's (ha_held_free). */
-struct ha_held *ha_hold_sweep(struct ha_hold *h, enum ha_fate (*fate)(void *arg, const struct ha_held *held), void *arg);
+struct ha_held *ha_hold_sweep(struct ha_hold *h, enum ha_fate (*fate)(void *arg, struct ha_held *held), void *arg);
 void ha_held_free(struct ha_held *held); /* one */

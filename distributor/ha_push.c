@@ -55,6 +55,8 @@ int push_ha_split(struct push *p, struct labels *ls, uint32_t samples, uint16_t 
         return 1;
     if (replica->value.n > HA_NAME_MAX || cluster->value.n > HA_NAME_MAX)
         return refuse_name(p, ls, replica->value.n > HA_NAME_MAX ? replica : cluster, samples);
+    if (!p->tenant->ha)
+        p->tenant->ha = ha_tracker_tenant(p->d->ha, str_n(p->tenant->id, p->tenant->id_len));
     pair = ha_tenant_pair(p->tenant->ha, cluster->value, replica->value);
     if (!pair) {
         refuse_many(p, samples);
@@ -75,7 +77,7 @@ static void pair_leave(struct push *p, struct push_ha_pair *x)
     *x = (struct push_ha_pair){0};
 }
 
-/* More than PUSH_HA_PAIRS in one request push each other out, and are asked about again. */
+/* More than PUSH_HA_PAIRS in one request push each other out, and are asked about again; for those that went the request is not held. */
 static struct push_ha_pair *pair_of(struct push *p, uint16_t pair)
 {
     struct push_ha_pair *x = &p->ha.pairs[pair % PUSH_HA_PAIRS];
@@ -167,7 +169,7 @@ void push_ha_end(struct push *p)
     if (body)
         ha_body_unref(body);
     if (p->limits->accept_ha_samples)
-        metric_add(metric_with(p->d->m_non_ha, p->tenant->id, NULL), any ? non_ha_samples(p) : p->row_count + p->hist_count);
+        metric_add(p->tenant->m_non_ha, any ? non_ha_samples(p) : p->row_count + p->hist_count);
 }
 
 /* --- filling --- */

@@ -21,13 +21,15 @@ struct ha_tenant {
 struct ha_tracker {
     struct ha_tracker_cfg cfg; /* --- read-only after start --- */
     struct ha_tracker_deps deps;
-    pthread_t thread;
+    pthread_t thread, fill_thread;
     struct metric_family *m_changes, *m_timestamp, *m_deduped, *m_cas, *m_groups, *m_held, *m_fills, *m_dropped;
     pthread_rwlock_t tenants_lock; /* --- guards the table --- */
     struct ha_tenant *tenants;
     struct mutex lock; /* --- guards all below --- */
-    struct cond wake;
+    struct cond wake, fill_wake;
     bool stop, woken;
+    struct ha_held *fill, **fill_last; /* in order; owner is the tenant */
+    size_t fill_bytes;
 };
 
 static int64_t now_of(const struct ha_tracker *t)
@@ -249,27 +251,88 @@ struct sweep {
     int64_t now_ms, hold_ms;
 };
 
-static enum ha_fate fate_of(void *arg, const struct ha_held *held)
+static enum ha_fate fate_of(void *arg, struct ha_held *held)
 {
     struct sweep *s = arg;
+    bool followed = ha_core_follows(s->tn->core, held->pair);
 
-    if (ha_core_follows(s->tn->core, held->pair) || ha_core_in_gap(s->tn->core, held->pair, held->came_ms, s->now_ms))
+    if (ha_core_in_gap(s->tn->core, held->pair, held->came_ms, s->now_ms)) {
+        held->owner = s->tn;
+        held->until_ms = followed ? HA_GAP_OPEN : clock_wall_ms(s->tn->tracker->deps.clock);
         return HA_FILL;
-    return s->now_ms - held->came_ms > s->hold_ms ? HA_DROP : HA_KEEP;
+    }
+    return followed || s->now_ms - held->came_ms > s->hold_ms ? HA_DROP : HA_KEEP;
 }
 
-static void fill_one(struct ha_tenant *tn, struct ha_held *held)
+/* More than fit are dropped: a gap stays. */
+static void fill_later(struct ha_tracker *t, struct ha_held *list)
 {
-    struct ha_tracker *t = tn->tracker;
-    struct ha_fill f = {tenant_id(tn), held->pair, HA_GAP_OPEN, held->body};
+    uint64_t dropped = 0;
 
-    mutex_lock(&tn->lock);
-    if (!ha_core_follows(tn->core, held->pair))
-        f.until_ms = clock_wall_ms(t->deps.clock);
-    mutex_unlock(&tn->lock);
+    mutex_lock(&t->lock);
+    while (list) {
+        struct ha_held *held = list;
+
+        list = held->next;
+        held->next = NULL;
+        if (t->fill_bytes + ha_held_bytes(held) > HA_FILL_BYTES_MAX) {
+            ha_held_free(held);
+            dropped++;
+            continue;
+        }
+        t->fill_bytes += ha_held_bytes(held);
+        *t->fill_last = held;
+        t->fill_last = &held->next;
+    }
+    cond_signal(&t->fill_wake);
+    mutex_unlock(&t->lock);
+    if (dropped)
+        log_limited(t->deps.log, LOG_WARN, "too many standbys' requests wait to fill gaps, some are dropped", "requests", log_i64((int64_t)dropped));
+}
+
+/* Lock held. */
+static struct ha_held *fill_take(struct ha_tracker *t)
+{
+    struct ha_held *held = t->fill;
+
+    if (!held)
+        return NULL;
+    t->fill = held->next;
+    if (!t->fill)
+        t->fill_last = &t->fill;
+    t->fill_bytes -= ha_held_bytes(held);
+    return held;
+}
+
+static void fill_one(struct ha_tracker *t, struct ha_held *held)
+{
+    const struct ha_tenant *tn = held->owner;
+
     metric_inc(metric_with(t->m_fills, tn->id, NULL));
-    t->deps.fill(t->deps.arg, &f);
+    t->deps.fill(t->deps.arg, &(struct ha_fill){tenant_id(tn), held->pair, held->until_ms, held->body});
     ha_held_free(held);
+}
+
+static void *fill_main(void *arg)
+{
+    struct ha_tracker *t = arg;
+    struct ha_held *held;
+
+    mutex_lock(&t->lock);
+    while (!t->stop) {
+        held = fill_take(t);
+        if (!held) {
+            cond_wait(&t->fill_wake, &t->lock);
+            continue;
+        }
+        mutex_unlock(&t->lock);
+        fill_one(t, held);
+        mutex_lock(&t->lock);
+    }
+    while ((held = fill_take(t)))
+        ha_held_free(held);
+    mutex_unlock(&t->lock);
+    return NULL;
 }
 
 static void sweep(struct ha_tenant *tn)
@@ -285,12 +348,8 @@ static void sweep(struct ha_tenant *tn)
     }
     ha_core_gaps_done(tn->core, s.now_ms);
     mutex_unlock(&tn->lock);
-    while (fill) {
-        struct ha_held *next = fill->next;
-
-        fill_one(tn, fill);
-        fill = next;
-    }
+    if (fill)
+        fill_later(tn->tracker, fill);
 }
 
 /* --- thread --- */
@@ -388,10 +447,13 @@ struct ha_tracker *ha_tracker_new(const struct ha_tracker_cfg *cfg, const struct
     pthread_rwlock_init(&t->tenants_lock, NULL);
     mutex_init(&t->lock);
     cond_init(&t->wake);
+    cond_init(&t->fill_wake);
+    t->fill_last = &t->fill;
     metrics_make(t);
     if (t->deps.kv.ops)
         ring_kv_watch(&t->deps.kv, STR(PREFIX), on_change, t);
     t->thread = thread_start("ha", tracker_main, t);
+    t->fill_thread = thread_start("ha-fill", fill_main, t);
     return t;
 }
 
@@ -406,8 +468,10 @@ void ha_tracker_free(struct ha_tracker *t)
     mutex_lock(&t->lock);
     t->stop = true;
     cond_signal(&t->wake);
+    cond_signal(&t->fill_wake);
     mutex_unlock(&t->lock);
     pthread_join(t->thread, NULL);
+    pthread_join(t->fill_thread, NULL);
     HASH_ITER(hh, t->tenants, tn, tmp) {
         HASH_DEL(t->tenants, tn);
         ha_core_free(tn->core);
@@ -417,6 +481,7 @@ void ha_tracker_free(struct ha_tracker *t)
         free(tn);
     }
     cond_fini(&t->wake);
+    cond_fini(&t->fill_wake);
     mutex_fini(&t->lock);
     pthread_rwlock_destroy(&t->tenants_lock);
     free(t);

@@ -5,7 +5,7 @@
  * Filling. What standbys send is held by the distributor that got it, for the failover timeout and HA_HOLD_MORE_MS. When its replica is elected, every distributor
  * hands what it holds of it to `fill`; when the followed replica is back after a gap, what standbys sent about that time. Whoever fills sends these samples marked
  * (PUSH_STANDBY), and ingesters take those alone that fall where the series has a hole (head_gap, tsdb/head.h).
- * Threads: any, for functions of tenants. fill runs on the tracker's thread. */
+ * Threads: any, for functions of tenants. fill runs on a thread of its own, one at a time, and may wait: at most HA_FILL_BYTES_MAX wait for it. */
 #pragma once
 #include "common/config/limits.h"
 #include "common/obs/log.h"
@@ -15,7 +15,7 @@
 #include "distributor/ha_hold.h"
 #include "ring/ring_kv.h"
 
-enum { HA_HOLD_MORE_MS = 30000, HA_TICK_MS = 1000, HA_KEY_MAX = RING_KV_KEY_MAX };
+enum { HA_HOLD_MORE_MS = 30000, HA_TICK_MS = 1000, HA_FILL_BYTES_MAX = 256 << 20, HA_KEY_MAX = RING_KV_KEY_MAX };
 #define HA_GAP_OPEN INT64_MAX /* ha_fill.until_ms: the followed replica is not heard any more */
 
 struct ha_tracker;

@@ -53,8 +53,8 @@ enum append_verdict {
     APPEND_TOO_MANY_LATE, /* rules.late said no: may be accepted later */
 };
 /* Samples that are taken only where the series has a hole, for whoever resends what another sender may have missed: between two neighbours that are further apart
- * than the usual interval before them and a tenth of it, or after the newest sample. What is left out is APPEND_DUPLICATE: success, and nothing changes.
- * The interval is the median of the last eight before the hole, so replicas that hold the same decide alike. */
+ * than the usual interval and a tenth of it, or after the newest sample. What is left out is APPEND_DUPLICATE: success, and nothing changes.
+ * The usual interval is what the samples on both sides say, so replicas that hold the same decide alike. */
 struct head_gap {
     int64_t until_ms; /* where a hole without a later neighbour ends; INT64_MAX: it does not, everything newer is taken */
 };

@@ -5,8 +5,9 @@
 
 enum {
     LOOK_MS = 10 * 60 * 1000,   /* to each side */
-    DELTAS = 8,                 /* between the samples before the hole: their median is the interval */
-    INTERVAL_DEFAULT_MS = 60000, /* with one sample before it */
+    DELTAS = 8,                  /* between samples, on each side of the hole: the interval is the upper quartile of them */
+    DELTAS_MIN = 2,
+    INTERVAL_DEFAULT_MS = 60000, /* with fewer */
 };
 
 struct times {
@@ -76,18 +77,20 @@ static void times_collect(struct head *h, const struct head_series *s, struct ti
     qsort(x->v, x->n, sizeof *x->v, time_cmp);
 }
 
-/* Of the samples up to v[at]. */
-static int64_t interval_before(const struct times *x, size_t at)
+/* Of the samples about the hole before v[next]. Not the median: where samples of two senders meet, some are closer, and would make holes of all others. */
+static int64_t interval_about(const struct times *x, size_t next)
 {
-    int64_t deltas[DELTAS];
-    size_t n = MIN(at, (size_t)DELTAS);
+    int64_t deltas[2 * DELTAS];
+    size_t n = 0;
 
-    if (n == 0)
+    for (size_t i = 1; i <= DELTAS && i < next; i++)
+        deltas[n++] = x->v[next - i] - x->v[next - i - 1];
+    for (size_t i = next + 1; i <= next + DELTAS && i < x->n; i++)
+        deltas[n++] = x->v[i] - x->v[i - 1];
+    if (n < DELTAS_MIN)
         return INTERVAL_DEFAULT_MS;
-    for (size_t i = 0; i < n; i++)
-        deltas[i] = x->v[at - i] - x->v[at - i - 1];
     qsort(deltas, n, sizeof *deltas, time_cmp);
-    return deltas[n / 2];
+    return deltas[n * 3 / 4];
 }
 
 static bool hole_at(const struct times *x, int64_t t, int64_t until_ms)
@@ -101,8 +104,8 @@ static bool hole_at(const struct times *x, int64_t t, int64_t until_ms)
         return false;
     end = next < x->n ? x->v[next] : until_ms;
     if (next == 0)
-        return t < end;
-    interval = interval_before(x, next - 1);
+        return x->n == 0 && t < end; /* before the first there is no hole */
+    interval = interval_about(x, next);
     return t < end && end - x->v[next - 1] > interval + interval / 10;
 }
 

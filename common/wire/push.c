@@ -212,6 +212,7 @@ int push_view_decode(struct str payload, struct arena *a, struct push_view *ret,
     CORRUPT_UNLESS(m->values.len == (size_t)m->rows * 8, err);
     CORRUPT_UNLESS(m->starts.len == 0 || m->starts.len == (size_t)m->rows * 8, err);
     CORRUPT_UNLESS(m->base_ms <= INT64_MAX - (int64_t)UINT32_MAX, err);
+    CORRUPT_UNLESS(!(m->flags & PUSH_STANDBY) || m->gap_until_ms != 0, err);
     *ret = (struct push_view){
         .header = {pb_str(m->tenant), m->ring_version, m->head_id, m->flags, m->gap_until_ms},
         .rows = m->rows,

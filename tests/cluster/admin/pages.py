@@ -13,6 +13,7 @@ MARKUP = "<img src=x onerror=document.title='pwned'>"
 TABLES = {
     "/services": ["Service", "State"],
     "/distributor/all_user_stats": ["Tenant", "Series"],
+    "/distributor/ha_tracker": ["Tenant", "Cluster", "Replica"],
     "/ingester/tenants": ["Tenant", "Series"],
     "/querier/blocks": ["Block", "Level"],
     "/compactor/tenants": [],

@@ -172,7 +172,7 @@ static void kv_sim_run_ms(struct kv_sim *s, int64_t ms)
     }
 }
 
-static bool kv_sim_agree(const struct kv_sim *s)
+UNUSED static bool kv_sim_agree(const struct kv_sim *s)
 {
     uint64_t digest = 0;
     bool first      = true;
@@ -188,7 +188,7 @@ static bool kv_sim_agree(const struct kv_sim *s)
     return true;
 }
 
-static int64_t kv_sim_until_agree(struct kv_sim *s, int64_t limit_ms)
+UNUSED static int64_t kv_sim_until_agree(struct kv_sim *s, int64_t limit_ms)
 {
     int64_t began = s->now_ms;
 
@@ -200,7 +200,7 @@ static int64_t kv_sim_until_agree(struct kv_sim *s, int64_t limit_ms)
     return s->now_ms - began;
 }
 
-static int kv_sim_put(struct kv_sim *s, int i, const char *key, uint64_t if_version, uint64_t version, const char *value)
+UNUSED static int kv_sim_put(struct kv_sim *s, int i, const char *key, uint64_t if_version, uint64_t version, const char *value)
 {
     struct ring_kv_entry e = {.key = str_of(key), .value = str_of(value), .version = version, .deleted = !value};
 
