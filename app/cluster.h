@@ -3,6 +3,7 @@
 #include "app/app.h"
 #include "common/rpc/rpc.h"
 #include "ring/ring.h"
+#include "ring/ring_kv.h"
 #include "ring/ring_node.h"
 #include "tsdb/bucket.h"
 
@@ -17,6 +18,8 @@ struct ring_node *app_ring_node(struct app *app);
 /* Callbacks for roles' deps; arg is the ring node. */
 struct ring *app_ring(void *node);             /* referenced for the caller */
 uint32_t app_ring_distributors(void *node);    /* live ones, at least 1 */
+/* The state that distributors share; of a process that is one. Watch it before modules start. */
+struct ring_kv app_ring_kv(struct app *app);
 
 /* Module "bucket". */
 struct bucket *app_bucket(struct app *app);

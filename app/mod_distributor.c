@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 struct distributor_options {
-    int64_t push_timeout_ms, in_flight_requests, target_delay_ms, workers;
+    int64_t push_timeout_ms, in_flight_requests, target_delay_ms, workers, ha_update_ms, ha_jitter_ms;
     uint64_t series_cache_bytes, in_flight_bytes, lingering_bytes;
 };
 
@@ -24,6 +24,10 @@ static const struct option options[] = {
      .doc = "Threads that inflate, check and divide pushes; 0: one per core, at least 2."},
     {"distributor.max-lingering-bytes", OPT_BYTES, AT(lingering_bytes), .def = "64MiB", .min = "1MiB",
      .doc = "Bytes of pushes that are answered, by a quorum of others, and that wait for one slow ingester; past it pushes leave that ingester out."},
+    {"ha-tracker.update-timeout", OPT_DURATION, AT(ha_update_ms), .def = "15s", .min = "100ms", .max = "10m",
+     .doc = "How often a distributor that hears the followed replica of an HA cluster says so to the others; at most two thirds of ha_failover_timeout."},
+    {"ha-tracker.update-timeout-jitter-max", OPT_DURATION, AT(ha_jitter_ms), .def = "5s", .max = "1m",
+     .doc = "Up to so much is added to each ha-tracker.update-timeout, so that clusters are not all told of at once."},
     {0},
 };
 
@@ -44,6 +48,8 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .in_flight_requests = (uint32_t)o->in_flight_requests,
         .target_delay_ms = o->target_delay_ms,
         .workers = (uint32_t)o->workers,
+        .ha_update_ms = o->ha_update_ms,
+        .ha_jitter_ms = o->ha_jitter_ms,
         .tenancy = app->cfg.tenancy,
     };
     struct distributor_deps deps = {
@@ -55,6 +61,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .ring = app_ring,
         .distributors = app_ring_distributors,
         .ring_arg = app_ring_node(app),
+        .kv = app_ring_kv(app),
     };
 
     m->app = app;
@@ -68,6 +75,7 @@ static int start(void *self, UNUSED struct err *err)
 
     distributor_routes(m->distributor, m->app->http);
     app_link(m->app, "/distributor/all_user_stats", "tenants, their series and rates", false);
+    app_link(m->app, "/distributor/ha_tracker", "HA pairs, and which replica of each is followed", false);
     return 0;
 }
 

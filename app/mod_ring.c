@@ -1,5 +1,6 @@
 #include "app/cluster.h"
 #include "common/http/html.h"
+#include "ring/kv_gossip.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ static const struct option options[] = {
 struct ring_module {
     struct app *app;
     struct ring_node *node;
+    struct kv_gossip *kv;
     char id[RING_ID_MAX + 1];
 };
 
@@ -78,6 +80,21 @@ enum { RF_DEFAULT = 3 };
 static bool alone(const struct app *app, const struct ring_cfg *c)
 {
     return c->store == STORE_GOSSIP && c->seeds.n == 0 && app->cfg.target.n == 1 && strcmp(app->cfg.target.v[0], "all") == 0;
+}
+
+/* Held by those who decide by it. */
+static int kv_new(struct ring_module *m, const struct ring_node_cfg *node, struct err *err)
+{
+    struct kv_gossip_cfg cfg = {
+        .addr = node->addr,
+        .cluster = node->cluster,
+        .roles = RING_DISTRIBUTOR,
+        .period_ms = node->period_ms,
+        .data_dir = node->data_dir,
+    };
+    struct kv_gossip_deps deps = {app_rpc_server(m->app), m->app->clock, m->app->metrics, m->app->log, app_ring, m->node};
+
+    return node->roles & RING_DISTRIBUTOR ? kv_gossip_new(&cfg, &deps, &m->kv, err) : 0;
 }
 
 static int init(struct app *app, const void *cfg, void **ret_self, struct err *err)
@@ -114,6 +131,7 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         .etcd = c->store == STORE_ETCD ? &etcd : NULL,
     };
     struct ring_node_deps deps = {app_rpc_server(app), app->clock, app->metrics, app->log};
+    int rc;
 
     snprintf(m->id, sizeof m->id, "%s", c->id);
     snprintf(dir, sizeof dir, "%s/ring", app->cfg.data_dir);
@@ -123,7 +141,8 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
         snprintf(http, sizeof http, "%s:%d", app->cfg.http_address, (int)app->cfg.http_port);
     m->app = app;
     *ret_self = m;
-    return ring_node_new(&node, &deps, &m->node, err);
+    rc = ring_node_new(&node, &deps, &m->node, err);
+    return rc < 0 ? rc : kv_new(m, &node, err);
 }
 
 /* --- pages --- */
@@ -206,19 +225,22 @@ enum { FORM_BYTES_MAX = 4096 };
 static int start(void *self, struct err *err)
 {
     struct ring_module *m = self;
+    int rc;
 
     for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
         http_route(m->app->http, &(struct http_route){pages[i].path, HTTP_M_GET, 0, 0, NULL, page, m});
         http_route(m->app->http, &(struct http_route){pages[i].path, HTTP_M_POST, HTTP_FORM | HTTP_CONFIRM, FORM_BYTES_MAX, NULL, page_forget, m});
         app_link(m->app, pages[i].path, pages[i].title, false);
     }
-    return ring_node_start(m->node, NULL, err);
+    rc = ring_node_start(m->node, NULL, err);
+    return rc == 0 && m->kv ? kv_gossip_start(m->kv, err) : rc;
 }
 
 static void free_module(void *self)
 {
     struct ring_module *m = self;
 
+    kv_gossip_free(m->kv);
     ring_node_free(m->node);
     free(m);
 }
@@ -226,6 +248,11 @@ static void free_module(void *self)
 struct ring_node *app_ring_node(struct app *app)
 {
     return ((struct ring_module *)app_module_self(app, "ring"))->node;
+}
+
+struct ring_kv app_ring_kv(struct app *app)
+{
+    return kv_gossip_kv(((struct ring_module *)app_module_self(app, "ring"))->kv);
 }
 
 const char *app_instance_id(struct app *app)

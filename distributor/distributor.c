@@ -14,6 +14,8 @@ const struct distributor_cfg distributor_cfg_default = {
     .lingering_bytes = 64 << 20,
     .in_flight_requests = 2000,
     .target_delay_ms = 100,
+    .ha_update_ms = 15000,
+    .ha_jitter_ms = 5000,
     .tenancy = true,
 };
 
@@ -47,6 +49,8 @@ static void metrics_make(struct distributor *d)
     d->m_in_flight = metrics_gauge(m, "torc_distributor_inflight_requests", "Push requests whose ingesters have not all answered.");
     d->m_discarded = metrics_family(m, METRIC_COUNTER, "torc_discarded_samples_total", "Samples not stored, by reason and tenant.",
                                     (const char *const[]){"reason", "user", NULL});
+    d->m_non_ha = metrics_family(m, METRIC_COUNTER, "torc_distributor_non_ha_samples_received_total", "Samples without the labels of an HA pair, of tenants that accept such.",
+                                 (const char *const[]){"user", NULL});
     d->m_acks = metrics_family(m, METRIC_COUNTER, "torc_distributor_ingester_answers_total", "Answers of ingesters to pushes, by outcome; skipped: not asked, too many bytes wait for it (distributor.max-lingering-bytes).",
                                (const char *const[]){"status", NULL});
     d->m_lingering = metrics_family(m, METRIC_GAUGE, "torc_distributor_lingering_bytes", "Bytes of answered pushes that wait for this ingester's answer.",
@@ -70,6 +74,8 @@ int distributor_new(const struct distributor_cfg *cfg, const struct distributor_
     d->metadata_seen = metadata_seen_new();
     dist_admit_init(d);
     metrics_make(d);
+    d->ha = ha_tracker_new(&(struct ha_tracker_cfg){cfg->ha_update_ms, cfg->ha_jitter_ms},
+                           &(struct ha_tracker_deps){deps->clock, deps->log, deps->metrics, deps->overrides, deps->kv, push_ha_fill, d});
     d->workers = pool_new("push", workers_of(cfg), (int)cfg->in_flight_requests);
     *ret = d;
     return 0;
@@ -109,6 +115,19 @@ static size_t body_limit_otlp(void *arg, const struct http_req *req, struct http
     return l->max_request_inflated_size ? (size_t)l->max_request_inflated_size : BODY_BYTES_MAX;
 }
 
+static void ha_page(void *arg, struct http_req *req)
+{
+    enum { PAGE_BYTES_MAX = 64 << 20 };
+    struct distributor *d = arg;
+    bool html = http_wants_html(req);
+    struct buf out;
+
+    buf_init(&out, PAGE_BYTES_MAX);
+    (html ? ha_tracker_write_html : ha_tracker_write_json)(d->ha, &out);
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
+    buf_fini(&out);
+}
+
 static void otlp_routes(struct distributor *d, struct http_server *http)
 {
     static const char *const patterns[] = {"/otlp/v1/metrics", "/api/v1/otlp/v1/metrics"};
@@ -140,6 +159,7 @@ void distributor_routes(struct distributor *d, struct http_server *http)
     http_route(http, &(struct http_route){"/distributor/all_user_stats", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, dist_page_all_user_stats, d});
     for (size_t i = 0; i < ARRAY_LEN(user_stats); i++)
         http_route(http, &(struct http_route){user_stats[i], HTTP_M_GET, HTTP_BLOCKING, 0, NULL, dist_page_user_stats, d});
+    http_route(http, &(struct http_route){.pattern = "/distributor/ha_tracker", .methods = HTTP_M_GET, .handle = ha_page, .arg = d});
 }
 
 void distributor_memory(struct distributor *d, struct memory_account *a)
@@ -153,6 +173,7 @@ void distributor_memory(struct distributor *d, struct memory_account *a)
     }
     memory_add(a, (struct str){0}, MEMORY_TENANTS, UTHASH_BYTES(hh, d->tenants));
     pthread_rwlock_unlock(&d->tenants_lock);
+    memory_add(a, (struct str){0}, MEMORY_TENANTS, ha_tracker_memory(d->ha));
     memory_add(a, (struct str){0}, MEMORY_METADATA, metadata_seen_memory(d->metadata_seen));
     memory_add(a, (struct str){0}, MEMORY_PUSHES, atomic_load(&d->in_flight_bytes));
 }
@@ -169,6 +190,7 @@ void distributor_free(struct distributor *d)
 {
     if (!d)
         return;
+    ha_tracker_free(d->ha); /* it pushes */
     pool_free(d->workers);
     dist_tenants_free(d);
     dist_heads_free(d);

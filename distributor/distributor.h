@@ -9,6 +9,7 @@
 #include "common/rpc/rpc.h"
 #include "common/sys/clock.h"
 #include "ring/ring.h"
+#include "ring/ring_kv.h"
 
 enum { DISTRIBUTOR_TENANTS_MAX = 200000 };
 
@@ -20,6 +21,7 @@ struct distributor_cfg {
     uint32_t in_flight_requests; /* taken and not answered: 2,000; past it 503 */
     uint32_t workers;            /* threads that work on pushes until their batches are sent; 0: one per core, at least 2 */
     int64_t target_delay_ms;     /* of a queue, admission.h: 100 ms; 0: off */
+    int64_t ha_update_ms, ha_jitter_ms; /* ha_tracker.h: 15 s, 5 s */
     bool tenancy;                /* false: X-Scope-OrgID is not read, every sample is TENANT_DEFAULT's (paths still name a workspace) */
 };
 extern const struct distributor_cfg distributor_cfg_default;
@@ -33,6 +35,7 @@ struct distributor_deps {
     struct ring *(*ring)(void *arg); /* referenced for the caller */
     uint32_t (*distributors)(void *arg);      /* live distributors, for rates; at least 1 */
     void *ring_arg;
+    struct ring_kv kv;                        /* for HA elections; ops NULL: none */
 };
 
 struct distributor;

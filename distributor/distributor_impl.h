@@ -8,6 +8,7 @@
 #include "distributor/quorum.h"
 #include "common/base/rate.h"
 #include "distributor/content.h"
+#include "distributor/ha_tracker.h"
 #include "distributor/metadata_seen.h"
 #include "distributor/admission.h"
 #include "distributor/series_cache.h"
@@ -22,6 +23,8 @@ struct dist_tenant {
     char *id;
     size_t id_len;
     struct series_cache *cache;
+    struct metric *m_non_ha;
+    _Atomic(struct ha_tenant *) ha; /* the tracker's; NULL: no HA pair was seen */
     struct mutex rate_lock;         /* --- guards the buckets --- */
     struct rate_bucket samples, requests;
 };
@@ -56,7 +59,9 @@ struct distributor {
     struct metadata_seen *metadata_seen; /* any thread */
     struct dist_admit admit;
     struct pool *workers;           /* for pushes alone */
+    struct ha_tracker *ha;
     struct metric *m_received, *m_requests_rejected, *m_labels_sent, *m_series_cache_bytes, *m_in_flight, *m_unknown;
+    struct metric_family *m_non_ha;
     struct metric_family *m_discarded, *m_acks, *m_lingering;
 };
 
@@ -66,6 +71,7 @@ struct push_series {
     struct u128 hash;
     fingerprint fp;
     uint32_t acked;        /* owner bits (instance index mod 32) */
+    uint16_t ha;           /* ha_core_pair, 0: none; its replica label is not among the labels */
     struct labels labels;  /* judged; v NULL: not parsed, as the cache knew it */
 };
 struct push_row {
@@ -83,6 +89,21 @@ struct push_exemplar {
     double v;
     struct labels labels;
     uint32_t series;
+};
+
+/* What a push has to do with HA pairs: the verdict on each pair that it carries, asked for once. */
+enum { PUSH_HA_PAIRS = 8 };
+struct push_ha {
+    uint16_t last;               /* pair of the series before; 0: none */
+    bool last_taken;             /* series of that pair are */
+    struct push_ha_pair {
+        uint16_t pair;           /* 0: free */
+        uint8_t verdict;         /* enum ha_verdict */
+        uint32_t left_out;       /* samples of a standby */
+    } pairs[PUSH_HA_PAIRS];      /* by pair mod PUSH_HA_PAIRS */
+    uint32_t samples, histograms; /* left out of all pairs: success for the client */
+    uint16_t fill;               /* not a client's push but a standby's again, for holes: only this pair is taken; 0: no */
+    int64_t fill_until_ms;
 };
 
 enum { PUSH_ERRORS_TEXT_MAX = 4096, PUSH_ERROR_LINES_MAX = 10 };
@@ -111,6 +132,8 @@ struct push {
     int64_t taken_ns;            /* by admission; of a part of OTLP its otlp_push knows */
     int success_status;
     struct otlp_push *otlp;      /* what this is a part of, until it is decided; NULL: remote write */
+    bool started;                /* 1.0 with start timestamps, as OTLP becomes */
+    struct push_ha ha;
     struct otlp_point *points;   /* of the body, with otlp */
     size_t point_count;
     struct mutex lock;           /* --- guards all below once targets are sent --- */
@@ -151,6 +174,24 @@ void push_answer(struct push *p); /* lock held; answers when the state allows an
 /* Memory of the request, against distributor.max-inflight-bytes. */
 int push_charge(void *push, size_t bytes, struct err *err);
 void push_uncharge(struct push *p, size_t bytes);
+struct push *push_new(struct distributor *d, struct dist_tenant *tenant, struct http_req *req); /* req NULL: nobody waits for an answer */
+/* From the message in p->body on. */
+int push_store(struct push *p, struct err *err);
+/* ha_push.c: what a push has to do with HA pairs (ha_tracker.h) */
+void push_ha_begin(struct push *p);
+bool push_ha_judge(struct push *p, uint16_t pair, uint32_t samples, uint32_t histograms);
+/* False: these samples of a series of this pair are not to be stored; they are counted, as refused or as left out. Once per series of a push, and nothing but a
+ * comparison while the pair is that of the series before. */
+static inline bool push_ha_takes(struct push *p, uint16_t pair, uint32_t samples, uint32_t histograms)
+{
+    return LIKELY(pair == p->ha.last && p->ha.last_taken) || push_ha_judge(p, pair, samples, histograms);
+}
+/* The labels of a new series, unsorted: takes the replica's label out when both are there. 1: *ret_pair is the pair or 0; 0: refused with so many samples. */
+int push_ha_split(struct push *p, struct labels *ls, uint32_t samples, uint16_t *ret_pair);
+/* All series were read: holds the request when some were a standby's, counts. */
+void push_ha_end(struct push *p);
+/* ha_tracker_deps.fill */
+void push_ha_fill(void *distributor, const struct ha_fill *f);
 /* admit.c */
 void dist_admit_init(struct distributor *d);
 void dist_admit_fini(struct distributor *d);

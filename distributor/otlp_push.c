@@ -88,6 +88,7 @@ static void otlp_push_free(struct otlp_push *o)
 void otlp_push_add(struct otlp_push *o, struct push *p)
 {
     p->otlp = o;
+    p->started = true;
     mutex_lock(&o->lock);
     o->open++;
     mutex_unlock(&o->lock);

@@ -81,7 +81,7 @@ int push_series_labels(struct push *p, const struct push_series *s, struct arena
     ret->v = ls.v;
     ret->n = 0;
     for (size_t i = 0; i < ls.n; i++)
-        if (ls.v[i].value.n)
+        if (ls.v[i].value.n && !(s->ha && str_eqz(ls.v[i].name, p->limits->ha_replica_label)))
             ret->v[ret->n++] = ls.v[i];
     return 0;
 }
@@ -104,6 +104,8 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
     enum discard_reason why;
     struct err text;
 
+    if (p->limits->accept_ha_samples && !push_ha_split(p, ls, samples, &e.ha))
+        return 0;
     why = label_count > LABELS_MAX ? labels_too_many(ls, label_count, &rules, &text) : labels_judge(ls, &rules, &text);
     if (why) {
         push_refuse(p, why, samples, text.text);
@@ -112,6 +114,7 @@ int push_series_judge(struct push *p, struct labels *ls, size_t label_count, uin
     s->fp = e.fp = labels_fingerprint(str_n(p->tenant->id, p->tenant->id_len), ls);
     s->labels = *ls;
     s->acked = 0;
+    s->ha = e.ha;
     series_cache_put(p->tenant->cache, s->hash, &e);
     return 1;
 }
@@ -153,6 +156,7 @@ static int series_identify(struct push *p, const struct wr_series *ws, struct u1
     if (UNLIKELY(!known))
         return series_new(p, ws, s, err);
     s->fp = known->fp;
+    s->ha = known->ha;
     s->acked = known->ack_epoch == p->ack_epoch ? known->acked : 0;
     return 1;
 }
@@ -272,7 +276,7 @@ static int histograms_take(struct push *p, const struct wr_series *ws, const str
         rc = wr_started_histogram_next(&r, &p->arena, &t, &st, &h, &text);
         if (rc == 0)
             return 0;
-        rc = push_histogram_add(p, rc, &text, t, p->otlp ? st : 0, &h, rules, err);
+        rc = push_histogram_add(p, rc, &text, t, p->started ? st : 0, &h, rules, err);
     } while (rc == 0);
     return rc;
 }
@@ -330,9 +334,9 @@ static int series_take(struct push *p, const struct wr_series *ws, struct u128 h
 
     if (rc == 0)
         rc = series_identify(p, ws, hash, known, &p->series[p->series_count], err);
-    if (rc <= 0)
-        return rc;
-    rc = p->otlp ? started_samples_take(p, ws, rules, err) : samples_take(p, ws, rules, err);
+    if (rc <= 0 || !push_ha_takes(p, p->series[p->series_count].ha, ws->sample_count, ws->histogram_count))
+        return MIN(rc, 0);
+    rc = p->started ? started_samples_take(p, ws, rules, err) : samples_take(p, ws, rules, err);
     if (rc == 0 && ws->histogram_count)
         rc = histograms_take(p, ws, rules, err);
     if (rc == 0 && ws->exemplar_count && p->limits->max_exemplars)
@@ -362,7 +366,7 @@ static int metadata_take(struct push *p, struct str message, int64_t now_ms, str
     struct wr_metadata m;
     int rc = wr_metadata_decode(message, &m, err);
 
-    if (rc < 0 || (p->otlp && push2_metadata_known(p, &m, now_ms)))
+    if (rc < 0 || (p->started && push2_metadata_known(p, &m, now_ms)))
         return rc;
     return push_metadata_add(p, &m, err);
 }

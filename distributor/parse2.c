@@ -125,6 +125,7 @@ static int series_identify(struct reader *x, const struct w2_series *ws, struct 
     *s = (struct push_series){.message = ws->message, .hash = series_hash(x)};
     if (LIKELY(series_cache_get(p->tenant->cache, s->hash, (uint32_t)p->limits->generation, &e))) {
         s->fp = e.fp;
+        s->ha = e.ha;
         s->acked = e.ack_epoch == p->ack_epoch ? e.acked : 0;
         return 1;
     }
@@ -370,7 +371,9 @@ static int series_take(struct reader *x, const struct w2_series *ws, struct err 
     rc = LIST_ADD(p, series, series_count, series_cap, err);
     if (rc == 0)
         rc = series_identify(x, ws, &p->series[p->series_count], err);
-    return rc <= 0 ? rc : samples_of_series(x, ws, err);
+    if (rc <= 0 || !push_ha_takes(p, p->series[p->series_count].ha, ws->sample_count, ws->histogram_count))
+        return MIN(rc, 0);
+    return samples_of_series(x, ws, err);
 }
 
 int push2_parse(struct push *p, struct err *err)

@@ -77,6 +77,8 @@ static void reply(struct push *p, int status, struct str text)
 {
     struct http_resp *r;
 
+    if (!p->http)
+        return; /* nobody asked: a fill */
     if (status >= 400)
         metric_inc(p->d->m_requests_rejected);
     if (p->otlp) {
@@ -265,8 +267,7 @@ static int samples_take(struct push *p, struct err *err)
     return RC_RATE;
 }
 
-/* From the message in p->body on. */
-static int push_store(struct push *p, struct err *err)
+int push_store(struct push *p, struct err *err)
 {
     int rc;
 
@@ -275,12 +276,17 @@ static int push_store(struct push *p, struct err *err)
         return err_set(err, RC_UNAVAILABLE, "the ring is not known yet");
     dist_ring_seen(p->d, ring_epoch(p->ring));
     p->ack_epoch = atomic_load(&p->d->ack_epoch);
+    push_ha_begin(p);
     rc = p->content.v2 ? push2_parse(p, err) : push_parse(p, err);
+    if (rc == 0)
+        push_ha_end(p);
     if (rc == 0)
         rc = samples_take(p, err);
     if (rc < 0)
         return rc;
     metric_add(p->d->m_received, p->row_count + p->hist_count);
+    if (p->row_count + p->hist_count == 0 && p->ha.samples + p->ha.histograms > 0)
+        p->success_status = 202; /* as Mimir answers a standby */
     if (p->row_count + p->hist_count + p->metadata_count == 0) {
         reply_stored(p);
         return 0;
@@ -321,7 +327,7 @@ static void push_work(void *arg)
 
 enum { PUSH_ARENA_FACTOR = 8 };
 
-static struct push *push_new(struct distributor *d, struct dist_tenant *tenant, struct http_req *req)
+struct push *push_new(struct distributor *d, struct dist_tenant *tenant, struct http_req *req)
 {
     struct push *p = xcalloc(1, sizeof *p);
 
@@ -329,7 +335,7 @@ static struct push *push_new(struct distributor *d, struct dist_tenant *tenant, 
     p->tenant = tenant;
     p->limits = limits_of(d->deps.overrides, str_n(tenant->id, tenant->id_len));
     p->http = req;
-    p->success_status = http_path_param(req, "id").p ? 200 : 204;
+    p->success_status = req && http_path_param(req, "id").p ? 200 : 204;
     atomic_store(&p->refs, 1);
     mutex_init(&p->lock);
     /* Parsed labels, exemplars and histograms of a body: a small multiple of its size. */

@@ -571,6 +571,8 @@ static void target_send(struct push_target *t, const struct push_batch *b, rpc_d
         .tenant = str_n(p->tenant->id, p->tenant->id_len),
         .ring_version = ring_epoch(p->ring),
         .head_id = t->head_id,
+        .flags = p->ha.fill ? PUSH_STANDBY : 0,
+        .gap_until_ms = p->ha.fill_until_ms,
     };
     struct buf out;
     struct err err;

@@ -13,8 +13,9 @@ struct slot {
     uint32_t acked;
     fingerprint fp;
     uint32_t ack_epoch;
-    uint32_t limits_gen : 31;
-    uint32_t used : 1; /* asked for since the last sweep */
+    uint16_t limits_gen : 15;
+    uint16_t used : 1; /* asked for since the last sweep */
+    uint16_t ha;
 };
 _Static_assert(sizeof(struct slot) == 40, "one per known series");
 struct table {
@@ -41,7 +42,7 @@ struct series_cache *series_cache_new(size_t bytes_max, const struct clock *cloc
     struct series_cache *c = xcalloc(1, sizeof *c);
 
     c->slots_max = MAX(bytes_max / STRIPES / sizeof(struct slot), (size_t)SPLIT_AT / STRIPES);
-    c->slots_max = MIN(c->slots_max, (size_t)UINT32_MAX);
+    c->slots_max = MIN(c->slots_max, (size_t)UINT16_MAX);
     c->clock = clock;
     c->aged_ms = clock_mono_ms(clock);
     mutex_init(&c->small.lock);
@@ -248,11 +249,11 @@ static bool stripe_get(struct stripe *st, struct u128 hash, uint32_t limits_gen,
 {
     struct slot *s = table_find(&st->table, hash);
 
-    if (!s || s->limits_gen != (limits_gen & INT32_MAX))
+    if (!s || s->limits_gen != (limits_gen & INT16_MAX))
         return false;
     if (!s->used)
         s->used = 1;
-    *ret = (struct series_entry){s->fp, s->acked, s->ack_epoch, limits_gen};
+    *ret = (struct series_entry){s->fp, s->acked, s->ack_epoch, limits_gen, s->ha};
     return true;
 }
 
@@ -313,7 +314,7 @@ void series_cache_put(struct series_cache *c, struct u128 hash, const struct ser
 
     hash = key_of(hash);
     st = stripe_lock(c, hash);
-    stripe_put(c, st, &(struct slot){hash.lo, (uint32_t)(hash.hi >> 32), e->acked, e->fp, e->ack_epoch, e->limits_gen & INT32_MAX, 0});
+    stripe_put(c, st, &(struct slot){hash.lo, (uint32_t)(hash.hi >> 32), e->acked, e->fp, e->ack_epoch, e->limits_gen & INT16_MAX, 0, e->ha});
     if (st == &c->small && st->table.n >= SPLIT_AT)
         split(c);
     mutex_unlock(&st->lock);

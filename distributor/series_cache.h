@@ -16,7 +16,8 @@ struct series_entry {
     fingerprint fp;
     uint32_t acked;     /* bit i: owner i of the replica set has acknowledged the labels, at this ack_epoch */
     uint32_t ack_epoch; /* of the ring and of all head ids; another epoch: nothing is acknowledged */
-    uint32_t limits_gen; /* 31 bits are compared */
+    uint32_t limits_gen; /* 15 bits are compared */
+    uint16_t ha;         /* ha_core_pair, 0: none */
 };
 struct series_cache *series_cache_new(size_t bytes_max, const struct clock *clock);
 void series_cache_free(struct series_cache *c);

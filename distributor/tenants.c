@@ -27,6 +27,7 @@ int dist_tenant_get(struct distributor *d, struct str id, struct dist_tenant **r
         t->id = str_dupz(id);
         t->id_len = id.n;
         t->cache = series_cache_new(d->cfg.series_cache_bytes, d->deps.clock);
+        t->m_non_ha = metric_with(d->m_non_ha, t->id, NULL);
         mutex_init(&t->rate_lock);
         HASH_ADD_KEYPTR(hh, d->tenants, t->id, t->id_len, t);
     }

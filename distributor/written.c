@@ -35,13 +35,14 @@ static uint64_t exemplars_written(struct push *p)
 
 void push_written(struct push *p, struct push_written *ret)
 {
-    struct push_written w = {0};
+    /* What a standby sent counts: the followed replica's stands for it. */
+    struct push_written w = {p->ha.samples, p->ha.histograms, 0};
 
     *ret = w;
     if (p->quorum.rows == 0)
         return;
     if (LIKELY(p->quorum.written == p->quorum.rows)) {
-        *ret = (struct push_written){p->row_count, p->hist_count, p->exemplar_count};
+        *ret = (struct push_written){w.samples + p->row_count, w.histograms + p->hist_count, p->exemplar_count};
         return;
     }
     for (uint32_t i = 0; i < p->row_count; i++)

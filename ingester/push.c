@@ -46,6 +46,7 @@ struct push_call {
     struct ingester_limits limits;
     struct arena arena;          /* RPC thread before the parts run; then under refusals_lock */
     struct push_view view;
+    struct head_gap gap;         /* with PUSH_STANDBY */
     struct push_series *series;  /* in the order of the message */
     _Atomic(uint32_t *) by_fp;   /* series in the order of their fingerprints; NULL: nobody asked yet */
     struct push_histogram *histograms;
@@ -413,7 +414,12 @@ static bool late_ok(void *arg)
 
 static struct append_rules rules_of(struct push_call *c)
 {
-    return (struct append_rules){.ooo_window_ms = c->limits.ooo_window_ms, .late = late_ok, .late_arg = c};
+    return (struct append_rules){
+        .ooo_window_ms = c->limits.ooo_window_ms,
+        .late = late_ok,
+        .late_arg = c,
+        .gap = c->view.header.flags & PUSH_STANDBY ? &c->gap : NULL,
+    };
 }
 
 static void judge_row(struct push_call *c, struct head *h, struct head_series *hs, fingerprint fp, uint32_t row, struct judged *j)
@@ -862,6 +868,7 @@ void ingester_on_push(void *arg, struct rpc_call *rpc)
         call_free(c);
         return;
     }
+    c->gap.until_ms = c->view.header.gap_until_ms;
     ingester_limits_of(in, c->view.header.tenant, &c->limits);
     submit(c);
 }

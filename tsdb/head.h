@@ -52,11 +52,18 @@ enum append_verdict {
     APPEND_TOO_OLD,   /* older than the out-of-order window allows */
     APPEND_TOO_MANY_LATE, /* rules.late said no: may be accepted later */
 };
+/* Samples that are taken only where the series has a hole, for whoever resends what another sender may have missed: between two neighbours that are further apart
+ * than the usual interval and a tenth of it, or after the newest sample. What is left out is APPEND_DUPLICATE: success, and nothing changes.
+ * The usual interval is what the samples on both sides say, so replicas that hold the same decide alike. */
+struct head_gap {
+    int64_t until_ms; /* where a hole without a later neighbour ends; INT64_MAX: it does not, everything newer is taken */
+};
 struct append_rules {
     int64_t ooo_window_ms; /* accepted when t >= newest t of the series - this; 0: in order only */
     /* Asked before a sample behind the newest one of its series is accepted, under the head's lock; NULL: all are. */
     bool (*late)(void *arg);
     void *late_arg;
+    const struct head_gap *gap; /* NULL: all samples are taken */
 };
 /* Judges and, when accepted, applies. */
 enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t, uint64_t vbits,

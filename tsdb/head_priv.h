@@ -198,6 +198,10 @@ struct series_extra *series_extra(struct head_series *s);
 void hist_open_columns(const struct hist_open *o, struct arena *a, struct chunk_columns *ret);
 void series_fini(struct head_series *s); /* what it points to */
 
+/* --- head_gap.c --- */
+/* As head_gap says. */
+bool series_in_gap(struct head *h, const struct head_series *s, int64_t t, int64_t until_ms);
+
 /* --- head_ooo.c --- */
 /* What is stored at t: in arena a when it is a histogram. */
 struct found {

@@ -326,6 +326,8 @@ enum append_verdict head_append(struct head *h, struct head_series *s, int64_t t
                                 int64_t st, const struct append_rules *rules)
 {
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
+    if (UNLIKELY(rules && rules->gap) && !series_in_gap(h, s, t, rules->gap->until_ms))
+        return APPEND_DUPLICATE;
     if (UNLIKELY(t <= s->newest))
         return append_float_old(h, s, t, vbits, st, rules);
     append_float(h, s, t, vbits, st);
@@ -359,6 +361,8 @@ enum append_verdict head_append_histogram(struct head *h, struct head_series *s,
     uint64_t vbits;
 
     ASSERT(h->locked && t >= TIMESTAMP_MIN_MS && t <= TIMESTAMP_MAX_MS);
+    if (rules && rules->gap && !series_in_gap(h, s, t, rules->gap->until_ms))
+        return APPEND_DUPLICATE;
     /* Whether a counter was not reset is derived when samples are read in their final order, never
      * stored. */
     if (stored.hint == HIST_HINT_NOT_RESET)

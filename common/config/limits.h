@@ -53,6 +53,7 @@ struct limits {
     char *ha_cluster_label, *ha_replica_label;
     int64_t ha_max_clusters;
     int64_t ha_failover_timeout_ms;
+    uint64_t ha_standby_bytes;
     int64_t ingestion_tenant_shard_size; /* instances; 0: all */
 
     /* ingester */

@@ -20,7 +20,7 @@
     X(LABEL_SIZE_EXCEEDED, "label_size_exceeded")                                                  \
     X(TOO_FAR_IN_FUTURE, "too_far_in_future")                                                      \
     X(NATIVE_HISTOGRAM_INVALID, "native_histogram_invalid")                                        \
-    X(HA_CLUSTER_LIMIT, "ha_cluster_limit")                                                        \
+    X(TOO_MANY_HA_CLUSTERS, "too_many_ha_clusters")                                                \
     X(FINGERPRINT_COLLISION, "fingerprint_collision")                                              \
     X(OUT_OF_BOUNDS, "out_of_bounds")                                                              \
     X(SERIES_INVALID, "series_invalid")                                                            \

@@ -6,6 +6,7 @@
 #define RPC_METHODS(X)                                                                             \
     X(RPC_PING, 1, "ping")                                                                         \
     X(RPC_GOSSIP, 2, "gossip")                                                                     \
+    X(RPC_KV, 3, "kv")                                                                             \
     X(RPC_PUSH, 16, "push")                                                                        \
     X(RPC_SELECT, 17, "select")                                                                    \
     X(RPC_LABELS, 18, "labels")                                                                    \

@@ -176,6 +176,7 @@ int push_batch_encode(const struct push_batch *b, const struct push_header *h, s
     m.ring_version = h->ring_version;
     m.head_id = h->head_id;
     m.flags = h->flags;
+    m.gap_until_ms = h->gap_until_ms;
     m.rows = b->rows;
     m.fingerprints = column(&b->fps);
     m.base_ms = b->base_ms;
@@ -211,8 +212,9 @@ int push_view_decode(struct str payload, struct arena *a, struct push_view *ret,
     CORRUPT_UNLESS(m->values.len == (size_t)m->rows * 8, err);
     CORRUPT_UNLESS(m->starts.len == 0 || m->starts.len == (size_t)m->rows * 8, err);
     CORRUPT_UNLESS(m->base_ms <= INT64_MAX - (int64_t)UINT32_MAX, err);
+    CORRUPT_UNLESS(!(m->flags & PUSH_STANDBY) || m->gap_until_ms != 0, err);
     *ret = (struct push_view){
-        .header = {pb_str(m->tenant), m->ring_version, m->head_id, m->flags},
+        .header = {pb_str(m->tenant), m->ring_version, m->head_id, m->flags, m->gap_until_ms},
         .rows = m->rows,
         .histogram_rows = m->histogram_rows,
         .exemplar_rows = m->exemplar_rows,

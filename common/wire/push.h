@@ -55,7 +55,8 @@ void push_batch_series_encoded(struct push_batch *b, fingerprint fp, struct str 
 struct push_header {
     struct str tenant;
     uint64_t ring_version, head_id;
-    uint32_t flags;
+    uint32_t flags;       /* PUSH_STANDBY: rows are taken only where their series have a hole; the others count as there already */
+    int64_t gap_until_ms; /* with PUSH_STANDBY, never 0 */
 };
 int push_batch_encode(const struct push_batch *b, const struct push_header *h, struct buf *out, struct err *err);
 

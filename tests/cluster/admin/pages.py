@@ -15,6 +15,7 @@ TABLES = {
     "/memberlist": ["Instance", "State", "Ownership"],
     "/ingester/ring": ["Instance", "State", "Ownership"],
     "/distributor/all_user_stats": ["Tenant", "Series"],
+    "/distributor/ha_tracker": ["Tenant", "Cluster", "Replica"],
     "/ingester/tenants": ["Tenant", "Series"],
     "/querier/blocks": ["Block", "Level"],
     "/compactor/tenants": [],

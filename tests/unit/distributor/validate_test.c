@@ -219,7 +219,7 @@ TEST(discard_reasons_are_these_words)
         "none", "greater_than_max_sample_age", "new-value-for-timestamp", "per_labelset_series_limit", "per_metric_series_limit",
         "per_user_series_limit", "rate_limited", "sample-out-of-order", "label_value_too_long", "max_label_names_per_series", "missing_metric_name",
         "metric_name_invalid", "label_invalid", "duplicate_label_names", "label_size_exceeded", "too_far_in_future", "native_histogram_invalid",
-        "ha_cluster_limit", "fingerprint_collision", "out_of_bounds", "series_invalid", "otlp_temporality",
+        "too_many_ha_clusters", "fingerprint_collision", "out_of_bounds", "series_invalid", "otlp_temporality",
         "otlp_point_invalid",
     };
 

@@ -47,7 +47,7 @@ static void fill(struct push_batch *b, bool starts)
 
 static void encode(const struct push_batch *b, struct buf *out)
 {
-    struct push_header h = {STR("tenant"), 7, 0xdeadbeefcafef00d, PUSH_HINT};
+    struct push_header h = {STR("tenant"), 7, 0xdeadbeefcafef00d, PUSH_STANDBY, -5};
 
     buf_init(out, 1 << 20);
     CHECK_INT(push_batch_encode(b, &h, out, NULL), 0);
@@ -92,7 +92,7 @@ static void round_trip(bool starts)
     encode(&b, &out);
     arena_init(&a, 1 << 20);
     CHECK_INT(push_view_decode(buf_view(&out), &a, &v, NULL), 0);
-    CHECK(str_eqz(v.header.tenant, "tenant") && v.header.ring_version == 7 && v.header.head_id == 0xdeadbeefcafef00d && v.header.flags == PUSH_HINT);
+    CHECK(str_eqz(v.header.tenant, "tenant") && v.header.ring_version == 7 && v.header.head_id == 0xdeadbeefcafef00d && v.header.flags == PUSH_STANDBY && v.header.gap_until_ms == -5);
     CHECK(v.rows == ROWS && v.series_rows == 1 && v.histogram_rows == 2 && v.exemplar_rows == 1 && v.metadata_rows == 2);
     CHECK(starts == (v.starts != NULL));
     for (size_t i = 0; i < ROWS; i++) {
@@ -206,7 +206,7 @@ TEST(a_known_oldest_time_makes_room_for_49_days)
 
 TEST(a_batch_that_passed_its_maximum_says_so)
 {
-    struct push_header h = {STR("t"), 0, 0, 0};
+    struct push_header h = {.tenant = STR("t")};
     struct push_batch b;
     struct err err;
     struct buf out;
