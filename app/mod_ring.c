@@ -27,6 +27,8 @@ static const struct option options[] = {
 struct ring_module {
     struct app *app;
     struct ring_node *node;
+    int64_t period_ms;
+    bool alone;
     char id[RING_ID_MAX + 1];
 };
 
@@ -79,6 +81,8 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
     else
         snprintf(http, sizeof http, "%s:%d", app->cfg.http_address, (int)app->cfg.http_port);
     m->app = app;
+    m->period_ms = c->period_ms;
+    m->alone = c->seeds.n == 0;
     *ret_self = m;
     return ring_node_new(&node, &deps, &m->node, err);
 }
@@ -122,6 +126,16 @@ static void free_module(void *self)
 struct ring_node *app_ring_node(struct app *app)
 {
     return ((struct ring_module *)app_module_self(app, "ring"))->node;
+}
+
+int64_t app_ring_period_ms(struct app *app)
+{
+    return ((struct ring_module *)app_module_self(app, "ring"))->period_ms;
+}
+
+bool app_ring_alone(struct app *app)
+{
+    return ((struct ring_module *)app_module_self(app, "ring"))->alone;
 }
 
 const char *app_instance_id(struct app *app)

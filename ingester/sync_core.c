@@ -292,21 +292,20 @@ static struct sync_action gone(struct sync_core *c)
 /* Somebody to compare with; else when there may be somebody. */
 static struct sync_action compare(struct sync_core *c, int64_t now_ms)
 {
-    uint64_t version = ring_epoch(c->ring);
     int64_t next = INT64_MAX;
 
     for (size_t i = 0; i < c->peers.n; i++) {
         const struct sync_peer *p = &c->peers.v[i];
         uint16_t at = ring_find(c->ring, p->id);
 
-        if (!p->gives || (p->done_version == version && p->done_ms >= c->pass_ms))
+        if (!sync_core_due(c, i))
             continue;
         if (at == RING_NOBODY || !ring_instance(c->ring, at)->healthy)
             next = MIN(next, now_ms + c->cfg.retry_ms); /* it may come back without a change of the version */
         else if (p->retry_ms > now_ms)
             next = MIN(next, p->retry_ms);
         else {
-            struct sync_action a = {.what = SYNC_COMPARE};
+            struct sync_action a = {.what = SYNC_COMPARE, .whole = anything_coming(c) || (ring_instance(c->ring, c->self)->flags & RING_REBUILDING)};
 
             snprintf(a.peer, sizeof a.peer, "%s", p->id);
             return a;
@@ -575,10 +574,17 @@ uint64_t sync_core_taken(const struct sync_core *c)
     return c->ring && c->self != RING_NOBODY && all_taken(c) && !unknown_blocks(c) ? ring_epoch(c->ring) : 0;
 }
 
+bool sync_core_due(const struct sync_core *c, size_t i)
+{
+    const struct sync_peer *p = &c->peers.v[i];
+
+    return p->gives && (p->done_version != ring_epoch(c->ring) || p->done_ms < c->pass_ms);
+}
+
 bool sync_core_quiet(const struct sync_core *c)
 {
     for (size_t i = 0; i < c->peers.n; i++)
-        if (c->peers.v[i].gives && (c->peers.v[i].done_version != ring_epoch(c->ring) || c->peers.v[i].done_ms < c->pass_ms))
+        if (sync_core_due(c, i))
             return false;
     return c->ring != NULL;
 }

@@ -24,7 +24,7 @@
 
 enum sync_do {
     SYNC_WAIT,      /* until_ms, or until the ring changes */
-    SYNC_COMPARE,   /* with peer; answer with sync_core_compared */
+    SYNC_COMPARE,   /* with peer; answer with sync_core_compared. whole: up to the newest sample, for ranges that come here with all they have */
     SYNC_ASK,       /* peer: which version has it taken over at; answer with sync_core_asked */
     SYNC_SET_STATE, /* the next snapshot shows it */
     SYNC_SET_FLAGS,
@@ -36,6 +36,7 @@ struct sync_action {
     enum sync_do what;
     int64_t until_ms;
     char peer[RING_ID_MAX + 1];
+    bool whole;
     enum ring_state state;
     uint32_t flags;
     uint64_t gen;
@@ -85,6 +86,8 @@ uint64_t sync_core_taken(const struct sync_core *c);
 const struct ring_instance *sync_core_mover(const struct sync_core *c);
 /* Everybody who gives has been compared since the last kick, change or period. */
 bool sync_core_quiet(const struct sync_core *c);
+/* The i-th peer is to be compared since then. */
+bool sync_core_due(const struct sync_core *c, size_t i);
 const char *sync_core_why(const struct sync_core *c); /* what it waits for, in words */
 size_t sync_core_peers_n(const struct sync_core *c);
 const struct sync_peer *sync_core_peer(const struct sync_core *c, size_t i);
