@@ -66,7 +66,7 @@ static void start(struct fixture *f)
     cfg.data_dir = data;
     cfg.instance_id = "ingester-0";
     cfg.shards = 2;
-    CHECK_INT(ingester_new(&cfg, &(struct ingester_deps){clock_system(), f->log, f->metrics, f->overrides, f->bucket, current, f->ring}, &f->in, NULL), 0);
+    CHECK_INT(ingester_new(&cfg, &(struct ingester_deps){.clock = clock_system(), .log = f->log, .metrics = f->metrics, .overrides = f->overrides, .bucket = f->bucket, .ring = current, .ring_arg = f->ring}, &f->in, NULL), 0);
     CHECK_INT(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test")}, &f->server, NULL), 0);
     ingester_handle(f->in, f->server);
     CHECK_INT(rpc_server_start(f->server, NULL), 0);
