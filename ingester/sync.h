@@ -10,6 +10,7 @@
  * Memory: a page of digests, one message of samples and what it decodes to. Bandwidth: bytes_per_s.
  * Threads: one of its own; the answers run on the RPC server's workers. */
 #pragma once
+#include "common/model/labels.h"
 #include "ingester/ingester.h"
 #include "ingester/sync_core.h"
 
@@ -83,5 +84,11 @@ int sync_ask_taken(struct ingester *in, struct rpc_client *rpc, const char *addr
 struct Torc__Wire__SyncResponse;
 /* Metadata rows, logged. */
 int sync_take_metadata(struct ingester *in, const struct Torc__Wire__SyncResponse *m, struct err *err);
+struct chunk_columns;
+struct labels;
+/* Samples of one window of one series; everything is of the message or the arena. */
+typedef int sync_window_fn(void *arg, struct str tenant, fingerprint fp, const struct labels *ls, const struct chunk_columns *c);
+/* Every window of the message, checked: its samples have its digest, and lie in it. RC_CORRUPT, RC_NOMEM. */
+int sync_decode(const struct Torc__Wire__SyncResponse *m, struct arena *a, sync_window_fn *fn, void *arg, struct err *err);
 /* Windows from another process: checked, added, logged. Blocks until the shards have done it. RC_CORRUPT: nothing of the message was added. */
 int sync_take(struct ingester *in, const struct Torc__Wire__SyncResponse *m, struct sync_result *sum, struct err *err);

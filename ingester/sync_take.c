@@ -1,4 +1,5 @@
 /* sync_take.c - samples of another ingester's windows, on their way into the heads and logs of this one. */
+#include "common/model/tenant.h"
 #include "common/wire/pb_arena.h"
 #include "common/wire/select.h"
 #include "common/wire/torc.pb-c.h"
@@ -43,7 +44,7 @@ static void add_pieces(piece_list *list, struct str tenant, fingerprint fp, cons
     }
 }
 
-static int decode_series(struct ingester *in, struct str tenant, const struct wire_series *ws, struct arena *a, piece_list *lists, struct err *err)
+static int decode_series(struct str tenant, const struct wire_series *ws, struct arena *a, sync_window_fn *fn, void *arg, struct err *err)
 {
     struct labels *ls = arena_alloc(a, sizeof *ls);
 
@@ -61,19 +62,19 @@ static int decode_series(struct ingester *in, struct str tenant, const struct wi
         rc = stored_series_columns(&one, INT64_MIN, INT64_MAX, a, &c, err);
         if (rc == 0)
             rc = window_check(ws->fp, &w, &c, err);
+        if (rc == 0)
+            rc = fn(arg, tenant, ws->fp, ls, &c);
         if (rc < 0)
             return rc;
-        add_pieces(&lists[ingester_shard_of(in, ws->fp)], tenant, ws->fp, ls, &c);
     }
     return 0;
 }
 
-static int decode_group(struct ingester *in, const Torc__Wire__SyncGroup *g, struct arena *a, piece_list *lists, struct err *err)
+static int decode_group(const Torc__Wire__SyncGroup *g, struct arena *a, sync_window_fn *fn, void *arg, struct err *err)
 {
-    struct ingester_tenant *t;
     struct select_reader r;
     struct wire_series ws;
-    int rc = ingester_tenant_get(in, pb_str(g->tenant), &t, err);
+    int rc = tenant_id_check(pb_str(g->tenant), err);
 
     if (rc == 0)
         rc = select_page_open(pb_str(g->page), NULL, a, &r, err);
@@ -81,8 +82,17 @@ static int decode_group(struct ingester *in, const Torc__Wire__SyncGroup *g, str
         rc = select_page_next(&r, &ws, err);
         if (rc <= 0)
             break;
-        rc = decode_series(in, pb_str(g->tenant), &ws, a, lists, err);
+        rc = decode_series(pb_str(g->tenant), &ws, a, fn, arg, err);
     }
+    return rc;
+}
+
+int sync_decode(const Torc__Wire__SyncResponse *m, struct arena *a, sync_window_fn *fn, void *arg, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < m->n_groups && rc == 0; i++)
+        rc = decode_group(m->groups[i], a, fn, arg, err);
     return rc;
 }
 
@@ -256,19 +266,31 @@ static int take_list(struct ingester *in, uint32_t shard, const piece_list *list
     return rc;
 }
 
+struct sorting {
+    struct ingester *in;
+    piece_list lists[SHARDS_MAX];
+};
+
+static int sort_window(void *arg, struct str tenant, fingerprint fp, const struct labels *ls, const struct chunk_columns *c)
+{
+    struct sorting *so = arg;
+
+    add_pieces(&so->lists[ingester_shard_of(so->in, fp)], tenant, fp, ls, c);
+    return 0;
+}
+
 int sync_take(struct ingester *in, const Torc__Wire__SyncResponse *m, struct sync_result *sum, struct err *err)
 {
-    piece_list lists[SHARDS_MAX] = {0};
+    struct sorting so = {.in = in};
     struct arena a;
-    int rc = 0;
+    int rc;
 
     arena_init(&a, TAKE_ARENA_MAX);
-    for (size_t i = 0; i < m->n_groups && rc == 0; i++)
-        rc = decode_group(in, m->groups[i], &a, lists, err);
+    rc = sync_decode(m, &a, sort_window, &so, err);
     for (uint32_t i = 0; i < in->shard_count; i++) {
         if (rc == 0)
-            rc = take_list(in, i, &lists[i], sum, err);
-        vec_fini(&lists[i]);
+            rc = take_list(in, i, &so.lists[i], sum, err);
+        vec_fini(&so.lists[i]);
     }
     arena_fini(&a);
     return rc;
