@@ -38,12 +38,30 @@ leave_by_request() {
 }
 fewer() { sed -i "s/^ingesters=.*/ingesters=$1/" "$cluster/cluster.env"; }
 
+grow() { "$root/deploy/local/grow" --dir "$cluster"; }
+# The distributor sleeps meanwhile, and goes on with what it knew of the ring.
+grow_unseen() {
+    local rc
+    kill -STOP "$(pid front)"
+    grow; rc=$?
+    kill -CONT "$(pid front)"
+    return $rc
+}
+mode_is() { [ "$(page "$1" /ingester/mode | jq -r .mode)" = "$2" ]; }
+set_mode() { curl -s -o /dev/null -w '%{http_code}' -X POST "http://127.0.0.1:$((port + $1))/ingester/mode?mode=$2"; }
+
 for cycle in $(seq "$cycles"); do
     for n in $(seq 4 "$most"); do
-        claim "ingester-$n joins" "$root/deploy/local/grow" --dir "$cluster"
+        if [ "$n" = "$most" ]; then how=grow_unseen; else how=grow; fi
+        claim "ingester-$n joins ($how)" $how
         claim "and owns" owners_are "$n"
         claim "every acknowledged sample is there" verify
     done
+    claim "one turns READ_ONLY" test "$(set_mode "$most" READ_ONLY)" = 200
+    claim "and says so" mode_is "$most" READ_ONLY
+    sleep 2
+    claim "no other one does meanwhile" test "$(set_mode 1 READ_ONLY)" = 409
+    claim "every acknowledged sample is there" verify
     for n in $(seq "$most" -1 4); do
         if [ $((n % 2)) = 0 ]; then how=leave_by_stop; else how=leave_by_request; fi
         claim "ingester-$n goes ($how)" $how "$n"
