@@ -58,6 +58,7 @@ struct sync *sync_new(struct ingester *in)
         .contact_ms = in->cfg.contact_ms,
         .retry_ms = IDLE_MS,
         .leave_ms = in->cfg.leave_ms,
+        .slack_ms = in->cfg.sync_slack_ms,
         .alone = in->cfg.alone,
         .new_head = in->new_head,
     };

@@ -16,11 +16,19 @@ struct sync_core {
     int64_t start_ms, contact_ms, changed_ms, state_ms; /* contact: 0: none yet; state: since when it is what it is */
     enum ring_state state;
     int64_t pass_ms;    /* who was compared before this is due again */
+    int64_t again_ms;   /* then all are; 0: not yet */
     uint64_t gen, known_gen;
     bool leave, flushed, new_head;
     VEC(struct sync_peer) peers;
     char why[192];
 };
+
+/* All are to be compared now, and once more when what is too young now is old enough. */
+static void pass_begin(struct sync_core *c, int64_t now_ms)
+{
+    c->pass_ms = now_ms;
+    c->again_ms = c->cfg.slack_ms ? now_ms + c->cfg.slack_ms : 0;
+}
 
 struct sync_core *sync_core_new(const struct sync_core_cfg *cfg, int64_t now_ms)
 {
@@ -33,6 +41,7 @@ struct sync_core *sync_core_new(const struct sync_core_cfg *cfg, int64_t now_ms)
     c->start_ms = c->changed_ms = c->state_ms = c->pass_ms = now_ms;
     c->new_head = cfg->new_head;
     c->state = RING_STATES;
+    pass_begin(c, now_ms);
     return c;
 }
 
@@ -118,6 +127,21 @@ static void relate(struct sync_core *c)
     }
 }
 
+static bool some_are_back(struct sync_core *c)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < c->peers.n; i++) {
+        struct sync_peer *p = &c->peers.v[i];
+        uint16_t at = ring_find(c->ring, p->id);
+        bool dead = at != RING_NOBODY && !ring_instance(c->ring, at)->healthy;
+
+        any |= p->dead && !dead && p->gives;
+        p->dead = dead;
+    }
+    return any;
+}
+
 void sync_core_ring(struct sync_core *c, struct ring *r, int64_t now_ms)
 {
     bool changed = !c->ring || ring_epoch(c->ring) != ring_epoch(r);
@@ -132,10 +156,11 @@ void sync_core_ring(struct sync_core *c, struct ring *r, int64_t now_ms)
         c->state = ring_instance(r, c->self)->state;
         c->state_ms = now_ms;
     }
+    if (changed || some_are_back(c))
+        pass_begin(c, now_ms);
     if (!changed)
         return;
     c->changed_ms = now_ms;
-    c->pass_ms = now_ms;
     c->gen = c->known_gen = 0;
     relate(c);
 }
@@ -412,6 +437,10 @@ static struct sync_action check(struct sync_core *c, int64_t now_ms)
         return know(c);
     if (c->cfg.period_ms && now_ms - c->pass_ms >= c->cfg.period_ms)
         c->pass_ms = now_ms;
+    if (c->again_ms && now_ms >= c->again_ms) {
+        c->pass_ms = now_ms;
+        c->again_ms = 0;
+    }
     a = compare(c, now_ms);
     if (a.what == SYNC_COMPARE || !sync_core_quiet(c))
         because(c, take ? "takes over ranges of another" : "compares with the other owners");
@@ -419,6 +448,8 @@ static struct sync_action check(struct sync_core *c, int64_t now_ms)
         because(c, "compared with all other owners");
     if (a.what == SYNC_WAIT && c->cfg.period_ms)
         a.until_ms = MIN(a.until_ms, c->pass_ms + c->cfg.period_ms);
+    if (a.what == SYNC_WAIT && c->again_ms)
+        a.until_ms = MIN(a.until_ms, c->again_ms);
     return a;
 }
 

@@ -12,7 +12,8 @@
  *   leaving     LEAVING until all who take over have done so at this version, then gone. When the copies become fewer, or the takers take longer
  *               than leave_ms, what is here is flushed first.
  *   rebuilding  an owner without its disk is no read replica until RF - quorum + 1 others of each range were compared.
- *   catching up, and the slow check: all owners of shared ranges, at the start, after every change of ownership, and each period_ms.
+ *   catching up, and the slow check: all owners of shared ranges, at the start, after every change of ownership, when one that was dead is back (perhaps it
+ *               was this ingester that was cut off), each time again after slack_ms; and each period_ms.
  *
  * One at a time: `next` of the ring is the set when all who move have moved. Were two to move at once, the set in between would be one that
  * nobody has written to. So who finds another JOINING, LEAVING or READ_ONLY one steps back; of two that began at the same time the one with the
@@ -50,12 +51,14 @@ struct sync_core_cfg {
     int64_t contact_ms;  /* without any other member for so long: there is none */
     int64_t retry_ms;    /* after a comparison that failed; grows to 32 times */
     int64_t leave_ms;    /* takers have so long */
+    int64_t slack_ms;    /* what a comparison leaves out as too young: once more after so long */
     bool alone;          /* no other member is configured */
     bool new_head;       /* the data directory was empty */
 };
 
 struct sync_peer {
     char id[RING_ID_MAX + 1];
+    bool dead;
     bool gives, takes;     /* at this version: owns what is here or comes here; takes what is here */
     uint64_t done_version; /* compared completely; 0: never */
     uint64_t taken_version;

@@ -53,6 +53,7 @@ struct world {
     VEC(struct reading) reads;
     VEC(struct event) events;
     uint64_t acked, read, joins, leaves, rebuilds, stale_refused;
+    int lost; /* the last one that lost its disk */
 };
 
 static int number_of(const struct ring_instance *in)
@@ -395,6 +396,8 @@ static void act(struct world *w, int i, const struct sync_action *a)
         later(w, e);
         return;
     case SYNC_SET_STATE:
+        if (i == w->lost && a->state == RING_JOINING)
+            fail_msg("seed %llu: an owner that lost its disk joins as if it were new", (unsigned long long)w->s->seed);
         w->joins += a->state == RING_ACTIVE && ring_core_self(rc)->state == RING_JOINING;
         ring_core_set_state(rc, a->state);
         return;
@@ -436,6 +439,7 @@ static void step(struct world *w, bool load)
     for (int i = 0; i < INGESTERS; i++) {
         if (runs(w, i))
             turn(w, i);
+        w->lost = w->nodes[i].gone && w->lost == i ? -1 : w->lost;
         if (w->nodes[i].gone && w->s->now_ms - w->nodes[i].gone_ms > 1000) {
             node_down(w, i);
             w->nodes[i].gone = w->nodes[i].leaving = false;
@@ -526,13 +530,14 @@ static void happen(struct world *w)
         until_calm(w);
         if (runs(w, i)) {
             node_down(w, i);
-            run_ms(w, (int64_t)rng_below(&w->s->rng, 5000));
+            run_ms(w, (int64_t)rng_below(&w->s->rng, 20000)); /* perhaps the others call it dead */
             memset(w->nodes[i].has, 0, sizeof w->nodes[i].has);
             if (rng_below(&w->s->rng, 2)) { /* that of the ring as well */
                 member_fini(&w->s->nodes[i].saved);
                 w->s->nodes[i].has_disk = false;
             }
             node_up(w, i, true);
+            w->lost = i;
         }
         break;
     case 5: /* one that knows only the past goes on with it */
@@ -559,6 +564,7 @@ static struct world *world_new(uint64_t seed, int zones, int first)
     struct world *w = xcalloc(1, sizeof *w);
 
     w->s = sim_new(seed);
+    w->lost = -1;
     w->s->loss = 0.02;
     for (int i = 0; i < INGESTERS + DISTRIBUTORS; i++) {
         struct sim_node *n = &w->s->nodes[i];

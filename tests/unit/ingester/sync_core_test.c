@@ -237,6 +237,46 @@ TEST(an_owner_whose_head_is_new_has_lost_it)
     end(&f);
 }
 
+TEST(what_was_too_young_is_compared_once_more)
+{
+    const struct sync_core_cfg cfg = {.id = "i0", .settle_ms = 3000, .retry_ms = 500, .slack_ms = 30000};
+    struct fixture f;
+    unsigned compared = 0;
+
+    begin(&f, RING_ACTIVE, 0, 2);
+    sync_core_free(f.core);
+    f.core = sync_core_new(&cfg, f.now);
+    changed(&f);
+    wants(&f, 20000, &compared);
+    CHECK_INT(compared, 2);
+    wants(&f, 20000, &compared);
+    CHECK_INT(compared, 4);
+    wants(&f, 100000, &compared);
+    CHECK_INT(compared, 4);
+    end(&f);
+}
+
+/* The epoch does not tell: health is no part of it. */
+TEST(one_that_is_back_is_compared)
+{
+    struct fixture f;
+    unsigned compared = 0;
+
+    begin(&f, RING_ACTIVE, 0, 2);
+    wants(&f, 1000, &compared);
+    f.members[1].health = RING_DEAD;
+    f.epoch--;
+    changed(&f);
+    wants(&f, 1000, &compared);
+    CHECK_INT(compared, 2);
+    f.members[1].health = RING_ALIVE;
+    f.epoch--;
+    changed(&f);
+    wants(&f, 1000, &compared);
+    CHECK_INT(compared, 4);
+    end(&f);
+}
+
 TEST(all_are_compared_after_a_change_and_each_period)
 {
     struct fixture f;
