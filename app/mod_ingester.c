@@ -1,5 +1,6 @@
 #include "app/cluster.h"
 #include "common/http/confirm.h"
+#include "common/http/html.h"
 #include "common/sys/fs.h"
 #include "ingester/ingester.h"
 
@@ -198,10 +199,15 @@ static void page_sync(void *arg, struct http_req *req)
     if (http_method(req) == HTTP_POST)
         ingester_sync_now(m->ingester);
     buf_init(&out, 4 << 20);
-    if (html)
+    if (html) {
+        html_begin(&out, "Sync");
         ingester_write_sync_html(m->ingester, &out);
-    else
+        html_form_begin(&out, req, "/ingester/sync");
+        html_form_end(&out, "Compare now");
+        html_end(&out);
+    } else {
         ingester_write_sync_json(m->ingester, &out);
+    }
     http_reply_buf(req, buf_ok(&out) ? 200 : 500, html ? HTTP_TYPE_HTML : HTTP_TYPE_JSON, &out);
     buf_fini(&out);
 }
@@ -211,6 +217,25 @@ static void page_sync(void *arg, struct http_req *req)
 static bool prepared(const struct ingester_module *m)
 {
     return access(m->marker, F_OK) == 0;
+}
+
+/* What is so now, and a button that changes it. */
+static void reply_switch(struct http_req *req, const char *title, const char *now, const char *param, const char *value, const char *button)
+{
+    struct buf out;
+
+    buf_init(&out, 1 << 16);
+    html_begin(&out, title);
+    buf_printf(&out, "<p>%s.", now);
+    if (button) {
+        html_form_begin(&out, req, http_route_pattern(req));
+        if (param)
+            html_form_hidden(&out, param, value);
+        html_form_end(&out, button);
+    }
+    html_end(&out);
+    http_reply_buf(req, buf_ok(&out) ? 200 : 500, HTTP_TYPE_HTML, &out);
+    buf_fini(&out);
 }
 
 /* As Mimir and rollout-operator have it: GET says "set" or "unset", POST sets, DELETE unsets; it survives a restart. */
@@ -226,6 +251,9 @@ static void page_prepare(void *arg, struct http_req *req)
         rc = err_sys(&err, RC_IO, "remove %s", m->marker);
     if (rc < 0)
         http_reply_text(req, 500, "%s", err_text(&err));
+    else if (http_wants_html(req))
+        reply_switch(req, "Prepare shutdown", prepared(m) ? "At its next stop this ingester hands over and leaves the ring (DELETE takes it back)" : "A stop of this ingester is a restart: it stays in the ring",
+                     NULL, NULL, prepared(m) ? NULL : "Leave the ring at the next stop");
     else if (http_method(req) == HTTP_GET || http_method(req) == HTTP_HEAD)
         http_reply_text(req, 200, "%s", prepared(m) ? "set" : "unset");
     else
@@ -246,6 +274,11 @@ static bool leave(struct ingester_module *m)
     return left;
 }
 
+static void page_shutdown_form(UNUSED void *arg, struct http_req *req)
+{
+    http_reply_form(req, "Shutdown", "Hands over what this ingester has, leaves the ring, and ends the process.", "Shut down");
+}
+
 /* Answers when the ring has been left, then ends the process. */
 static void page_shutdown(void *arg, struct http_req *req)
 {
@@ -262,20 +295,23 @@ static void page_shutdown(void *arg, struct http_req *req)
 static void page_mode(void *arg, struct http_req *req)
 {
     struct ingester_module *m = arg;
-    struct str text = http_query_text(req);
+    struct str mode = http_param(req, "mode");
     struct err err = {0};
     int rc = 0;
 
     if (http_method(req) == HTTP_POST) {
-        if (str_eqz(text, "mode=READ_ONLY"))
+        if (str_eqz(mode, "READ_ONLY"))
             rc = ingester_set_read_only(m->ingester, true, &err);
-        else if (str_eqz(text, "mode=READ_WRITE"))
+        else if (str_eqz(mode, "READ_WRITE"))
             rc = ingester_set_read_only(m->ingester, false, &err);
         else
-            rc = err_set(&err, RC_INVALID, "give mode=READ_ONLY or mode=READ_WRITE in the query string");
+            rc = err_set(&err, RC_INVALID, "give mode=READ_ONLY or mode=READ_WRITE");
     }
     if (rc < 0)
         http_reply_text(req, rc == RC_INVALID ? 400 : rc == RC_EXISTS ? 409 : 503, "%s", err_text(&err));
+    else if (http_wants_html(req))
+        reply_switch(req, "Mode", ingester_read_only(m->ingester) ? "READ_ONLY: it takes no writes" : "READ_WRITE", "mode", ingester_read_only(m->ingester) ? "READ_WRITE" : "READ_ONLY",
+                     ingester_read_only(m->ingester) ? "Turn READ_WRITE" : "Turn READ_ONLY");
     else
         http_reply(req, 200, HTTP_TYPE_JSON, ingester_read_only(m->ingester) ? STR("{\"mode\":\"READ_ONLY\"}\n") : STR("{\"mode\":\"READ_WRITE\"}\n"));
 }
@@ -288,10 +324,14 @@ static int start(void *self, struct err *err)
 
     if (rc < 0)
         return rc;
-    http_route(http, &(struct http_route){"/ingester/sync", HTTP_M_GET | HTTP_M_POST, 0, 4096, NULL, page_sync, m});
-    http_route(http, &(struct http_route){"/ingester/prepare-shutdown", HTTP_M_GET | HTTP_M_POST | HTTP_M_DELETE, HTTP_BLOCKING, 4096, NULL, page_prepare, m});
-    http_route(http, &(struct http_route){"/ingester/shutdown", HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_shutdown, m});
-    http_route(http, &(struct http_route){"/ingester/mode", HTTP_M_GET | HTTP_M_POST, HTTP_BLOCKING, 4096, NULL, page_mode, m});
+    http_route(http, &(struct http_route){"/ingester/sync", HTTP_M_GET, 0, 0, NULL, page_sync, m});
+    http_route(http, &(struct http_route){"/ingester/sync", HTTP_M_POST, HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_sync, m});
+    http_route(http, &(struct http_route){"/ingester/prepare-shutdown", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_prepare, m});
+    http_route(http, &(struct http_route){"/ingester/prepare-shutdown", HTTP_M_POST | HTTP_M_DELETE, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_prepare, m});
+    http_route(http, &(struct http_route){"/ingester/shutdown", HTTP_M_GET, 0, 0, NULL, page_shutdown_form, m});
+    http_route(http, &(struct http_route){"/ingester/shutdown", HTTP_M_POST, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_shutdown, m});
+    http_route(http, &(struct http_route){"/ingester/mode", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_mode, m});
+    http_route(http, &(struct http_route){"/ingester/mode", HTTP_M_POST, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_mode, m});
     http_route(http, &(struct http_route){"/ingester/tenants", HTTP_M_GET, HTTP_BLOCKING, 0, NULL, page_tenants, m});
     http_route(http, &(struct http_route){"/ingester/replay", HTTP_M_GET, 0, 0, NULL, page_replay, m});
     http_route(http, &(struct http_route){"/ingester/flush", HTTP_M_POST, HTTP_BLOCKING | HTTP_FORM | HTTP_CONFIRM, 4096, NULL, page_flush, m});
@@ -299,8 +339,8 @@ static int start(void *self, struct err *err)
     app_link(m->app, "/ingester/tenants", "Tenants of this ingester", false);
     app_link(m->app, "/ingester/replay", "Replay after the last start", false);
     app_link(m->app, "/ingester/sync", "What was compared with the other owners", false);
-    app_link(m->app, "/ingester/mode", "READ_WRITE or READ_ONLY (POST ?mode=)", false);
-    app_link(m->app, "/ingester/prepare-shutdown", "Leave the ring at the next stop? (GET, POST, DELETE)", false);
+    app_link(m->app, "/ingester/mode", "READ_WRITE or READ_ONLY", false);
+    app_link(m->app, "/ingester/prepare-shutdown", "Leave the ring at the next stop?", false);
     app_link(m->app, "/ingester/shutdown", "Hand over, leave the ring, end (POST)", true);
     app_link(m->app, "/ingester/flush", "Cut everything in memory into blocks (POST)", true);
     return 0;

@@ -80,7 +80,7 @@ int ingester_set_read_only(struct ingester *in, bool on, struct err *err);
 bool ingester_read_only(struct ingester *in);
 /* Compares with all other owners now. */
 void ingester_sync_now(struct ingester *in);
-/* What was compared with whom, what differed: for /ingester/sync. */
+/* What was compared with whom, what differed: for /ingester/sync. The HTML is without its frame. */
 void ingester_write_sync_json(struct ingester *in, struct buf *out);
 void ingester_write_sync_html(struct ingester *in, struct buf *out);
 

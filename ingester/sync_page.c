@@ -1,5 +1,6 @@
 /* sync_page.c - what was compared with whom: /ingester/sync. */
 #include "common/base/json.h"
+#include "common/http/html.h"
 #include "ingester/sync_impl.h"
 
 #include <stdlib.h>
@@ -88,7 +89,9 @@ static void peer_html(const struct sync *s, size_t i, struct buf *out)
     const struct sync_peer *p = sync_core_peer(s->core, i);
     const struct sync_status *st = peer_status(s, i);
 
-    buf_printf(out, "<tr><td>%s<td>%s%s%s<td>%s", p->id, p->gives ? "owner" : "", p->gives && p->takes ? ", " : "", p->takes ? "takes over" : "",
+    buf_z(out, "<tr><td>");
+    html_str(out, str_of(p->id));
+    buf_printf(out, "<td>%s%s%s<td>%s", p->gives ? "owner" : "", p->gives && p->takes ? ", " : "", p->takes ? "takes over" : "",
                st->running ? "compares" : sync_core_due(s->core, i) ? "due" : agrees(st) ? "agrees" : st->ok ? "taken over" : "failed");
     if (st->ended_ms)
         buf_printf(out, "<td>%.1f s", (double)st->took_ms / 1000);
@@ -97,30 +100,27 @@ static void peer_html(const struct sync *s, size_t i, struct buf *out)
     buf_printf(out, "<td>%llu<td>%llu<td>%llu<td>%llu<td>%llu<td>%.1f<td>", (unsigned long long)st->result.series_differed,
                (unsigned long long)st->result.windows_differed, (unsigned long long)st->result.samples, (unsigned long long)st->result.conflicts,
                (unsigned long long)st->samples_total, (double)st->result.bytes / 1e6);
-    for (const char *c = st->error; *c; c++) /* it may quote what came over the wire */
-        if (*c == '<' || *c == '&')
-            buf_printf(out, "&#%d;", *c);
-        else
-            buf_char(out, *c);
+    html_str(out, str_of(st->error));
 }
 
 void ingester_write_sync_html(struct ingester *in, struct buf *out)
 {
     struct sync *s = in->sync;
 
-    buf_z(out, "<!doctype html><meta charset=utf-8><title>Sync</title><h1>Sync</h1>");
     if (!s) {
         buf_z(out, "<p>This ingester is in no ring.");
         return;
     }
     mutex_lock(&s->lock);
     if (!sync_core_quiet(s->core))
-        buf_z(out, "<meta http-equiv=refresh content=2>");
-    buf_printf(out, "<p>%s: %s.", state_now(s), sync_core_why(s->core));
-    buf_z(out, "<table border=1 cellpadding=4><tr><th>Ingester<th>Is<th>Last comparison<th>Took<th>Series that differed<th>Windows<th>Samples taken over"
+        buf_z(out, "<meta http-equiv=\"refresh\" content=\"2\">");
+    buf_printf(out, "<p>%s: ", state_now(s));
+    html_str(out, str_of(sync_core_why(s->core)));
+    buf_z(out, ".");
+    buf_z(out, "<table><tr><th>Ingester<th>Is<th>Last comparison<th>Took<th>Series that differed<th>Windows<th>Samples taken over"
                "<th>Other values<th>Samples since the start<th>MB<th>Error");
     for (size_t i = 0; i < sync_core_peers_n(s->core); i++)
         peer_html(s, i, out);
     mutex_unlock(&s->lock);
-    buf_z(out, "</table><form method=post><button>Compare now</button></form>");
+    buf_z(out, "</table>");
 }
