@@ -258,7 +258,7 @@ static void flush(struct sync *s)
     while (now_ms(s) < until && !stopping(s))
         rest(s, until - now_ms(s));
     mutex_lock(&s->lock);
-    sync_core_flushed(s->core, rc == 0, now_ms(s));
+    sync_core_flushed(s->core, rc == 0);
     mutex_unlock(&s->lock);
 }
 

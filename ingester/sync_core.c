@@ -581,7 +581,7 @@ void sync_core_known(struct sync_core *c, uint64_t gen)
     c->known_gen = MAX(c->known_gen, gen);
 }
 
-void sync_core_flushed(struct sync_core *c, bool ok, UNUSED int64_t now_ms)
+void sync_core_flushed(struct sync_core *c, bool ok)
 {
     c->flushed = ok;
 }

@@ -77,7 +77,7 @@ struct sync_action sync_core_next(struct sync_core *c, int64_t now_ms);
 void sync_core_compared(struct sync_core *c, const char *peer, uint64_t version, bool ok, uint64_t gen, int64_t now_ms);
 void sync_core_asked(struct sync_core *c, const char *peer, uint64_t taken_version, int64_t now_ms);
 void sync_core_known(struct sync_core *c, uint64_t gen);
-void sync_core_flushed(struct sync_core *c, bool ok, int64_t now_ms);
+void sync_core_flushed(struct sync_core *c, bool ok);
 /* Leave the ring, or stay (also out of LEAVING). */
 void sync_core_leave(struct sync_core *c, bool leave);
 /* Compare with all now. */

@@ -74,24 +74,22 @@ int sync_ask_taken(struct ingester *in, struct rpc_client *rpc, const char *addr
 {
     Torc__Wire__SyncRequest m = TORC__WIRE__SYNC_REQUEST__INIT;
     Torc__Wire__SyncResponse *out;
-    struct ownership own;
+    struct exchange_deps d = {.in = in, .rpc = rpc, .address = address};
     struct sync_result sum = {0};
+    struct exchange x = {.d = &d, .sum = &sum};
+    struct ownership own;
     int rc;
 
     ownership_take(in, &own);
     if (!own.ring)
         return err_set(err, RC_UNAVAILABLE, "there is no ring");
-    {
-        struct exchange_deps d = {.in = in, .rpc = rpc, .address = address, .pair = {.ring = own.ring}};
-        struct exchange x = {.d = &d, .sum = &sum};
-
-        m.what = SYNC_STATE;
-        arena_init(&x.reply, 1 << 20);
-        rc = ask(&x, &m, &x.reply, &out, err);
-        if (rc == 0)
-            *ret_version = out->taken_version;
-        arena_fini(&x.reply);
-    }
+    d.pair.ring = own.ring;
+    m.what = SYNC_STATE;
+    arena_init(&x.reply, 1 << 20);
+    rc = ask(&x, &m, &x.reply, &out, err);
+    if (rc == 0)
+        *ret_version = out->taken_version;
+    arena_fini(&x.reply);
     ownership_drop(&own);
     return rc;
 }

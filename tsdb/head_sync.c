@@ -224,7 +224,7 @@ int head_sync_find(struct head *h, const struct head_sync *q, struct str tenant,
 /* --- taking over --- */
 
 /* Samples of one window, from all its instances, in time order. */
-static int stored_here(struct head *h, const struct head_series *s, int64_t start, int64_t end, struct arena *a, struct chunk_columns *ret, struct err *err)
+static int stored_here(const struct head_series *s, int64_t start, int64_t end, struct arena *a, struct chunk_columns *ret, struct err *err)
 {
     bool current = s->cur.count > 0 && s->cur.start == start;
     struct chunk_columns *in;
@@ -247,7 +247,6 @@ static int stored_here(struct head *h, const struct head_series *s, int64_t star
         hist_open_columns(&s->extra->hists, a, &in[n++]);
     ooo_columns(s, start, end, a, &in[n]);
     n += in[n].n > 0;
-    (void)h;
     return rc < 0 ? rc : chunk_merge(in, n, a, ret, err);
 }
 
@@ -312,7 +311,7 @@ static int absorb_window(struct head *h, struct head_series *s, int64_t start, i
     while (newer < to && c->t[newer] <= s->newest)
         newer++;
     if (rc == 0 && newer > from)
-        rc = stored_here(h, s, start, end, a, &here, err);
+        rc = stored_here(s, start, end, a, &here, err);
     if (rc < 0)
         return rc;
     for (size_t i = from; i < newer; i++) {

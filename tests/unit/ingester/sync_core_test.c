@@ -185,9 +185,9 @@ TEST(who_leaves_alone_or_too_slowly_flushes)
     sync_core_leave(f.core, true);
     f.now += 5000;
     CHECK(next(&f).what == SYNC_FLUSH);
-    sync_core_flushed(f.core, false, f.now);
+    sync_core_flushed(f.core, false);
     CHECK(next(&f).what == SYNC_FLUSH);
-    sync_core_flushed(f.core, true, f.now);
+    sync_core_flushed(f.core, true);
     CHECK(next(&f).what == SYNC_GONE);
     end(&f);
     begin(&f, RING_LEAVING, 0, 4);
