@@ -15,6 +15,8 @@ const char *app_cluster_name(struct app *app);
 
 /* Module "ring". */
 struct ring_node *app_ring_node(struct app *app);
+int64_t app_ring_period_ms(struct app *app);
+bool app_ring_alone(struct app *app); /* no seeds are configured */
 /* Callbacks for roles' deps; arg is the ring node. */
 struct ring *app_ring(void *node);             /* referenced for the caller */
 uint32_t app_ring_distributors(void *node);    /* live ones, at least 1 */

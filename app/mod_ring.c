@@ -57,6 +57,8 @@ struct ring_module {
     struct app *app;
     struct ring_node *node;
     struct kv_gossip *kv;
+    int64_t period_ms;
+    bool alone;
     char id[RING_ID_MAX + 1];
 };
 
@@ -140,6 +142,8 @@ static int init(struct app *app, const void *cfg, void **ret_self, struct err *e
     else
         snprintf(http, sizeof http, "%s:%d", app->cfg.http_address, (int)app->cfg.http_port);
     m->app = app;
+    m->period_ms = c->period_ms;
+    m->alone = c->store == STORE_GOSSIP && c->seeds.n == 0;
     *ret_self = m;
     rc = ring_node_new(&node, &deps, &m->node, err);
     return rc < 0 ? rc : kv_new(m, &node, err);
@@ -253,6 +257,16 @@ struct ring_node *app_ring_node(struct app *app)
 struct ring_kv app_ring_kv(struct app *app)
 {
     return kv_gossip_kv(((struct ring_module *)app_module_self(app, "ring"))->kv);
+}
+
+int64_t app_ring_period_ms(struct app *app)
+{
+    return ((struct ring_module *)app_module_self(app, "ring"))->period_ms;
+}
+
+bool app_ring_alone(struct app *app)
+{
+    return ((struct ring_module *)app_module_self(app, "ring"))->alone;
 }
 
 const char *app_instance_id(struct app *app)

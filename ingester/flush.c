@@ -4,7 +4,9 @@
 #include "common/base/fault.h"
 #include "common/base/planted.h"
 #include "ingester/image.h"
+#include "ingester/sync.h"
 #include "tsdb/block.h"
+#include "tsdb/head_sync.h"
 #include "tsdb/index.h"
 
 #include <stdlib.h>
@@ -275,6 +277,31 @@ int ingester_flush_all(struct ingester *in, uint64_t *ret_gen, uint64_t *ret_blo
         if (ret_blocks)
             *ret_blocks = blocks;
     }
+    return rc;
+}
+
+/* A set with nothing in it that others have published: so that the heads, and those of a replay, know its generation. */
+int ingester_know_generation(struct ingester *in, uint64_t gen, struct err *err)
+{
+    const int64_t nothing_below = TIMESTAMP_MIN_MS - BLOCK_RANGE_MS;
+    uint64_t known = UINT64_MAX;
+    struct mark m;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < in->shard_count; i++)
+        known = MIN(known, head_published_gen(shard_head(in->shards[i])));
+    if (known >= gen)
+        return 0;
+    mutex_lock(&in->flush_lock);
+    m = (struct mark){.type = WAL_SEAL, .set = in->next_set++, .gen = gen, .below_ms = nothing_below, .idle_before_ms = INT64_MIN};
+    rc = on_all_shards(in, seal_run, &m, err);
+    m.type = WAL_PUBLISHED;
+    if (rc == 0)
+        rc = on_all_shards(in, published_run, &m, err);
+    m.type = WAL_DROPPED;
+    if (rc == 0)
+        rc = on_all_shards(in, dropped_run, &m, err);
+    mutex_unlock(&in->flush_lock);
     return rc;
 }
 

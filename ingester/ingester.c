@@ -5,6 +5,7 @@
 #include "common/obs/memory.h"
 #include "ingester/image.h"
 #include "ingester/ingester_impl.h"
+#include "ingester/sync.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -19,6 +20,13 @@ const struct ingester_cfg ingester_cfg_default = {
     .series_idle_ms = 2 * 3600000,
     .image_log_bytes = 256 << 20,
     .push_queue_bytes = 64 << 20,
+    .sync_period_ms = 10 * 60000,
+    .sync_slack_ms = 30000,
+    .sync_bytes_per_s = 64 << 20,
+    .settle_ms = 3000,
+    .greet_ms = 1000,
+    .contact_ms = 10000,
+    .leave_ms = 10 * 60000,
 };
 
 enum { SHARDS_DEFAULT_MAX = 8 };
@@ -51,6 +59,7 @@ static int head_id_load(struct ingester *in, struct err *err)
     } else if (rc == RC_NOT_FOUND) {
         random_bytes(&in->head_id, sizeof in->head_id);
         in->head_id |= 1;
+        in->new_head = true;
         snprintf(text, sizeof text, "%016llx", (unsigned long long)in->head_id);
         rc = fs_write_atomic(path, str_of(text), err);
     }
@@ -159,6 +168,7 @@ int ingester_new(const struct ingester_cfg *cfg, const struct ingester_deps *dep
         return err_wrap(err, rc, "ingester %s", cfg->instance_id);
     }
     metrics_make(in);
+    in->sync = in->deps.rpc && in->deps.member ? sync_new(in) : NULL;
     *ret = in;
     return 0;
 }
@@ -173,6 +183,7 @@ void ingester_handle(struct ingester *in, struct rpc_server *srv)
     rpc_server_handle_slow(srv, RPC_EXEMPLARS, ingester_on_exemplars, in);
     rpc_server_handle_slow(srv, RPC_USER_STATS, ingester_on_user_stats, in);
     rpc_server_handle_slow(srv, RPC_FLUSH, ingester_on_flush, in);
+    sync_handle(in, srv);
 }
 
 struct absorb {
@@ -241,6 +252,8 @@ int ingester_start(struct ingester *in, UNUSED struct err *err)
     in->threads = true;
     in->maintenance = thread_start("ingester", ingester_main, in);
     in->imaging = thread_start("image", ingester_image_main, in);
+    if (in->sync)
+        sync_start(in->sync);
     return 0;
 }
 
@@ -272,6 +285,7 @@ void ingester_stop(struct ingester *in)
 
     if (!in->threads)
         return;
+    sync_stop(in->sync);
     mutex_lock(&in->wake_lock);
     in->stopping = true;
     cond_broadcast(&in->wake);
@@ -295,6 +309,7 @@ void ingester_free(struct ingester *in)
         head_imager_free(in->images[i].imager);
         shard_free(in->shards[i]);
     }
+    sync_free(in->sync);
     ingester_tenants_free(in);
     ingester_wal_dirs_free(in);
     vec_fini(&in->sets);

@@ -29,8 +29,22 @@ struct ingester_cfg {
     int64_t series_idle_ms;      /* a series without samples for so long leaves memory: 2 h */
     uint64_t image_log_bytes;    /* log that a restart has to replay at most, of all shards together: 256 MiB */
     uint64_t push_queue_bytes;   /* of pushes that wait for one shard: 64 MiB; past it they are refused */
+    /* Taking over from other ingesters: sync.h, sync_core.h. */
+    int64_t sync_period_ms;      /* the slow check: 10 min; 0: none */
+    int64_t sync_slack_ms;       /* newer samples are on their way still: 30 s */
+    uint64_t sync_bytes_per_s;   /* 64 MiB; 0: as fast as it goes */
+    int64_t settle_ms, greet_ms, contact_ms, leave_ms;
+    bool alone;                  /* no other member is configured */
 };
 extern const struct ingester_cfg ingester_cfg_default;
+
+/* This process's place in the ring. */
+struct ingester_member {
+    void (*set_state)(void *arg, enum ring_state state);
+    void (*set_flags)(void *arg, uint32_t flags);
+    void (*leave)(void *arg);
+    void *arg;
+};
 
 struct ingester_deps {
     const struct clock *clock;
@@ -41,6 +55,9 @@ struct ingester_deps {
     /* Current ring snapshot, referenced for the caller; NULL: no ring, this ingester owns everything (tests). */
     struct ring *(*ring)(void *arg);
     void *ring_arg;
+    /* Either NULL: nothing is taken over from others, and the ring is told nothing (tests). */
+    struct rpc_client *rpc;
+    const struct ingester_member *member; /* borrowed */
 };
 
 struct ingester;
@@ -51,6 +68,21 @@ int ingester_start(struct ingester *in, struct err *err);
 int ingester_ready(struct ingester *in, struct err *err);
 void ingester_stop(struct ingester *in);
 void ingester_free(struct ingester *in);
+
+/* The ring or its flags have changed. Any thread. */
+void ingester_ring_changed(struct ingester *in);
+/* Leave the ring: hand over to who owns next, or flush; or stay after all. The wish is not kept over a restart. */
+void ingester_leave(struct ingester *in, bool leave);
+/* True once it is out of the ring; waits for it. */
+bool ingester_left(struct ingester *in, int64_t timeout_ms);
+/* READ_ONLY: owners, but what comes goes to the others. RC_EXISTS: another member moves; err names it. */
+int ingester_set_read_only(struct ingester *in, bool on, struct err *err);
+bool ingester_read_only(struct ingester *in);
+/* Compares with all other owners now. */
+void ingester_sync_now(struct ingester *in);
+/* What was compared with whom, what differed: for /ingester/sync. The HTML is without its frame. */
+void ingester_write_sync_json(struct ingester *in, struct buf *out);
+void ingester_write_sync_html(struct ingester *in, struct buf *out);
 
 /* Cuts everything in memory into blocks now and waits until they are published. ret_blocks may be NULL. */
 int ingester_flush_all(struct ingester *in, uint64_t *ret_gen, uint64_t *ret_blocks, struct err *err);

@@ -29,6 +29,7 @@ struct ingester_tenant {
     _Atomic uint64_t series, ingested;
     _Atomic uint64_t rate_bits; /* of a double: samples per second, lately; ingester_rates_tick */
     uint64_t rate_ingested;     /* maintenance thread: of ingested, in the rate already */
+    _Atomic uint64_t strangers, strangers_active; /* of the series: those of ranges that others own by now */
     struct metadata *metadata; /* own lock */
     struct mutex late_lock;    /* --- innermost: guards late --- */
     struct rate_bucket late;   /* of out-of-order samples */
@@ -63,6 +64,7 @@ struct ingester {
     char *data_dir, *instance_id;
     int lock_fd;
     uint64_t head_id;
+    bool new_head;                       /* its id was made at this start */
     uint32_t shard_count;
     struct shard *shards[SHARDS_MAX];
     VEC(struct wal_dir) wal_dirs;
@@ -84,6 +86,8 @@ struct ingester {
     bool threads;
     pthread_t maintenance, imaging;
     struct err failed;                   /* why state is FAILED */
+    struct sync *sync;                   /* NULL: none */
+    _Atomic uint64_t taken_version;      /* all that comes here at this version of the ring is here */
     struct metric *m_series, *m_wal_bytes, *m_flushes, *m_flush_failures, *m_appended, *m_replay_seconds, *m_queue, *m_queue_bytes, *m_push_wait, *m_dead;
     struct metric *m_images, *m_image_failures, *m_image_bytes, *m_image_seconds, *m_image_lock_seconds, *m_image_tail;
     struct metric_family *m_refused, *m_push_refused;
@@ -105,11 +109,15 @@ struct ownership {
     struct ring *ring; /* NULL: no ring, everything is ours */
     uint16_t self;
     bool all;          /* everything is ours */
+    bool read_only;    /* and nothing is taken */
 };
 void ownership_take(struct ingester *in, struct ownership *ret);
 void ownership_drop(struct ownership *o);
 /* Owner now, or as soon as what moves has moved (writes go to both meanwhile). */
 bool ownership_has(const struct ownership *o, fingerprint fp);
+/* May a row be taken that was sent by who knows the ring at this version (0: none)? Whose range goes to others takes it only from senders that know the
+ * move too: theirs has a quorum of the owners to be. Without this, one that froze before the move could be acknowledged by owners that have handed over. */
+bool ownership_takes(const struct ownership *o, fingerprint fp, uint64_t ring_version);
 uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf); /* live ingesters; 1 without a ring */
 
 /* tenants.c */
@@ -120,6 +128,8 @@ uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_l
 /* Series with this metric name in all heads (their locks are taken). */
 uint64_t ingester_metric_series(struct ingester *in, const struct ingester_tenant *t, const struct labels *ls);
 void ingester_series_undo(struct ingester_tenant *t);
+/* The ring has changed: which series count. */
+void ingester_recount_strangers(struct ingester *in);
 /* One more out-of-order sample is within the rate. */
 bool ingester_late_take(struct ingester *in, struct ingester_tenant *t, const struct ingester_limits *l);
 void ingester_explain_sample(struct head *h, const struct head_series *hs, int64_t t, uint64_t vbits, enum append_verdict v,

@@ -32,8 +32,11 @@ void ownership_take(struct ingester *in, struct ownership *ret)
     const struct ring_replicas *only = r ? ring_only(r) : NULL;
 
     *ret = (struct ownership){.ring = r, .self = r ? ring_find(r, in->instance_id) : RING_NOBODY, .all = !r};
-    if (only && ret->self != RING_NOBODY)
-        ret->all = set_has(only, ret->self);
+    if (ret->self == RING_NOBODY)
+        return;
+    ret->read_only = ring_instance(r, ret->self)->flags & RING_READ_ONLY;
+    if (only)
+        ret->all = set_has(only, ret->self) && !only->moving && !ret->read_only;
 }
 
 void ownership_drop(struct ownership *o)
@@ -50,6 +53,19 @@ bool ownership_has(const struct ownership *o, fingerprint fp)
     if (o->self == RING_NOBODY)
         return false;
     return ring_owner_index(o->ring, token, o->self) >= 0 || ring_next_index(o->ring, token, o->self) >= 0;
+}
+
+bool ownership_takes(const struct ownership *o, fingerprint fp, uint64_t ring_version)
+{
+    uint32_t token = fingerprint_token(fp);
+
+    if (o->all)
+        return true;
+    if (o->self == RING_NOBODY || o->read_only)
+        return false;
+    if (ring_next_index(o->ring, token, o->self) >= 0)
+        return true;
+    return ring_owner_index(o->ring, token, o->self) >= 0 && (ring_version == 0 || ring_version == ring_epoch(o->ring));
 }
 
 uint32_t ingester_ring_size(struct ingester *in, uint32_t *ret_rf)

@@ -55,6 +55,7 @@ struct push_call {
     _Atomic uint64_t accepted;
     _Atomic bool failed;         /* some part's log did */
     int64_t began_ns;
+    uint64_t judged_version;     /* of the ring that says which rows are ours */
     struct mutex refusals_lock;  /* --- guards all below, and the arena; taken inside a head's lock --- */
     struct metric_count *metrics;
     struct push_refusal refusals[PUSH_REFUSALS_MAX];
@@ -130,12 +131,70 @@ static void refuse_text(struct push_call *c, uint32_t row, const char *text)
     mutex_unlock(&c->refusals_lock);
 }
 
-/* --- judging, on the shard's thread, head locked --- */
+/* --- whose rows they are --- */
 
 static fingerprint row_fp(const struct push_call *c, uint32_t row)
 {
     return push_fp(c->view.fps + (size_t)row * 16);
 }
+
+static fingerprint any_fp(const struct push_call *c, uint32_t row)
+{
+    return row < c->view.rows ? row_fp(c, row) : c->histograms[row - c->view.rows].fp;
+}
+
+static bool is_ours(const struct push_call *c, const struct ownership *own, fingerprint fp)
+{
+    return ownership_takes(own, fp, c->view.header.ring_version);
+}
+
+/* Rows of ranges that are not ours (any more, or yet) are answered `moved`, whatever the head holds. */
+static void mark_moved(struct push_call *c, uint32_t rows)
+{
+    fingerprint last = {0, 0};
+    struct ownership own;
+    bool ours = true;
+
+    ownership_take(c->in, &own);
+    c->judged_version = own.ring ? ring_epoch(own.ring) : 0;
+    for (uint32_t i = 0; i < rows && !own.all; i++) {
+        fingerprint fp = any_fp(c, i);
+
+        if (i == 0 || !u128_eq(fp, last))
+            ours = is_ours(c, &own, fp);
+        last = fp;
+        if (!ours)
+            c->verdicts[i] = PUSH_MOVED;
+    }
+    for (uint32_t i = 0; i < c->view.series_rows && !own.all; i++)
+        if (!is_ours(c, &own, c->series[i].fp))
+            c->series[i].verdict = PUSH_MOVED;
+    ownership_drop(&own);
+}
+
+/* The ring has changed while the push waited. Head locked: whoever compares this head at the new version looks after this push, or this push is judged by
+ * that version. */
+static void mark_moved_since(struct push_part *p, const struct shard *s)
+{
+    struct push_call *c = p->call;
+    struct ownership own;
+
+    if (LIKELY(ingester_ring_version(c->in) == c->judged_version))
+        return;
+    ownership_take(c->in, &own);
+    for (uint32_t i = 0; i < p->row_count && !own.all; i++)
+        if (!is_ours(c, &own, row_fp(c, p->rows[i])))
+            c->verdicts[p->rows[i]] = PUSH_MOVED;
+    for (uint32_t i = 0; i < p->histogram_count && !own.all; i++)
+        if (!is_ours(c, &own, c->histograms[p->histograms[i]].fp))
+            c->verdicts[c->view.rows + p->histograms[i]] = PUSH_MOVED;
+    for (uint32_t i = 0; i < c->view.series_rows && !own.all; i++)
+        if (ingester_shard(c->in, shard_of(c->in, c->series[i].fp)) == s && !is_ours(c, &own, c->series[i].fp))
+            c->series[i].verdict = PUSH_MOVED;
+    ownership_drop(&own);
+}
+
+/* --- judging, on the shard's thread, head locked --- */
 
 static int64_t row_t(const struct push_call *c, uint32_t row)
 {
@@ -618,6 +677,7 @@ static void part_run(struct shard_job *job, struct shard *s)
     if (c->limits.metric_series_max)
         count_metrics(c, s);
     head_lock(shard_head(s));
+    mark_moved_since(p, s);
     if (c->view.series_rows)
         create_series(p, s, &series, &new_series);
     judge_floats(p, shard_head(s), &floats);
@@ -722,34 +782,6 @@ static int check_metadata(const struct push_call *c, struct err *err)
         return rc;
     CORRUPT_UNLESS(rc == 1 && rd_done(&r) && c->view.metadata_rows <= WAL_ROWS_MAX, err);
     return 0;
-}
-
-static fingerprint any_fp(const struct push_call *c, uint32_t row)
-{
-    return row < c->view.rows ? row_fp(c, row) : c->histograms[row - c->view.rows].fp;
-}
-
-/* Rows of ranges that are not ours (any more, or yet) are answered `moved`, whatever the head holds. */
-static void mark_moved(struct push_call *c, uint32_t rows)
-{
-    fingerprint last = {0, 0};
-    struct ownership own;
-    bool ours = true;
-
-    ownership_take(c->in, &own);
-    for (uint32_t i = 0; i < rows && !own.all; i++) {
-        fingerprint fp = any_fp(c, i);
-
-        if (i == 0 || !u128_eq(fp, last))
-            ours = ownership_has(&own, fp);
-        last = fp;
-        if (!ours)
-            c->verdicts[i] = PUSH_MOVED;
-    }
-    for (uint32_t i = 0; i < c->view.series_rows && !own.all; i++)
-        if (!ownership_has(&own, c->series[i].fp))
-            c->series[i].verdict = PUSH_MOVED;
-    ownership_drop(&own);
 }
 
 static int divide(struct push_call *c, struct err *err)

@@ -288,6 +288,8 @@ static void stats_write(struct inquiry *iq, struct ingester_tenant *t, struct bu
             samples += st.samples;
         }
     }
+    series -= MIN(series, atomic_load(&t->strangers));
+    active -= MIN(active, atomic_load(&t->strangers_active));
     buf_lstr(&iq->rows, str_n(t->id, t->id_len));
     buf_u64(&iq->rows, series);
     buf_u64(&iq->rows, active);

@@ -2,9 +2,17 @@
 #include "common/model/duration.h"
 #include "common/model/tenant.h"
 #include "ingester/ingester_impl.h"
+#include "tsdb/head_sync.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+#define STRANGER_ACTIVE_MS (2LL * 60 * 60 * 1000) /* as head.h's active series */
+
+struct stranger_count {
+    struct ingester_tenant *tenant;
+    uint64_t series, active;
+};
 
 int ingester_tenant_get(struct ingester *in, struct str id, struct ingester_tenant **ret, struct err *err)
 {
@@ -102,7 +110,8 @@ uint8_t ingester_judge_series(struct ingester_tenant *t, const struct ingester_l
     struct str name = labels_get(ls, STR(LABEL_METRIC_NAME));
     uint64_t now = atomic_fetch_add(&t->series, 1) + 1;
 
-    if (l->series_max && now > l->series_max) {
+    /* Those that others own by now are counted there. */
+    if (l->series_max && now > l->series_max + atomic_load_explicit(&t->strangers, memory_order_relaxed)) {
         ingester_series_undo(t);
         err_set(err, RC_LIMIT, "user=%s: per-user series limit of %llu exceeded (per_user_series_limit, max_active_series)", t->id,
                 (unsigned long long)l->series_limit);
@@ -232,4 +241,62 @@ void ingester_recount_series(struct ingester *in)
     pthread_rwlock_unlock(&in->tenants_lock);
     for (uint32_t i = 0; i < in->shard_count; i++)
         head_each_tenant(shard_head(in->shards[i]), recount_one, in);
+    ingester_recount_strangers(in);
+}
+
+struct recounting {
+    struct ingester *in;
+    struct ownership own;
+    int64_t active_since_ms;
+    struct ingester_tenant *tenant; /* of the series before */
+    VEC(struct stranger_count) counts;
+};
+
+static struct stranger_count *count_of(struct recounting *rc, struct str tenant)
+{
+    struct stranger_count *c;
+
+    for (size_t i = rc->counts.n; i-- > 0;)
+        if (str_eq(str_n(rc->counts.v[i].tenant->id, rc->counts.v[i].tenant->id_len), tenant))
+            return &rc->counts.v[i];
+    c = vec_push(&rc->counts);
+    *c = (struct stranger_count){0};
+    if (ingester_tenant_get(rc->in, tenant, &c->tenant, NULL) < 0) {
+        rc->counts.n--;
+        return NULL;
+    }
+    return c;
+}
+
+static void recount_stranger(void *arg, struct str tenant, fingerprint fp, int64_t newest_ms)
+{
+    struct recounting *rc = arg;
+    struct stranger_count *c = ownership_has(&rc->own, fp) ? NULL : count_of(rc, tenant);
+
+    if (!c)
+        return;
+    c->series++;
+    c->active += newest_ms >= rc->active_since_ms;
+}
+
+void ingester_recount_strangers(struct ingester *in)
+{
+    struct recounting rc = {.in = in, .active_since_ms = clock_wall_ms(in->deps.clock) - STRANGER_ACTIVE_MS};
+    struct ingester_tenant *t, *tmp;
+
+    ownership_take(in, &rc.own);
+    for (uint32_t i = 0; i < in->shard_count && !rc.own.all; i++)
+        head_each_fingerprint(shard_head(in->shards[i]), recount_stranger, &rc);
+    ownership_drop(&rc.own);
+    pthread_rwlock_rdlock(&in->tenants_lock);
+    HASH_ITER(hh, in->tenants, t, tmp) {
+        struct stranger_count none = {0}, *c = &none;
+
+        for (size_t i = 0; i < rc.counts.n; i++)
+            c = rc.counts.v[i].tenant == t ? &rc.counts.v[i] : c;
+        atomic_store(&t->strangers, c->series);
+        atomic_store(&t->strangers_active, c->active);
+    }
+    pthread_rwlock_unlock(&in->tenants_lock);
+    vec_fini(&rc.counts);
 }

@@ -307,6 +307,18 @@ const struct ring_replicas *ring_only(const struct ring *r)
     return layout_sets_n(r->layout) == 1 ? layout_set(r->layout, 0, &share) : NULL;
 }
 
+size_t ring_sets_n(const struct ring *r)
+{
+    return layout_sets_n(r->layout);
+}
+
+const struct ring_replicas *ring_set(const struct ring *r, size_t i)
+{
+    double share;
+
+    return layout_set(r->layout, i, &share);
+}
+
 static int place(const uint16_t *set, size_t n, uint16_t instance)
 {
     for (size_t i = 0; i < n; i++) {

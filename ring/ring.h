@@ -75,6 +75,9 @@ size_t ring_zones_n(const struct ring *r); /* zones with owners */
 const struct ring_replicas *ring_replicas(const struct ring *r, uint32_t token);
 /* The one set that owns every key, as with one owner in each of RF zones; NULL: there are several (also of the same owners in another order), or none. */
 const struct ring_replicas *ring_only(const struct ring *r);
+/* The distinct sets that own at least one key each. */
+size_t ring_sets_n(const struct ring *r);
+const struct ring_replicas *ring_set(const struct ring *r, size_t i);
 /* Place of an instance among the owners of token, -1: not an owner. */
 int ring_owner_index(const struct ring *r, uint32_t token, uint16_t instance);
 /* The same for next. */

@@ -57,6 +57,9 @@ static void hear_note(struct ring_core *c, const struct ring_note *n)
     if (!e)
         return; /* the record will come by itself */
     if (entry_is_self(c, e)) {
+        /* Of a former life, of which this process knows nothing: to refute it would overwrite at the others what they know about it. Its record comes. */
+        if (!c->has_past && n->incarnation > e->m.incarnation)
+            return;
         if (n->health != RING_ALIVE && n->incarnation >= e->m.incarnation && n->incarnation < UINT64_MAX / 2)
             core_refute(c, n->incarnation);
         return;

@@ -319,6 +319,12 @@ static size_t small_chunks(const struct window *w)
     return n;
 }
 
+void window_tidy(struct head *h, struct window *w)
+{
+    if (small_chunks(w) >= WINDOW_SMALL_CHUNKS_MAX)
+        window_merge(h, w, CHUNK_SAMPLES_MAX / 2);
+}
+
 void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to)
 {
     struct series_extra *x = s->extra;
@@ -337,8 +343,7 @@ void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to)
         ooo_columns(s, MAX(start, from), MIN(window_end, to), &h->scratch, &c);
         window_add_columns(h, w, &c);
         arena_reset(&h->scratch);
-        if (small_chunks(w) >= WINDOW_SMALL_CHUNKS_MAX)
-            window_merge(h, w, CHUNK_SAMPLES_MAX / 2);
+        window_tidy(h, w);
         end += (uint32_t)c.n;
     }
     if (end == at)

@@ -214,6 +214,8 @@ bool series_find_sample(struct head *h, const struct head_series *s, int64_t t, 
 /* t is not stored yet. hist: canonical bytes (copied), or p NULL for a float. */
 void ooo_add(struct head *h, struct head_series *s, int64_t t, uint64_t vbits, int64_t st,
              struct str hist);
+/* Merges small chunks when there are many. */
+void window_tidy(struct head *h, struct window *w);
 /* Turns the buffered samples with from <= t < to into chunks of their windows. */
 void ooo_fold(struct head *h, struct head_series *s, int64_t from, int64_t to);
 /* Buffered samples with from <= t < to as columns; n may be 0. */

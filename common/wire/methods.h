@@ -17,7 +17,8 @@
     X(RPC_FRAGMENT, 23, "fragment")                                                                \
     X(RPC_CARDINALITY, 25, "cardinality")                                                          \
     X(RPC_QUERIES, 26, "queries")                                                                  \
-    X(RPC_CANCEL, 27, "cancel")
+    X(RPC_CANCEL, 27, "cancel")                                                                    \
+    X(RPC_SYNC, 28, "sync")
 
 enum { RPC_METHODS_MAX = 64 }; /* numbers are below this */
 

@@ -21,11 +21,11 @@ names() {
     echo compactor
 }
 
-# front is 0, ingester-N is N, the compactor comes last.
+# front is 0, ingester-N is N, the compactor comes behind the room for ingesters.
 index_of() {
     case $1 in
     front) echo 0 ;;
-    compactor) echo $((ingesters + 1)) ;;
+    compactor) echo $((${room:-$ingesters} + 1)) ;;
     *)
         names | grep -qx -- "$1" || fail "no process '$1': there are $(names | tr '\n' ' ')"
         echo "${1#ingester-}"
@@ -61,7 +61,8 @@ target_of() {
     esac
 }
 
-zone_of() { case $1 in ingester-*) echo "zone-${1#ingester-}" ;; *) echo zone-1 ;; esac; }
+# Three zones, which take turns.
+zone_of() { case $1 in ingester-*) echo "zone-$(((${1#ingester-} - 1) % 3 + 1))" ;; *) echo zone-1 ;; esac; }
 
 start() {
     local name=$1 seeds="127.0.0.1:$((port + 101)),127.0.0.1:$((port + 100))"

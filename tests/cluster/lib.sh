@@ -9,7 +9,7 @@ free_row() {
     local p i
     while :; do
         p=$((20000 + RANDOM % 8000))
-        for i in 0 1 2 3 4 100 101 102 103 104; do
+        for i in 0 1 2 3 4 5 6 7 100 101 102 103 104 105 106 107; do
             (: < "/dev/tcp/127.0.0.1/$((p + i))") 2> /dev/null && continue 2
         done
         echo $p

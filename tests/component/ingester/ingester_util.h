@@ -92,7 +92,7 @@ static void start(struct fixture *f, const char *name)
     cfg.flush_delay_ms = 365LL * 24 * 3600 * 1000; /* flushes come on request only */
     cfg.flush_check_ms = f->drops ? 20 : 3600000;
     cfg.retain_ms = f->drops ? 0 : 3600000;
-    CHECK_INT(ingester_new(&cfg, &(struct ingester_deps){clock_system(), f->log, f->metrics, f->overrides, f->bucket, NULL, NULL}, &f->in, NULL), 0);
+    CHECK_INT(ingester_new(&cfg, &(struct ingester_deps){.clock = clock_system(), .log = f->log, .metrics = f->metrics, .overrides = f->overrides, .bucket = f->bucket}, &f->in, NULL), 0);
     CHECK_INT(rpc_server_new(&(struct rpc_server_cfg){.listen = "127.0.0.1:0", .cluster = STR("test")}, &f->server, NULL), 0);
     ingester_handle(f->in, f->server);
     CHECK_INT(rpc_server_start(f->server, NULL), 0);
