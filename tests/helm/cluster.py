@@ -120,7 +120,7 @@ class Cluster:
                     lines.append(f"{self.vips[name]} {full} {name}")
                     continue
                 for p in self.endpoints(obj):
-                    lines.append(f"{p.ip} {full}")
+                    lines.append(f"{p.ip} {full} {name}")
                     if p.owner.get("spec", {}).get("serviceName") == name:
                         lines.append(f"{p.ip} {p.name}.{full}")
             with open(self.hosts, "r+") as f:

@@ -19,7 +19,6 @@ from claims import claim, total
 from cluster import Cluster
 
 TOP = chart.TOP
-BINARY = sys.argv[1]
 # Short times; the sanitizers need more memory and time than a release build.
 FAST = ["probes.readiness.periodSeconds=1", "config.server.shutdown-delay=1s", "test.duration=3s", "test.series=500", "runtimeConfig.overrides.anonymous.max_sample_age=0"]
 SANITIZERS = {k: v for k, v in {"ASAN_OPTIONS": "abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1"}.items()}
@@ -36,9 +35,9 @@ def in_namespace():
     sys.exit(code)
 
 
-def image_root():
+def image_root(binary):
     out = TOP / "build" / "helm-image"
-    subprocess.run([TOP / "deploy/image/build", "--root-only", "--no-strip", "--binary", BINARY, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([TOP / "deploy/image/build", "--root-only", "--no-strip", "--binary", binary, "--out", out], check=True, stdout=subprocess.DEVNULL)
     return str(out / "root")
 
 
@@ -177,7 +176,7 @@ def main():
     in_namespace()
     work = tempfile.mkdtemp(prefix="torc-helm-")
     os.chmod(work, 0o755)
-    image = image_root()
+    image = image_root(sys.argv[1])
     for f in pathlib.Path(image).rglob("*"):
         assert f.name not in ("sh", "bash", "dash"), "the image has a shell"
     scenes = {
@@ -197,4 +196,5 @@ def main():
     return code
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -149,6 +149,12 @@ app.kubernetes.io/part-of: torc
 {{- $_ := set $bucket "url" "filesystem:///data/blocks" -}}
 {{- end -}}
 {{- $_ := set $base "bucket" $bucket -}}
+{{- if .Values.tls.http.enabled -}}
+{{- $_ := set $base.server "tls-cert-file" "/etc/torc-tls/http/tls.crt" -}}
+{{- $_ := set $base.server "tls-key-file" "/etc/torc-tls/http/tls.key" -}}
+{{- end -}}
+{{- if .Values.auth.existingSecret }}{{ $_ := set $base "auth" (dict "users-file" "/etc/torc-auth/users.yaml") }}{{ end -}}
+{{- if .Values.admin.separatePort }}{{ $_ := set $base.server "admin-listen-address" "0.0.0.0:9010" }}{{ end -}}
 {{- toYaml (mergeOverwrite $base (deepCopy .Values.config)) -}}
 {{- end -}}
 

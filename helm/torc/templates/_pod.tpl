@@ -118,6 +118,9 @@ spec:
       ports:
         - {name: http, containerPort: 9009}
         - {name: rpc, containerPort: 9095}
+        {{- if $root.Values.admin.separatePort }}
+        - {name: admin, containerPort: 9010}
+        {{- end }}
       startupProbe:
         {{- include "torc.probe" (dict "root" $root "path" "/-/healthy") | nindent 8 }}
         {{- toYaml $root.Values.probes.startup | nindent 8 }}
@@ -141,6 +144,9 @@ spec:
         {{- if $root.Values.tls.http.enabled }}
         - {name: http-tls, mountPath: /etc/torc-tls/http, readOnly: true}
         {{- end }}
+        {{- if $root.Values.auth.existingSecret }}
+        - {name: auth, mountPath: /etc/torc-auth, readOnly: true}
+        {{- end }}
   volumes:
     - name: config
       {{- if $root.Values.configAsSecret }}
@@ -161,5 +167,9 @@ spec:
     {{- if $root.Values.tls.http.enabled }}
     - name: http-tls
       secret: {secretName: {{ $root.Values.tls.http.existingSecret }}}
+    {{- end }}
+    {{- with $root.Values.auth.existingSecret }}
+    - name: auth
+      secret: {secretName: {{ . }}}
     {{- end }}
 {{- end -}}
