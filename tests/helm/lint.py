@@ -108,7 +108,8 @@ def judge(path):
 
 def golden(path, update):
     file = GOLDEN / path.name
-    text = chart.text(path)
+    # What deploy/mixin holds has tests of its own.
+    text = chart.text(path, sets=["monitoring.rules.enabled=false", "monitoring.dashboards.enabled=false"])
     if update:
         GOLDEN.mkdir(exist_ok=True)
         file.write_text(text)
@@ -174,7 +175,7 @@ def monitoring():
     boards = sorted(p.name for p in mixin.glob("dashboards/*.json"))
     files = sorted(k for d in rules.of(docs, "ConfigMap") for k in d["data"] if k.endswith(".json"))
     claim(f"all {len(boards)} dashboards are ConfigMaps", files == boards, f"{files} of {boards}")
-    wanted = sorted(p.name for p in mixin.glob("rules/*.yaml"))
+    wanted = [n for n in ("alerts.yaml", "rules.yaml") if (mixin / n).exists()]
     claim(f"all {len(wanted)} files of rules are PrometheusRules", len(rules.of(docs, "PrometheusRule")) == len(wanted))
     found = validate.findings(docs, VERSIONS[-1])
     claim("what monitors is right", not found, "\n".join(found))
