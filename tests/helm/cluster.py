@@ -73,7 +73,7 @@ class Cluster:
     def __init__(self, directory, image, namespace="default", sanitizer_env=None):
         self.dir, self.image, self.namespace = directory, image, namespace
         self.sanitizer_env = sanitizer_env or {}
-        self.tag = f"torc{os.getpid()}"
+        self.tag = f"torc-pod-{os.urandom(3).hex()}"
         Cluster.made += 1  # each has addresses of its own: proxies of the one before may still listen
         self.gateway, self.count, self.vips = f"{ADDRESS}.0.1", 1, {}
         self.objects, self.pods, self.trouble = {}, {}, []

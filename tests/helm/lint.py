@@ -200,7 +200,7 @@ def main():
     judges_judge()
     special()
     monitoring()
-    for path in chart.examples() + [chart.CHART / "ci" / "ingress.yaml", chart.CHART / "ci" / "locked-down.yaml"]:
+    for path in [p for p in chart.examples() if p.name != "medium.yaml"] + [chart.CHART / "ci" / "locked-down.yaml"]:
         golden(path, update)
     return total()
 

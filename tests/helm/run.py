@@ -3,10 +3,12 @@
 mode zones through a changed limit, an upgrade, a scale-up and a crash, under a load that is read back; then modes simple and single.
 """
 import copy
+import ctypes
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ import time
 from urllib.parse import urlencode
 
 import chart
+import tools
+from apiserver import Server
 from claims import claim, total
 from cluster import Cluster
 
@@ -25,12 +29,14 @@ SANITIZERS = {k: v for k, v in {"ASAN_OPTIONS": "abort_on_error=0", "UBSAN_OPTIO
 
 
 def in_namespace():
-    """This process goes into a network namespace of its own, which is the node's."""
+    """This process goes into a network namespace of its own, which is the node's, and into a PID namespace, so that nothing outlives it."""
     if os.environ.get("TORC_HELM_NODE"):
         return
     node = f"torc-node-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", node], check=True)
-    code = subprocess.run(["ip", "netns", "exec", node, sys.executable, *sys.argv], env={**os.environ, "TORC_HELM_NODE": node}).returncode
+    command = ["ip", "netns", "exec", node, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
+    libc = ctypes.CDLL(None)
+    code = subprocess.run(command, env={**os.environ, "TORC_HELM_NODE": node}, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL, 0, 0, 0)).returncode
     subprocess.run(["ip", "netns", "del", node])
     sys.exit(code)
 
@@ -58,6 +64,26 @@ def load(docs, name, *args):
     pod["metadata"]["name"] = name
     pod["spec"]["containers"][0]["args"] += list(args)
     return pod
+
+
+def roll_zones(cluster, directory):
+    """deploy/kubernetes/roll-zones with a real kubectl: (exit code, what it said, pods in the order of their deletion, the most zones that were incomplete at once)."""
+    server = Server(cluster)
+    env = server.environment(directory, os.path.dirname(tools.kubectl()))
+    away, done = [0], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            pods = [p for p in list(cluster.pods.values()) if p.labels["app.kubernetes.io/component"] == "ingester"]
+            whole = {p.labels["torc/zone"] for p in pods if p.ready}
+            away[0] = max(away[0], 3 - len(whole))
+            time.sleep(0.02)
+
+    threading.Thread(target=watch, daemon=True).start()
+    script = subprocess.run([TOP / "deploy/kubernetes/roll-zones", "metrics-torc", cluster.namespace, "60"], capture_output=True, text=True, env=env)
+    done.set()
+    server.shutdown()
+    return script.returncode, script.stdout + script.stderr, server.deleted, away[0]
 
 
 def until(seconds, holds):
@@ -140,9 +166,9 @@ def zones(image, work):
     thread.start()
     time.sleep(2)
     claim("zones: a changed option rolls what is stateless", lambda: s.apply("config.querier.max-concurrent=17"), s.trouble)
-    old = [p.name for p in c.pods.values() if p.labels["app.kubernetes.io/component"] == "ingester" and p.hash != p.cluster.pods_of(p.owner)[0].hash]
-    order = c.roll_groups()
-    claim("zones: ingesters roll a zone at a time", len(order) == 3 and not old, order)
+    code, said, order, away = roll_zones(c, s.dir)
+    claim("zones: roll-zones restarts the ingesters, a zone at a time", code == 0 and len(order) == 3 and order == sorted(order) and away == 1, f"{said}{order} {away}")
+    claim("zones: and then has nothing to do", lambda: roll_zones(c, s.dir)[1].count("up to date") == 3)
     claim("zones: all pods are new and ready", lambda: s.well() and not {p.name: p.inner_pid() for p in c.pods.values()}.items() & pids.items(), s.trouble)
     claim("zones: they have the option", lambda: all("max-concurrent: 17" in p.get("/config")[1] for p in c.pods.values() if p.ready))
     thread.join()
@@ -154,6 +180,8 @@ def zones(image, work):
     after = query(c, "querier", "helm-test", "count(last_over_time({__name__!=\"\"}[10m]))")
     claim("zones: what was there is there", before and after and after >= before, f"{before}, then {after}")
 
+    s.apply("config.querier.max-concurrent=18")
+    claim("zones: rollout-operator would do so too", lambda: c.roll_groups() == order and s.well(), s.trouble)
     victim = next(p for p in c.pods.values() if p.name.endswith("zone-b-0"))
     os.kill(victim.inner_pid(), 9)
     claim("zones: a killed ingester is started again", lambda: until(20, lambda: victim.restarts == 1 and victim.ready), s.trouble)
