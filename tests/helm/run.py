@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""tests/helm/run.py BINARY [zones|simple|single]...: the chart's workloads run, as processes in network namespaces, from the image's root (cluster.py, pods.py), and pass the chart's own test:
-mode zones through a changed limit, an upgrade, a scale-up and a crash, under a load that is read back; then modes simple and single.
+"""tests/helm/run.py BINARY [zones|simple|guarded|single]...: the chart's workloads run, as processes in network namespaces, from the image's root (cluster.py, pods.py), and pass the chart's own test:
+mode zones through a changed limit, an upgrade, a scale-up and a crash, under a load that is read back; then modes simple and single, and one process with HTTPS, users
+and admin pages apart.
 """
 import copy
 import ctypes
@@ -110,12 +111,12 @@ class Scene:
         self.dir = os.path.join(work, name)
         self.files, self.sets = files, list(sets) + FAST
         self.cluster = Cluster(self.dir, image, chart.NAMESPACE, SANITIZERS)
-        self.name, self.tests = name, 0
+        self.name, self.tests, self.extra = name, 0, []
 
     def apply(self, *sets):
         self.sets += sets
         self.docs = chart.render(*self.files, sets=self.sets)
-        self.cluster.apply(self.docs)
+        self.cluster.apply(self.docs + self.extra)
         return self.well()
 
     def well(self):
@@ -200,6 +201,33 @@ def plain(image, work, mode, sets, pods):
     s.end()
 
 
+USERS = """
+users:
+  - {name: scraper, token: scrape, roles: [metrics]}
+  - {name: oncall, token: admin, roles: [admin]}
+"""
+
+
+def guarded(image, work):
+    """HTTPS, users and a port for admin pages."""
+    s = Scene(image, work, "guarded", sets=["mode=single", "tls.http.enabled=true", "tls.http.existingSecret=cert", "auth.existingSecret=users", "admin.separatePort=true"])
+    pem = [os.path.join(s.dir, n) for n in ("tls.key", "tls.crt")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=torc", "-keyout", pem[0], "-out", pem[1]],
+                   check=True, stderr=subprocess.DEVNULL)
+    s.extra = [{"kind": "Secret", "metadata": {"name": "cert"}, "stringData": {os.path.basename(f): open(f).read() for f in pem}},
+               {"kind": "Secret", "metadata": {"name": "users"}, "stringData": {"users.yaml": USERS}}]
+    claim("guarded: the pod becomes ready, by HTTPS", lambda: s.apply(), s.trouble)
+    pod = next(iter(s.cluster.pods.values()))
+
+    def code(path, port=9009, token=None):
+        return pod.get(path, port, "HTTPS", 5, headers={"Authorization": f"Bearer {token}"} if token else {})[0]
+
+    claim("guarded: /metrics is for users with the role", lambda: [code("/metrics"), code("/metrics", token="admin"), code("/metrics", token="scrape")] == [401, 403, 200])
+    claim("guarded: admin pages are on their own port", lambda: [code("/ingester/tenants", 9009, "admin"), code("/ingester/tenants", 9010, "admin")] == [404, 200],
+          lambda: [code("/ingester/tenants", 9009, "admin"), code("/ingester/tenants", 9010, "admin")])
+    s.end()
+
+
 def main():
     in_namespace()
     work = tempfile.mkdtemp(prefix="torc-helm-")
@@ -210,6 +238,7 @@ def main():
     scenes = {
         "zones": lambda: zones(image, work),
         "simple": lambda: plain(image, work, "simple", ["mode=simple"], 6),
+        "guarded": lambda: guarded(image, work),
         "single": lambda: plain(image, work, "single", ["mode=single"], 1),
     }
     for name in sys.argv[2:] or scenes:
