@@ -610,7 +610,7 @@ TEST(what_was_acknowledged_is_read_whoever_comes_and_goes)
         struct world *w = world_new(test_seed() + (uint64_t)k, (const int[]){3, 1, 5}[k % 3], 3 + k % 4);
 
         until_calm(w);
-        for (int i = 0; i < 25; i++)
+        for (int i = 0; i < 16; i++)
             happen(w);
         sim_heal(w->s);
         until_calm(w);
