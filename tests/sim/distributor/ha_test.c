@@ -234,7 +234,7 @@ TEST(one_replica_is_followed_at_a_time_whoever_dies)
         world_free(w);
     }
     CHECK(changes > n);
-    print_message("%llu seeds of 15 virtual minutes: %u changes, none while the other replica sent; distributors followed different ones for %lld ms at worst, "
+    print_message("%llu seeds of 15 virtual minutes: %u changes, none from a replica that had been sending for 12 s; distributors followed different ones for %lld ms at worst, "
                   "%.2f %% of the time\n", (unsigned long long)n, changes, (long long)longest, 100.0 * (double)sum / (double)((int64_t)n * 15 * 60000));
 }
 
