@@ -203,8 +203,8 @@ def plain(image, work, mode, sets, pods):
 
 USERS = """
 users:
-  - {name: scraper, token: scrape, roles: [metrics]}
-  - {name: oncall, token: admin, roles: [admin]}
+  - {name: scraper, token: token-of-the-scraper, roles: [metrics]}
+  - {name: oncall, token: token-of-the-oncall, roles: [admin]}
 """
 
 
@@ -220,11 +220,12 @@ def guarded(image, work):
     pod = next(iter(s.cluster.pods.values()))
 
     def code(path, port=9009, token=None):
+        token = token and "token-of-the-" + token
         return pod.get(path, port, "HTTPS", 5, headers={"Authorization": f"Bearer {token}"} if token else {})[0]
 
-    claim("guarded: /metrics is for users with the role", lambda: [code("/metrics"), code("/metrics", token="admin"), code("/metrics", token="scrape")] == [401, 403, 200])
-    claim("guarded: admin pages are on their own port", lambda: [code("/ingester/tenants", 9009, "admin"), code("/ingester/tenants", 9010, "admin")] == [404, 200],
-          lambda: [code("/ingester/tenants", 9009, "admin"), code("/ingester/tenants", 9010, "admin")])
+    claim("guarded: /metrics is for users with the role", lambda: [code("/metrics"), code("/metrics", token="oncall"), code("/metrics", token="scraper")] == [401, 403, 200])
+    claim("guarded: admin pages are on their own port", lambda: [code("/ingester/tenants", 9009, "oncall"), code("/ingester/tenants", 9010, "oncall")] == [404, 200],
+          lambda: [code("/ingester/tenants", 9009, "oncall"), code("/ingester/tenants", 9010, "oncall")])
     s.end()
 
 
