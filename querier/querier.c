@@ -39,6 +39,8 @@ const struct option querier_options[] = {
      .doc = "Samples of blocks that a query must have in its range to be shared."},
     {"querier.split-interval", OPT_DURATION, AT(scatter.split_ms), .def = "1d", .min = "0", .max = "31d",
      .doc = "Shared range queries longer than this are divided into parts of it; 0: never."},
+    {"querier.slow-query-threshold", OPT_DURATION, AT(slow_query_ms), .def = "10s", .max = "1h",
+     .doc = "Queries that take longer, waiting included, are written to the log with their text; 0: none."},
     {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
      .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},

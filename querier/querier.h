@@ -37,6 +37,7 @@ struct querier_cfg {
     int64_t index_refresh_ms;
     int64_t blocks_open_max;
     bool tracing; /* trace=1 is answered */
+    int64_t slow_query_ms; /* slower ones are written to the log; 0: none */
     uint64_t results_cache_bytes;
     struct scatter_cfg scatter;
     bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */
