@@ -218,6 +218,24 @@ static int run(struct api_request *r, const struct query_params *p, struct promq
     return rc;
 }
 
+/* Keys as Mimir's query statistics have them. */
+static void log_if_slow(const struct api_request *r, const struct query_params *p, const struct fetch_used *used,
+                        const struct query_result *res, int rc)
+{
+    int64_t ns = clock_mono_ns(r->q->deps.clock) - r->queued_ns;
+    char *text;
+
+    if (r->q->cfg.slow_query_ms <= 0 || ns < r->q->cfg.slow_query_ms * 1000000)
+        return;
+    text = str_dupz(p->text);
+    log_info(r->q->deps.log, "slow query", "user", r->tenant_text, "status", rc_name(rc), "response_time_seconds", log_f64((double)ns / 1e9),
+             "queue_time_seconds", log_f64((double)(r->begun_ns - r->queued_ns) / 1e9), "param_query", text, "param_start", log_i64(p->start_ms), "param_end",
+             log_i64(p->end_ms), "param_step", log_i64(p->step_ms), "fetched_series_count", log_i64((int64_t)used->series), "fetched_chunk_bytes",
+             log_i64((int64_t)used->bytes), "samples_processed", log_i64((int64_t)res->stats.samples_total), "request_id", http_request_id(r->http), "trace_id",
+             http_trace_id(r->http));
+    free(text);
+}
+
 static int evaluate(struct api_request *r, const struct query_params *p, struct promql_ast *ast,
                     struct answer *an, struct err *err)
 {
@@ -256,6 +274,7 @@ static int evaluate(struct api_request *r, const struct query_params *p, struct 
     rc = run(r, p, ast, &src, &opt, &an->res, err);
     api_count_fetched(r->q, &src.used);
     api_count_memory(r->q, &an->arena);
+    log_if_slow(r, p, &src.used, &an->res, rc);
     if (rc == RC_INVALID)
         param_invalid("query", err);
     /* Queries that fail are not counted: whoever is refused is not billed. */

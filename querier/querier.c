@@ -41,6 +41,8 @@ const struct option querier_options[] = {
      .doc = "Shared range queries longer than this are divided into parts of it; 0: never."},
     {"querier.admin-api", OPT_BOOL, AT(admin_api), .def = "true",
      .doc = "Take deletions of series and snapshots (admin/tsdb/delete_series, clean_tombstones, snapshot); false answers 503."},
+    {"querier.slow-query-threshold", OPT_DURATION, AT(slow_query_ms), .def = "10s", .max = "1h",
+     .doc = "Queries that take longer, waiting included, are written to the log with their text; 0: none."},
     {"querier.trace-enabled", OPT_BOOL, AT(tracing), .def = "true",
      .doc = "Answer trace=1 with a tree of where the time of a query went; it names processes and zones."},
     {0},

@@ -39,6 +39,7 @@ struct querier_cfg {
     int64_t blocks_open_max;
     bool admin_api; /* deletions are taken */
     bool tracing; /* trace=1 is answered */
+    int64_t slow_query_ms; /* slower ones are written to the log; 0: none */
     uint64_t results_cache_bytes;
     struct scatter_cfg scatter;
     bool tenancy; /* false: X-Scope-OrgID is not read (paths still name a workspace) */

@@ -11,11 +11,11 @@
 static const char *const method_names[] = {"GET",  "POST",    "PUT",  "DELETE",
                                            "HEAD", "OPTIONS", "other"};
 
-static void request_id_make(char id[40])
+/* Of this thread; for identities, not for secrets. */
+static uint64_t random_u64(void)
 {
     static _Thread_local struct rng rng;
     static _Thread_local bool seeded;
-    uint64_t a, b;
 
     if (!seeded) {
         uint64_t seed;
@@ -24,8 +24,14 @@ static void request_id_make(char id[40])
         rng_init(&rng, seed);
         seeded = true;
     }
-    a = (rng_u64(&rng) & ~0xf000ULL) | 0x4000; /* version 4, variant 1 (RFC 9562) */
-    b = (rng_u64(&rng) & ~(3ULL << 62)) | 2ULL << 62;
+    return rng_u64(&rng);
+}
+
+static void request_id_make(char id[40])
+{
+    uint64_t a = (random_u64() & ~0xf000ULL) | 0x4000; /* version 4, variant 1 (RFC 9562) */
+    uint64_t b = (random_u64() & ~(3ULL << 62)) | 2ULL << 62;
+
     snprintf(id, 40, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(a >> 32),
              (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xffff), (unsigned)(b >> 48),
              (unsigned long long)(b & 0xffffffffffffULL));
@@ -266,6 +272,8 @@ static enum MHD_Result begin(struct http_req *req, const char *method, const cha
         server_closed(req->server, "bad_request");
         return refuse_and_close(req, resp_text(rc == RC_LIMIT ? 431 : 400, "%s", err_text(&err)));
     }
+    if (!traceparent_parse(http_header(req, "traceparent"), &req->trace))
+        traceparent_begin(random_u64(), random_u64(), &req->trace);
     if (strcmp(version, "HTTP/1.0") == 0 && http_header(req, "Transfer-Encoding").p)
         return refuse_and_close(req, resp_text(400, "HTTP/1.0 has no Transfer-Encoding"));
     if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
@@ -449,10 +457,12 @@ static void audit(struct http_server *s, const struct http_req *req, const char 
 {
     if (req->status == 401 || req->status == 403)
         log_limited(s->log, LOG_WARN, "admin call refused", "method", method_names[req->method], "route",
-                    http_route_pattern(req), "client", req->conn->address, "request_id", req->id);
+                    http_route_pattern(req), "client", req->conn->address, "request_id", req->id, "trace_id",
+                 req->trace.trace_id);
     else
         log_info(s->log, "admin call", "method", method_names[req->method], "route", http_route_pattern(req), "path",
-                 req->uri, "status", status, "user", http_user(req), "client", req->conn->address, "request_id", req->id);
+                 req->uri, "status", status, "user", http_user(req), "client", req->conn->address, "request_id", req->id, "trace_id",
+                 req->trace.trace_id);
 }
 
 static void account(struct http_server *s, struct http_req *req)
@@ -471,7 +481,8 @@ static void account(struct http_server *s, struct http_req *req)
     if (req->status >= 500)
         log_limited(s->log, LOG_WARN, "request failed", "method", method_names[req->method],
                     "route", http_route_pattern(req), "status", status, "seconds", log_f64(seconds),
-                    "client", req->conn->address, "request_id", req->id);
+                    "client", req->conn->address, "request_id", req->id, "trace_id",
+                 req->trace.trace_id);
 }
 
 void exchange_on_completed(void *arg, struct MHD_Connection *mhd, UNUSED void **con_cls,

@@ -159,6 +159,8 @@ void http_req_tenant(struct http_req *req, struct str tenant);
 const char *http_user(const struct http_req *req); /* "": nobody said */
 const char *http_client_address(const struct http_req *req);          /* "10.0.0.7:5123" */
 const char *http_request_id(const struct http_req *req);
+/* Of traceparent, or one that began here: 32 hex digits. Answers carry it as X-Trace-Id; log lines as trace_id. */
+const char *http_trace_id(const struct http_req *req);
 const char *http_route_pattern(const struct http_req *req);
 int64_t http_received_mono_ns(const struct http_req *req); /* when the headers were complete */
 /* Since the newest bytes of the client arrived at this machine. For a request that is here as a

@@ -5,6 +5,7 @@
  * watch.c: deadlines and lost clients. */
 #pragma once
 #include "common/http/http.h"
+#include "common/obs/traceparent.h"
 #include "common/sys/pool.h"
 #include "common/sys/thread.h"
 
@@ -54,6 +55,7 @@ struct http_req {
     struct MHD_Connection *mhd;
     struct arena arena;
     char id[40];
+    struct traceparent trace; /* once the headers are there */
     char *uri; /* as sent */
     struct str path, query;
     enum http_method method;

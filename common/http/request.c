@@ -390,3 +390,8 @@ void http_req_tenant(struct http_req *req, struct str tenant)
     ASSERT(req->header_count <= HTTP_HEADERS_MAX);
     req->headers[req->header_count++] = (struct http_header){STR("X-Scope-OrgID"), copy};
 }
+
+const char *http_trace_id(const struct http_req *req)
+{
+    return req->trace.trace_id;
+}

@@ -336,6 +336,8 @@ struct MHD_Response *resp_make(struct http_req *req, struct http_resp *r)
     MHD_add_response_header(m, "Vary", "Origin");
     MHD_add_response_header(m, "Vary", "Accept-Encoding");
     MHD_add_response_header(m, "x-amzn-RequestId", req->id);
+    if (*req->trace.trace_id)
+        MHD_add_response_header(m, "X-Trace-Id", req->trace.trace_id);
     if (atomic_load_explicit(&req->server->draining, memory_order_relaxed))
         MHD_add_response_header(m, "Connection", "close");
     return m;

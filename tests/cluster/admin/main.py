@@ -51,7 +51,8 @@ def main():
         overrides = s.path("overrides.yaml")
         with open(overrides, "w", encoding="ascii") as f:
             f.write("overrides:\n  team-a: {max_points: 77}\n")
-        server = start("open", f"--runtime-config.file={overrides}", "--runtime-config.period=1s", "--ingester.flush-check-period=1s")
+        server = start("open", f"--runtime-config.file={overrides}", "--runtime-config.period=1s", "--ingester.flush-check-period=1s",
+                       "--querier.slow-query-threshold=1ms")
         server.overrides = overrides
         wait_until("an ingester", 60, lambda: pages.ask(server.url + "/ready")[0] == 200)
         pages.check(cases, s, server, int(time.time() * 1000))

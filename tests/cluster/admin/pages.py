@@ -131,6 +131,21 @@ def check_answers(cases, url):
     cases.check("config: what differs", MARKUP in diff["data-dir"] and "wal.sync" not in diff, diff)
 
 
+def check_trace(cases, server):
+    """A request's trace is the caller's, also in the log of slow queries."""
+    import urllib.request
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    url = f"{server.url}/api/v1/query?query=count(admin_metric)%2B4711"
+    for given, want in ((f"00-{trace}-00f067aa0ba902b7-01", lambda t: t == trace), ("00-nonsense", lambda t: len(t) == 32 and t != trace), (None, lambda t: len(t) == 32)):
+        headers = {"X-Scope-OrgID": "team-a", **({"traceparent": given} if given else {})}
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as f:
+            got = f.headers["X-Trace-Id"]
+        cases.check(f"traceparent {given}: the trace of the answer", want(got), got)
+    wait_until("the slow query in the log", 10, lambda: any('msg="slow query"' in line and "4711" in line and f"trace_id={trace}" in line and "user=team-a" in line
+                                                            for line in server.log().splitlines()))
+    cases.check("slow queries are logged with tenant, text and trace", True)
+
+
 def check_overrides(cases, s, url, file):
     def entry():
         return json.loads(ask(f"{url}/runtime_config", headers=JSON)[1])
@@ -170,4 +185,5 @@ def check(cases, scratch, server, now_ms):
         check_headers(cases, url, path)
     check_json(cases, url, gets)
     check_answers(cases, url)
+    check_trace(cases, server)
     check_overrides(cases, server, url, server.overrides)

@@ -101,7 +101,7 @@ TEST(the_replay_page_says_how_much_was_read)
     CHECK(text_has(buf_view(&json), "{\"state\":\"serving\",\"bytes_done\":"));
     CHECK(text_has(buf_view(&json), "\"percent\":100,") && text_has(buf_view(&json), "\"seconds_left\":0.0,"));
     CHECK(text_has(buf_view(&json), "\"shard\":1,\"image_bytes_done\":") && !text_has(buf_view(&json), "\"image_bytes_total\":0"));
-    CHECK(text_has(buf_view(&html), "<h1>Replay</h1><p>serving, 100 %") && text_has(buf_view(&html), "<td>0001-02/0001"));
+    CHECK(text_has(buf_view(&html), "<h1>Replay</h1>\n<p>serving, 100 %") && text_has(buf_view(&html), "<td>0001-02/0001"));
     buf_fini(&json);
     buf_fini(&html);
     finish(&f);
