@@ -133,6 +133,8 @@ static void write_one(struct world *w, int distributor)
     struct ring *r = ring_of(w, distributor);
     const struct ring_replicas *set = ring_replicas(r, token);
     struct write *wr = &w->writes[w->writes_n];
+    /* Some distributors freeze with all of a write in their hands. */
+    int64_t frozen_ms = rng_below(&w->s->rng, 20) == 0 ? (int64_t)rng_below(&w->s->rng, 9000) : 0;
 
     if (!set || set->owners_n < 2 || w->writes_n == SAMPLES_MAX)
         return;
@@ -141,8 +143,10 @@ static void write_one(struct world *w, int distributor)
         wr->old |= (uint8_t)(1U << target_of(wr, number_of(ring_instance(r, set->owners[i]))));
     for (int i = 0; i < set->next_n && set->moving; i++)
         wr->next |= (uint8_t)(1U << target_of(wr, number_of(ring_instance(r, set->next[i]))));
-    for (int i = 0; i < wr->n; i++)
+    for (int i = 0; i < wr->n; i++) {
         later(w, (struct event){.kind = PUSH, .to = wr->targets[i], .from = distributor, .id = w->writes_n, .version = ring_epoch(r)});
+        w->events.v[w->events.n - 1].at_ms += frozen_ms;
+    }
     w->writes_n++;
 }
 
