@@ -134,7 +134,7 @@ static void sim_env_changed(void *self)
     for (size_t i = 0; node->core && i < ring_core_members_n(node->core); i++) {
         const struct member *m = ring_core_member(node->core, i);
 
-        ASSERT(m->state == RING_LEFT ? m->tokens_n == 0 : m->tokens_n > 0); /* nobody owns without tokens, nobody has tokens and is gone */
+        ASSERT(m->state == RING_LEFT || !(m->roles & RING_INGESTER) ? m->tokens_n == 0 : m->tokens_n > 0); /* nobody owns without tokens, nobody has tokens and is gone */
     }
 }
 
