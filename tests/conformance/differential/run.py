@@ -32,7 +32,8 @@ NOTHING = 1e-12       # 2.42 averages without compensation: what should be 0 is 
 TENANT = "differential"
 BATCH_S = 600
 ASKING = 6            # queries at a time
-FLAGS = ["--compactor.interval=1s", "--compactor.settle=0s", "--limits.retention_period=0", "--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0",
+# Replicas shall differ: what an ingester missed is not taken over from the others in this time.
+FLAGS = ["--ingester.sync-bytes-per-second=1", "--compactor.interval=1s", "--compactor.settle=0s", "--limits.retention_period=0", "--limits.max_sample_age=0", "--limits.creation_grace_period=0", "--limits.query_request_rate=100000", "--limits.ingestion_rate=0",
          "--limits.out_of_order_window=1h"]
 
 
