@@ -7,8 +7,8 @@
 
 #define AT(field) offsetof(struct compactor_cfg, field)
 const struct option compactor_options[] = {
-    {"compactor.scratch-dir", OPT_STRING, AT(scratch_dir), .def = "./data/compactor",
-     .doc = "Local directory for blocks that are being written; emptied at start."},
+    {"compactor.scratch-dir", OPT_STRING, AT(scratch_dir),
+     .doc = "Local directory for blocks that are being written; emptied at start. Empty: compactor/ below data-dir."},
     {"compactor.interval", OPT_DURATION, AT(interval_ms), .def = "1m", .min = "1s", .max = "1h", .doc = "Time between two runs."},
     {"compactor.settle", OPT_DURATION, AT(settle_ms), .def = "25m", .max = "24h",
      .doc = "A time range is merged once its end is this long ago: every replica's block should be there by then."},

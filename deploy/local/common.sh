@@ -71,7 +71,7 @@ start() {
         --instance.id="$name" --instance.zone="$(zone_of "$name")" \
         --server.http-listen-address=127.0.0.1 --server.http-listen-port="$(http_port "$name")" \
         --server.rpc-listen-address="127.0.0.1:$(rpc_port "$name")" --ring.seeds="$seeds" \
-        --data-dir="$dir/data/$name" --compactor.scratch-dir="$dir/data/$name/compactor" --bucket.url="filesystem://$dir/bucket" $flags \
+        --data-dir="$dir/data/$name" --bucket.url="filesystem://$dir/bucket" $flags \
         >> "$dir/logs/$name.log" 2>&1 < /dev/null &
     echo $! > "$dir/pids/$name.pid"
     # Until the program is loaded the process is still this script's.
