@@ -164,12 +164,31 @@ static void page_delete_tenant_form(UNUSED void *arg, struct http_req *req)
 {
     struct buf out;
 
+    if (!http_wants_html(req)) {
+        http_reply(req, 200, HTTP_TYPE_JSON, STR("{\"status\":\"nothing was done: POST deletes the tenant of X-Scope-OrgID, or of the parameter tenant\"}\n"));
+        return;
+    }
     buf_init(&out, 64 << 10);
     html_begin(&out, "Delete a tenant");
     buf_z(&out, "<p>Hides all that the tenant has up to now, for good, and removes it from the bucket.</p>\n");
     html_form_begin(&out, req, "/compactor/delete_tenant");
     html_form_text(&out, "tenant", "Tenant", "");
     html_form_end(&out, "Delete");
+    html_end(&out);
+    http_reply_buf(req, 200, HTTP_TYPE_HTML, &out);
+    buf_fini(&out);
+}
+
+/* Asks for a tenant, and shows what is known of the one that was asked for. */
+static void reply_delete_status_html(struct http_req *req, struct str status)
+{
+    struct buf out;
+
+    buf_init(&out, 64 << 10);
+    html_begin(&out, "Deletion of a tenant");
+    buf_z(&out, "<form method=\"get\" action=\"/compactor/delete_tenant_status\"><label>Tenant <input name=\"tenant\"></label> <button>Show</button></form>\n");
+    if (status.n)
+        html_pre(&out, status);
     html_end(&out);
     http_reply_buf(req, 200, HTTP_TYPE_HTML, &out);
     buf_fini(&out);
@@ -182,11 +201,17 @@ static void page_delete_tenant_status(void *arg, struct http_req *req)
     struct buf out;
     struct err err;
 
+    if (http_wants_html(req) && http_param(req, "tenant").n == 0 && http_header(req, "X-Scope-OrgID").n == 0) {
+        reply_delete_status_html(req, (struct str){0});
+        return;
+    }
     if (!tenant_of(m, req, tenant))
         return;
     buf_init(&out, 4096);
     if (compactor_delete_status(m->compactor, tenant, &out, &err) < 0)
         http_reply_text(req, 500, "%s", err_text(&err));
+    else if (http_wants_html(req))
+        reply_delete_status_html(req, buf_view(&out));
     else
         http_reply_buf(req, 200, HTTP_TYPE_JSON, &out);
     buf_fini(&out);

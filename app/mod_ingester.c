@@ -238,6 +238,14 @@ static void reply_switch(struct http_req *req, const char *title, const char *no
     buf_fini(&out);
 }
 
+static void reply_prepared(struct http_req *req, bool set)
+{
+    if (http_accepts(req, "application/json"))
+        http_reply(req, 200, HTTP_TYPE_JSON, set ? STR("{\"state\":\"set\"}\n") : STR("{\"state\":\"unset\"}\n"));
+    else
+        http_reply_text(req, 200, "%s", set ? "set" : "unset");
+}
+
 /* As Mimir and rollout-operator have it: GET says "set" or "unset", POST sets, DELETE unsets; it survives a restart. */
 static void page_prepare(void *arg, struct http_req *req)
 {
@@ -255,7 +263,7 @@ static void page_prepare(void *arg, struct http_req *req)
         reply_switch(req, "Prepare shutdown", prepared(m) ? "At its next stop this ingester hands over and leaves the ring (DELETE takes it back)" : "A stop of this ingester is a restart: it stays in the ring",
                      NULL, NULL, prepared(m) ? NULL : "Leave the ring at the next stop");
     else if (http_method(req) == HTTP_GET || http_method(req) == HTTP_HEAD)
-        http_reply_text(req, 200, "%s", prepared(m) ? "set" : "unset");
+        reply_prepared(req, prepared(m));
     else
         http_respond(req, http_resp_new(204));
 }

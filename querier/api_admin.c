@@ -79,7 +79,7 @@ void api_delete_series(struct api_request *r)
 {
     int64_t now = clock_wall_ms(r->q->deps.clock);
     struct api_selectors sel = {0};
-    struct time_span span;
+    struct time_span span = {0};
     struct arena a;
     struct err err;
     int rc = api_admin_check(r, &err);

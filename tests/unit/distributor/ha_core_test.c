@@ -29,7 +29,7 @@ static enum ha_verdict heard(struct ha_core *c, const char *cluster, const char 
 static size_t writes(struct ha_core *c, int64_t now_ms, struct ha_write *last)
 {
     size_t n = 0;
-    struct ha_write w;
+    struct ha_write w = {0};
 
     while (ha_core_next_write(c, now_ms, &w)) {
         n++;
@@ -79,7 +79,7 @@ TEST(clusters_beyond_the_limit_are_told_so_and_known_ones_go_on)
 TEST(elections_are_written_at_once_and_heartbeats_once_in_the_update_timeout)
 {
     struct ha_core *c = core_new();
-    struct ha_write w;
+    struct ha_write w = {0};
     size_t beats = 0;
 
     CHECK_INT(heard(c, "prod", "a", 1000), HA_FOLLOWED);
@@ -155,7 +155,7 @@ TEST(heartbeats_of_others_keep_the_followed_replica_followed)
 TEST(a_cluster_that_was_forgotten_begins_with_a_higher_epoch)
 {
     struct ha_core *c = core_new();
-    struct ha_write w;
+    struct ha_write w = {0};
 
     heard(c, "prod", "a", 1000);
     writes(c, 1000, NULL);
@@ -193,7 +193,7 @@ static bool gap_after(int64_t gap_ms, int64_t came_ms, struct ha_write *told)
 
 TEST(a_silence_that_is_longer_than_usual_is_a_gap)
 {
-    struct ha_write w;
+    struct ha_write w = {0};
 
     CHECK(!gap_after(7000, 203000, &w));
     CHECK_INT(w.e.gap_to_ms, 0);
@@ -240,7 +240,7 @@ TEST(gaps_that_others_saw_are_known_here)
 TEST(pauses_between_pushes_are_learnt)
 {
     struct ha_core *c = core_new();
-    struct ha_write w;
+    struct ha_write w = {0};
     int64_t last_gap = 0;
 
     for (int64_t t = 100000; t < 700000; t += 25000) {
