@@ -301,7 +301,7 @@ class F3(Row):
 class F3i(F3):
     """A cut of a quorum may cost what was acknowledged within the last interval before it, and nothing else."""
 
-    id, title = "power cuts, wal.sync interval"
+    id, title = "F3i", "power cuts, wal.sync interval"
     flags = ("--wal.sync=interval", "--wal.sync-interval=100ms")
     interval = 0.1
 
