@@ -24,11 +24,13 @@ page() { curl -s -H 'Accept: application/json' "http://127.0.0.1:$((port + $1))$
 members() { page 0 /memberlist | jq -r '[.instances[] | select(.roles | tostring | test("ingester")) | select(.state == "ACTIVE")] | length'; }
 owners_are() { for _ in $(seq 100); do [ "$(members)" = "$1" ] && return; sleep 0.1; done; page 0 /memberlist; return 1; }
 gone() { for _ in $(seq 600); do grep -qs '^State:.[^ZX]' "/proc/$1/status" || return 0; sleep 0.1; done; return 1; }
+prepared() { curl -s "http://127.0.0.1:$((port + $1))/ingester/prepare-shutdown"; }
 leave_by_stop() {
     local p
     p=$(pid "ingester-$1")
-    [ "$(page "$1" /ingester/prepare-shutdown)" = unset ] || return 1
-    curl -sf -X POST "http://127.0.0.1:$((port + $1))/ingester/prepare-shutdown" && [ "$(page "$1" /ingester/prepare-shutdown)" = set ] || return 1
+    [ "$(prepared "$1")" = unset ] || return 1
+    curl -sf -X POST "http://127.0.0.1:$((port + $1))/ingester/prepare-shutdown" && [ "$(prepared "$1")" = set ] || return 1
+    [ "$(page "$1" /ingester/prepare-shutdown | jq -r .state)" = set ] || return 1
     kill "$p" && gone "$p"
 }
 leave_by_request() {

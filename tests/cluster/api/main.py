@@ -288,7 +288,7 @@ def check_shards(cases, s, c, begin, end):
 def main():
     cases = Cases()
     with Scratch("api") as s:
-        c = s.cluster(["--querier.shard-min-samples=1"])
+        c = s.cluster(["--querier.shard-min-samples=1", "--limits.label_request_rate=1000"])
         c.up()
         base = c.url("front", "/prometheus")
         now = int(time.time())
