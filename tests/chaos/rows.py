@@ -150,6 +150,7 @@ class KillAll(Injection):
 class F2(Row):
     id, title = "F2", "kill -9 of all ingesters at once"
     doses = {"ci": 4, "soak": 200}
+    acked_share = 0.005  # while all are down nothing can be acknowledged: what is comes from the windows' ends
 
     def plan(self):
         for _ in range(self.count):
