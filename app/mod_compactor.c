@@ -3,7 +3,7 @@
 #include "common/http/html.h"
 #include "common/model/tenant.h"
 #include "compactor/compactor.h"
-#include "promql/retention.h"
+#include "querier/hiding.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -22,30 +22,11 @@ static int64_t retention_ms(void *arg, const char *tenant)
     return limits_of(app->overrides, str_of(tenant))->retention_period_ms;
 }
 
-struct rules {
-    tombstones *to;
-    int64_t now_ms;
-};
-
-static int rule_add(void *arg, const struct matcher *m, size_t n, int64_t period_ms, uint64_t key, struct err *err)
-{
-    struct rules *r = arg;
-    struct tombstone t;
-    int rc = tombstone_init(&t, m, n, (struct time_span){TIMESTAMP_MIN_MS, r->now_ms - period_ms - 1}, err);
-
-    if (rc < 0)
-        return rc;
-    t.seq = key;
-    *vec_push(r->to) = t;
-    return 0;
-}
-
 static int rules(void *arg, const char *tenant, int64_t now_ms, tombstones *ret, struct err *err)
 {
     struct app *app = arg;
-    struct rules r = {ret, now_ms};
 
-    return retention_rules_each(&limits_of(app->overrides, str_of(tenant))->retention_rules, rule_add, &r, err);
+    return hiding_rules(&limits_of(app->overrides, str_of(tenant))->retention_rules, now_ms, ret, err);
 }
 
 static uint32_t split(void *arg, const char *tenant)

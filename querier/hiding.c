@@ -13,7 +13,7 @@ static int no_memory(struct err *err)
 
 struct rules {
     tombstones *to;
-    int64_t now_ms;
+    int64_t now_ms, applied_ms;
 };
 
 static int rule_add(void *arg, const struct matcher *m, size_t n, int64_t period_ms, uint64_t key, struct err *err)
@@ -25,14 +25,22 @@ static int rule_add(void *arg, const struct matcher *m, size_t n, int64_t period
     if (rc < 0)
         return rc;
     t.seq = key;
-    t.applied_ms = r->now_ms;
+    t.applied_ms = r->applied_ms;
     *vec_push(r->to) = t;
     return 0;
 }
 
+int hiding_rules(const struct opt_list *rules, int64_t now_ms, tombstones *ret, struct err *err)
+{
+    struct rules r = {.to = ret, .now_ms = now_ms};
+
+    return retention_rules_each(rules, rule_add, &r, err);
+}
+
 static int rules_load(struct hiding *h, const struct source_env *env, struct str tenant, struct err *err)
 {
-    struct rules r = {&h->rules, clock_wall_ms(env->clock)};
+    int64_t now_ms = clock_wall_ms(env->clock);
+    struct rules r = {&h->rules, now_ms, now_ms};
     const struct limits *l = env->overrides ? limits_of(env->overrides, tenant) : NULL;
     int rc = l ? retention_rules_each(&l->retention_rules, rule_add, &r, err) : 0;
 

@@ -16,6 +16,8 @@ struct hiding {
 int hiding_init(struct hiding *h, const struct source_env *env, struct str tenant, const struct blocks_view *view, struct time_span range, bool labels,
                 struct arena *a, struct err *err);
 void hiding_fini(struct hiding *h);
+/* Retention rules as tombstones of what is past them now, appended to ret: for the compactor, which removes it. */
+int hiding_rules(const struct opt_list *rules, int64_t now_ms, tombstones *ret, struct err *err);
 /* Whether one sample is hidden. */
 bool hiding_has(const struct hiding *h, const struct labels *ls, int64_t t);
 /* The labels to ask for: keep and those that matchers look at. *keep NULL stays NULL. RC_NOMEM. */

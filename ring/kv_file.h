@@ -1,5 +1,5 @@
 /* kv_file.h - the shared state on disk: DATA_DIR/kv.state, read at the start, replaced as a whole.
- *   0 magic "TRKV" u32 | 4 version u16 | 6 zero u16 | 8 length u32 | 12 crc32c u32 of what follows | 16 count varint | entries (kv_msg.h) */
+ * In the frame of state_file.h, magic "TRKV": count varint | entries (kv_msg.h) */
 #pragma once
 #include "ring/kv_core.h"
 

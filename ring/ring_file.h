@@ -1,6 +1,5 @@
 /* ring_file.h - a member's identity on disk: DATA_DIR/ring.state, replaced atomically.
- *   0 magic "TRNG" | 4 version u16 | 6 zero u16 | 8 length u32 | 12 crc32c u32 of the payload | 16 payload: one record (member.h)
- * Valid iff the length is the rest of the file and the checksum fits. */
+ * In the frame of state_file.h, magic "TRNG": one record (member.h) */
 #pragma once
 #include "ring/member.h"
 

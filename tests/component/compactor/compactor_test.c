@@ -401,6 +401,26 @@ static int whole_life(struct world *w)
     return rc;
 }
 
+/* A life from `now` on that ends at crash point n, on a copy of the bucket in dir, which is w->b then. True: it came to its own end. */
+static bool life_until(struct world *w, const char *dir, int64_t now, int n)
+{
+    int status;
+    pid_t pid;
+
+    copy_bucket(w->dir, dir, &w->b);
+    compactor_free(w->c);
+    clock_manual_init(&w->clock, now);
+    world_compactor(w);
+    pid = fork();
+    if (pid == 0) {
+        fault_at(FAULT_CRASH, n);
+        _exit(whole_life(w) == 0 ? 0 : 1);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 99);
+    return WEXITSTATUS(status) == 0;
+}
+
 /* --- deletion --- */
 
 static bool is_of(const struct world *w, fingerprint fp, const char *tenant, const char *i)
@@ -590,21 +610,10 @@ TEST(a_crash_at_any_step_of_a_deletion_brings_nothing_back_and_takes_nothing_els
         truth visible;
         char dir[300];
         size_t kept = 0;
-        int status;
-        pid_t pid;
+        bool whole;
 
         snprintf(dir, sizeof dir, "%s/delete-crash-%d", root_dir(), n);
-        copy_bucket(w.dir, dir, &w.b);
-        compactor_free(w.c);
-        clock_manual_init(&w.clock, T0 + 5 * H);
-        world_compactor(&w);
-        pid = fork();
-        if (pid == 0) {
-            fault_at(FAULT_CRASH, n);
-            _exit(whole_life(&w) == 0 ? 0 : 1);
-        }
-        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
-        CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 99);
+        whole = life_until(&w, dir, T0 + 5 * H, n);
         read_all(w.b, &visible); /* at the moment of the crash, as a reader that hides what the index says */
         for (size_t i = 0; i < visible.n; i++)
             if (visible.v[i].t < T0 + H || visible.v[i].t > T0 + 3 * H || !is_of(&w, visible.v[i].fp, "a", "1"))
@@ -617,7 +626,7 @@ TEST(a_crash_at_any_step_of_a_deletion_brings_nothing_back_and_takes_nothing_els
         check_content(w.b, &w.put); /* now without hiding */
         bucket_free(w.b);
         CHECK(fs_remove_tree(dir, NULL) == 0);
-        if (WEXITSTATUS(status) == 0)
+        if (whole)
             break;
         crashes++;
     }
@@ -910,21 +919,10 @@ TEST(a_crash_at_any_step_leaves_every_sample_readable_once_and_the_next_run_fini
     for (int n = 1;; n++) {
         struct index l0, a;
         char dir[300];
-        int status;
-        pid_t pid;
+        bool whole;
 
         snprintf(dir, sizeof dir, "%s/crash-%d", root_dir(), n);
-        copy_bucket(w.dir, dir, &w.b);
-        compactor_free(w.c);
-        clock_manual_init(&w.clock, T0 + 13 * H);
-        world_compactor(&w);
-        pid = fork();
-        if (pid == 0) {
-            fault_at(FAULT_CRASH, n);
-            _exit(whole_life(&w) == 0 ? 0 : 1);
-        }
-        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
-        CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 99);
+        whole = life_until(&w, dir, T0 + 13 * H, n);
         check_content(w.b, &w.put); /* at the moment of the crash */
         clock_to(&w, T0 + 13 * H + 93 * 60 * 1000);
         CHECK(whole_life(&w) == 0);
@@ -937,7 +935,7 @@ TEST(a_crash_at_any_step_leaves_every_sample_readable_once_and_the_next_run_fini
         index_fini(&a);
         bucket_free(w.b);
         CHECK(fs_remove_tree(dir, NULL) == 0);
-        if (WEXITSTATUS(status) == 0)
+        if (whole)
             break;
         crashes++;
     }
